@@ -1,0 +1,178 @@
+"""Stored runs: where they are, how one is named, and all of them as one DataFrame."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from results.cell import AXES, WORKLOADS, Value
+from results.journal import FOLDER as JOURNAL_FOLDER
+from results.record import METRICS, Record, Run, SchemaError, parse_run
+
+DEFAULT_FOLDER = Path("results")
+REFERENCE = "reference"  # holds runs of other machines that came with the project
+
+
+class RunNotFound(LookupError):
+    """No stored run has the name asked for."""
+
+
+class UnreadableRun(ValueError):
+    """A file is there and holds no run that can be read."""
+
+
+def read_run(path: Path) -> Run:
+    """The run in one file.
+
+    Raises:
+        UnreadableRun: The file is cut short, not JSON, of a newer schema, or not ours.
+        RunNotFound: There is no such file.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return parse_run(path.stem, document)
+    except FileNotFoundError as error:
+        raise RunNotFound(f"No run at {path}.") from error
+    except SchemaError as error:
+        raise UnreadableRun(f"{path}: {error}.") from error
+    except (ValueError, RecursionError) as error:  # not JSON, or not text at all
+        raise UnreadableRun(f"{path}: not JSON, or cut short ({error}).") from error
+    except OSError as error:
+        raise UnreadableRun(f"{path}: {error.strerror}.") from error
+
+
+def run_files(folder: Path = DEFAULT_FOLDER) -> list[Path]:
+    """Files of stored runs in ``folder`` and its machine folders: folder by folder, as they were numbered."""
+    numbered = (path for path in folder.glob("**/*.json") if re.match(r"\d{4,}_", path.name))
+    found = [path for path in numbered if path.parent.name != JOURNAL_FOLDER]
+    return sorted(found, key=lambda path: (path.parent, int(path.name.split("_")[0]), path.name))
+
+
+def read_runs(paths: Iterable[Path]) -> list[Run]:
+    """The runs in the files that can be read; each that cannot gives one warning.
+
+    Of the files of one interrupted and resumed run only the fullest is kept.
+    """
+    fullest: dict[str, Run] = {}
+    for path in paths:
+        try:
+            run = read_run(path)
+        except UnreadableRun as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        known = fullest.get(run.facts.id)
+        if known is None or len(known.records) <= len(run.records):
+            fullest[run.facts.id] = run
+    return list(fullest.values())
+
+
+def find_run(name: str, folder: Path = DEFAULT_FOLDER) -> Path:
+    """The file of a run named as a user would: a path, a part of its file's name, or ``latest``.
+
+    A number stands for the file that begins with it, as pytest-benchmark counts: ``3`` and
+    ``0003`` are the same.
+
+    Raises:
+        RunNotFound: Nothing fits, or more than one thing does.
+    """
+    files = run_files(folder)
+    if _is_file(name):
+        return Path(name)
+    if not files:
+        raise RunNotFound(f"No runs in {folder}. Record one: pytest bench --benchmark-autosave")
+    if name == "latest":
+        own = [path for path in files if path.parent.name != REFERENCE]
+        return max(own or files, key=lambda path: path.stat().st_mtime)
+    fitting = [path for path in files if name.isdecimal() and path.name.startswith(f"{int(name):04d}_")]
+    if not fitting:  # neither a number nor the number of a run: a part of a name, such as a date
+        fitting = [path for path in files if name in path.stem]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(str(path.relative_to(folder).with_suffix("")) for path in fitting)
+        raise RunNotFound(f"{len(fitting)} runs fit {name!r} in {folder}: {names}. Name one, or its file.")
+    raise RunNotFound(f'No run named "{name}" in {folder}. Record one: pytest bench --benchmark-save={name}')
+
+
+def find_saved(run_id: str, folder: Path = DEFAULT_FOLDER) -> Path | None:
+    """The newest file that holds the run of that id; None where none does."""
+    for path in sorted(run_files(folder), key=lambda path: path.stat().st_mtime, reverse=True):
+        with contextlib.suppress(UnreadableRun):
+            if read_run(path).facts.id == run_id:
+                return path
+    return None
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # such as a name too long for a path
+        return False
+
+
+def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """The records of the runs as a DataFrame, one row a record.
+
+    Columns: ``run``, ``run_id``, ``fingerprint``, ``commit``, ``dirty``, ``key``, ``label``,
+    ``workload``; one for each axis and one for each metric (None or NaN where absent); and
+    ``status``, ``reason``, ``rounds``, ``series``, ``settings``, ``disturbance``, ``flags``,
+    ``started``.
+    """
+    rows = [
+        {
+            "run": run.name,
+            "run_id": run.facts.id,
+            "fingerprint": run.environment.get("fingerprint"),
+            "commit": run.commit.get("id"),
+            "dirty": run.commit.get("dirty"),
+            "key": record.key,
+            "label": record.label,
+            "workload": record.cell.workload,
+            **_axes(record),
+            **{metric: record.metrics.get(metric) for metric in METRICS},
+            "status": record.status,
+            "reason": record.reason,
+            "rounds": record.rounds,
+            "series": record.series,
+            "settings": record.settings,
+            "disturbance": record.disturbance,
+            "flags": record.flags,
+            "started": record.started,
+        }
+        for run in runs
+        for record in run.records
+    ]
+    columns = ["run", "run_id", "fingerprint", "commit", "dirty", "key", "label", "workload", *AXES, *METRICS]
+    columns += ["status", "reason", "rounds", "series", "settings", "disturbance", "flags", "started"]
+    frame = pd.DataFrame(rows, columns=columns)
+    for metric in METRICS:
+        frame[metric] = pd.to_numeric(frame[metric])
+    return frame
+
+
+def _axes(record: Record) -> dict[str, Value | None]:
+    """Each axis with its value; its default where the record is older; None where the workload takes none."""
+    workload = WORKLOADS.get(record.cell.workload)
+    defaults = {name: AXES[name].default for name in workload.axes} if workload else {}
+    return {name: record.cell.settings.get(name, defaults.get(name)) for name in AXES}
+
+
+def load_runs(paths: Iterable[Path] | None = None, folder: Path = DEFAULT_FOLDER) -> pd.DataFrame:
+    """All records of stored runs as one DataFrame; see :func:`to_frame` for its columns.
+
+    Args:
+        paths: Files of runs; None for all in ``folder``.
+        folder: Where runs are stored.
+    """
+    return to_frame(read_runs(run_files(folder) if paths is None else paths))
+
+
+def artifact_folder(run_file: Path) -> Path:
+    """Where a run keeps its arrays and traces: a folder beside its file, with its name."""
+    return run_file.with_suffix("")
