@@ -1,0 +1,211 @@
+"""The machine and its software as stable facts, with a fingerprint; asked in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from bench import datasets
+from bench.datasets import Adaptation
+from bench.failures import UnsupportedError
+from bench.machine import Machine, ModelFacts
+from bench.meters.flops import count_flops
+from bench.settings import DataPlaces
+from models import MODELS, load
+
+# Variables that change what is computed or how fast; their values go into the fingerprint.
+VARIABLES = re.compile(
+    r"(OMP|MKL|KMP|GOMP|OPENBLAS|DNNL|ONEDNN|CUDA|CUBLAS|CUDNN|NVIDIA_TF32|TORCH|TORCHINDUCTOR|TRITON|PYTORCH)_\w+|"
+    r"MALLOC_ARENA_MAX|LD_PRELOAD"
+)
+PATH_LIKE = re.compile(r"_(HOME|PATH|DIR|ROOT|CACHE\w*)$")  # where things lie, not what they do
+
+
+def describe(
+    models: Sequence[str], names: Sequence[str], places: DataPlaces, threads: int, report: Any, _scratch: Path
+) -> Machine:
+    """Looks at the machine, at the models and at the data sets that the command line names.
+
+    Raises:
+        UnknownModel: A model is not there.
+        MissingDataError: A data set is not there.
+    """
+    report("looking at the machine")
+    torch.set_num_threads(threads)
+    devices = _devices()
+    for name in names:
+        report(f"looking for the data set {name}")
+        datasets.check(name, places)
+    return Machine(
+        environment=environment(),
+        devices=devices,
+        precisions={device: _precisions(device) for device in devices},
+        compile_obstacle={device: obstacle for device in devices if (obstacle := _compile_obstacle(device))},
+        models={name: _model_facts(name) for name in models},
+        cpu_flops=_probe_cpu(),
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Stable facts of machine and software, and a fingerprint of them."""
+    facts: dict[str, Any] = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cpu_cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "cpu_threads": os.cpu_count(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "gpus": _gpus(),
+        "driver": _driver(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": metadata.version("torchvision"),
+        "numpy": metadata.version("numpy"),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "environment_variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if VARIABLES.fullmatch(name) and not PATH_LIKE.search(name)
+        },
+    }
+    canonical = json.dumps(facts, sort_keys=True).encode()
+    return {"fingerprint": hashlib.sha256(canonical).hexdigest()[:12], **facts}
+
+
+def _devices() -> tuple[str, ...]:
+    present = [
+        name
+        for name, found in (
+            ("cuda", torch.cuda.is_available()),
+            ("mps", torch.backends.mps.is_available()),
+            ("xpu", torch.xpu.is_available()),
+        )
+        if found
+    ]
+    return ("cpu", *present)
+
+
+def _precisions(device: str) -> tuple[str, ...]:
+    """Precisions that the device computes in hardware; what it would emulate is left out."""
+    if device == "cuda":
+        capability = torch.cuda.get_device_capability()
+        modern = ("tf32", "bf16") if capability >= (8, 0) or torch.version.hip else ()
+        return ("fp32", *modern, "fp16")
+    if device == "cpu":
+        flags = _cpu_flags()
+        found = ["fp32"]
+        if flags & {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "FEAT_BF16"}:
+            found.append("bf16")
+        if flags & {"avx512_fp16", "amx_fp16", "asimdhp", "FEAT_FP16"}:
+            found.append("fp16")
+        return tuple(found)
+    return ("fp32", "bf16", "fp16")
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.lower().startswith(("flags", "features")):
+                return set(line.split(":", 1)[1].split())
+    if platform.system() == "Darwin":
+        listed = subprocess.run(["sysctl", "hw.optional.arm"], capture_output=True, text=True, check=False).stdout
+        return {line.split(":")[0].rsplit(".", 1)[-1] for line in listed.splitlines() if line.endswith(": 1")}
+    return set()
+
+
+def _cpu_name() -> str:
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[dict[str, Any]]:
+    if not torch.cuda.is_available():
+        return []
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30)} for gpu in found]
+
+
+def _driver() -> str | None:
+    if not torch.cuda.is_available() or torch.version.hip:
+        return None
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # a container may hide NVML though CUDA works
+        return None
+    try:
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _compile_obstacle(device: str) -> str | None:
+    """Why torch.compile cannot work on the device."""
+    if device == "cpu":
+        compiler = os.environ.get("CXX", "g++" if platform.system() == "Linux" else "clang++")
+        if shutil.which(compiler) is None:
+            return f"torch.compile needs a C++ compiler, and there is no {compiler}"
+    if device == "cuda":
+        try:
+            metadata.version("triton")
+        except metadata.PackageNotFoundError:
+            return "torch.compile needs the package triton on a GPU"
+        if shutil.which(os.environ.get("CC", "gcc")) is None and shutil.which("clang") is None:
+            return "torch.compile needs a C compiler to build Triton's launcher"
+    if device == "mps":
+        return "torch.compile on MPS is a prototype"
+    return None
+
+
+def _model_facts(name: str) -> ModelFacts:
+    spec = load(name)
+    try:
+        Adaptation.between((1, 28, 28), spec.input_shape, "mnist-5k")
+        dataset = "mnist-5k"
+    except UnsupportedError:
+        dataset = "synthetic"
+    if name not in MODELS:  # a stranger's: it is built in its own cell, where it can do no harm
+        return ModelFacts(spec.family, dataset, None, has_convolution=True)
+    with torch.device("meta"):
+        model = spec.build()
+    return ModelFacts(
+        spec.family,
+        dataset,
+        count_flops(model, (1, *spec.input_shape), training=False),
+        any(isinstance(part, torch.nn.Conv2d) for part in model.modules()),
+    )
+
+
+def _probe_cpu() -> float:
+    """Floating-point operations a second of a float32 matrix product, best of five."""
+    size = 512
+    left = torch.ones(size, size)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        left @ left
+        times.append(time.perf_counter() - start)
+    return float(2 * size**3 / min(times))

@@ -1,0 +1,13 @@
+"""The ways in which a cell can end without a result, as exceptions the worker understands."""
+
+
+class UnsupportedError(Exception):
+    """This machine, or this pair of model and data set, cannot run the cell: it is skipped."""
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or an output is NaN or infinite: times of such steps mean nothing."""
+
+
+class MissingDataError(Exception):
+    """The files of a data set are not where they were looked for, or no data set has the name."""

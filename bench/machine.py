@@ -1,0 +1,45 @@
+"""What the choice of cells needs to know of a machine, in plain values that any process can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Of a model that was asked for.
+
+    Attributes:
+        family: See ``models.ModelSpec``.
+        dataset: Which it is fed where the command line names none.
+        sample_flops: Forward operations for one sample; None where they are not known beforehand.
+        has_convolution: Whether a memory format can matter.
+    """
+
+    family: str
+    dataset: str
+    sample_flops: int | None
+    has_convolution: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine can run; ``bench.environment.describe`` finds it out.
+
+    Attributes:
+        environment: Stable facts and their ``fingerprint``; no host name, no user name.
+        devices: Device types present, ``cpu`` first.
+        precisions: Device -> precisions it computes in hardware.
+        compile_obstacle: Device -> why torch.compile cannot work there; absent where it can.
+        models: Facts of the models asked for.
+        cpu_flops: Floating-point operations a second of one float32 product, a rough scale.
+    """
+
+    environment: Mapping[str, Any]
+    devices: tuple[str, ...]
+    precisions: Mapping[str, tuple[str, ...]]
+    compile_obstacle: Mapping[str, str]
+    models: Mapping[str, ModelFacts]
+    cpu_flops: float

@@ -1,0 +1,351 @@
+"""The protocol that turns a cell into a record: warm up, calibrate, time rounds, instrument, count."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.datasets import Batch, Feed, as_tensors
+from bench.failures import NotFiniteError, UnsupportedError
+from bench.meters.clock import Block, Clock, clock_of
+from bench.meters.disturbance import DisturbanceMeter
+from bench.meters.flops import count_flops, count_parameters
+from bench.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
+from bench.settings import Settings
+from bench.training import evaluate, train_epoch
+from bench.workloads import Steps, built, compiled, feed, forward_pass, model_and_data, prepare, training_step
+from models import ModelSpec
+from results.cell import Cell
+from results.record import Record
+from results.rounds import median_interval
+
+Report = Callable[[str], None]
+
+ROUND_SECONDS = 0.02  # long against every clock used (events resolve 0.5 us), short against a neighbour's burst
+STEADY = 0.05  # warm-up ends when the last blocks are not this much faster than all before
+DRIFT = 0.10  # between the first and the last third of the rounds: more is called unsteady
+WARMUP_LIMIT = 3.0  # of max_seconds; a cell that is not steady by then is measured and flagged
+CLOCKS_AGREE = 0.02  # between the device's and the host's time of a cell
+LATENCY_STEPS = 100  # enough for a 99th percentile
+LATENCY_SHARE = 0.5  # of max_seconds, at most
+
+
+def measure(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Record:
+    """Measures one cell in this process.
+
+    Args:
+        cell: What to measure.
+        settings: How.
+        report: Told what is being done, for the reason of a timeout.
+        scratch: An empty folder for this cell alone, where torch.compile keeps its cache: so the
+            compile time is that of a cold cache.
+
+    Raises:
+        UnsupportedError: The cell cannot be run here.
+        NotFiniteError: A loss or an output is not finite.
+    """
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "inductor")
+    os.environ["TRITON_CACHE_DIR"] = str(scratch / "triton")
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    reset_device_peak(str(cell["device"]))
+    if cell.workload == "accuracy":
+        findings = _measure_training(cell, settings, report)
+    else:
+        findings = _measure_steps(cell, settings, report)
+    return Record(cell=cell, status="ok", started=started, **findings)
+
+
+def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
+    """The parts of a record of a workload that takes steps."""
+    report("preparing")
+    steps = prepare(cell, settings)
+    device = str(cell["device"])
+    clock = clock_of(device)
+    is_compiled = cell.settings.get("compile", "off") != "off"
+    with steps.context:
+        report("compiling" if is_compiled else "warming up")
+        first = timed_block(clock, steps.advance, 1)
+        warmup = Warmup(0.0, True, 1) if settings.once else warm_up(clock, steps.advance, settings, report)
+        report("timing rounds")
+        with DisturbanceMeter() as meter, _no_recompilation(is_compiled):
+            if settings.once:
+                blocks = [timed_block(clock, steps.advance, 1)]
+            else:
+                blocks = time_rounds(clock, steps.advance, warmup.steps_per_round, settings)
+        host_peak, peak = peak_memory_bytes(), device_peak(device)  # before instruments add their own
+        report("timing single steps")
+        if warmup.steps_per_round == 1:  # the rounds are single steps already
+            latencies = [block.waited_seconds for block in blocks]
+        else:
+            latencies = single_steps(clock, steps.advance, settings)
+    report("counting")
+    rounds = [block.seconds / warmup.steps_per_round for block in blocks]
+    host_rounds = [block.host_seconds / warmup.steps_per_round for block in blocks if block.host_seconds is not None]
+    interval = median_interval(rounds)
+    disturbance = meter.result
+    assert disturbance is not None  # the meter's block has ended
+    flags = {
+        "disturbed": disturbance.disturbed,
+        "unsteady": not warmup.steady or drifts(rounds),
+        "clocks-disagree": clocks_disagree(rounds, host_rounds),
+        "few-rounds": interval.low is None,
+    }
+    return {
+        "metrics": {
+            "step_seconds": interval.middle,
+            "step_seconds_low": interval.low,
+            "step_seconds_high": interval.high,
+            "samples_per_second": steps.shape[0] / interval.middle,
+            "latency_p50_seconds": median(latencies),
+            "latency_p99_seconds": percentile_99(latencies),
+            "compile_seconds": first.seconds if is_compiled else None,
+            "warmup_seconds": warmup.seconds + (0.0 if is_compiled else first.seconds),
+            "peak_memory_bytes": host_peak,
+            "device_allocated_bytes": peak.allocated,
+            "device_reserved_bytes": peak.reserved,
+            **_static_counts(cell, steps),
+        },
+        "rounds": tuple(rounds),
+        "host_rounds": tuple(host_rounds),
+        "steps_per_round": warmup.steps_per_round,
+        "settings": {"threads": settings.threads, "seed": settings.seed, "adaptation": steps.adaptation},
+        "disturbance": disturbance.to_json(),
+        "flags": tuple(name for name, raised in flags.items() if raised),
+    }
+
+
+def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
+    """The parts of a record of whole trainings, one a seed."""
+    report("preparing")
+    spec, data = model_and_data(cell, settings)
+    if data.held_out is None:
+        raise UnsupportedError(f"{data.name} has random labels: it has no accuracy")
+    device = str(cell["device"])
+    batches = feed(cell, data)
+    images, labels = as_tensors(data.held_out, data.adaptation)
+    held_out = images.to(device), labels.to(device)
+    epochs = 1 if settings.once else int(cell["epochs"])
+    seeds = list(range(settings.seed, settings.seed + (1 if settings.once else settings.seeds)))
+    with DisturbanceMeter() as meter:
+        trainings = [train_once(cell, spec, batches, held_out, seed, epochs, settings, report) for seed in seeds]
+    host_peak, peak = peak_memory_bytes(), device_peak(device)
+    disturbance = meter.result
+    assert disturbance is not None  # the meter's block has ended
+    final = [training.accuracies[-1] for training in trainings]
+    seconds = [training.seconds for training in trainings]
+    return {
+        "metrics": {
+            "training_seconds": median(seconds),
+            "samples_per_second": None if settings.once else epochs * batches.size / median(seconds),
+            "accuracy": sum(final) / len(final),
+            "accuracy_lowest": min(final),
+            "accuracy_highest": max(final),
+            "loss": sum(training.losses[-1] for training in trainings) / len(trainings),
+            "peak_memory_bytes": host_peak,
+            "device_allocated_bytes": peak.allocated,
+            "device_reserved_bytes": peak.reserved,
+            "parameters": trainings[0].parameters,
+        },
+        "rounds": tuple(seconds),
+        "series": {
+            "seed": seeds,
+            "train_loss": [training.losses for training in trainings],
+            "held_out_accuracy": [training.accuracies for training in trainings],
+        },
+        "settings": {
+            "threads": settings.threads,
+            "seed": settings.seed,
+            "seeds": len(seeds),
+            "adaptation": str(data.adaptation),
+            "train_samples": batches.size,
+            "held_out_samples": len(held_out[1]),
+        },
+        "disturbance": disturbance.to_json(),
+        "flags": ("disturbed",) if disturbance.disturbed else (),
+    }
+
+
+@dataclass(frozen=True)
+class Training:
+    """One whole training.
+
+    Attributes:
+        seconds: In its epochs, evaluation left out.
+        losses: Mean training loss of each epoch.
+        accuracies: Held-out accuracy after each epoch.
+        parameters: Of the model.
+    """
+
+    seconds: float
+    losses: list[float]
+    accuracies: list[float]
+    parameters: int
+
+
+def train_once(
+    cell: Cell,
+    spec: ModelSpec,
+    batches: Feed,
+    held_out: Batch,
+    seed: int,
+    epochs: int,
+    settings: Settings,
+    report: Report,
+) -> Training:
+    """Trains a new model for some epochs, as the lecture does, and evaluates it after each.
+
+    Raises:
+        NotFiniteError: The loss of an epoch is not finite.
+    """
+    clock = clock_of(str(cell["device"]))
+    torch.manual_seed(seed)
+    model = built(spec, cell)
+    runnable = compiled(model, cell)
+    step = training_step(runnable, cell)
+    forward = forward_pass(runnable, cell)
+    training = Training(0.0, [], [], count_parameters(model))
+    for epoch in range(epochs):
+        report(f"training seed {seed}, epoch {epoch + 1} of {epochs}")
+        some = batches.first(2) if settings.once else batches.epoch()
+        runnable.train()
+        loss, block = timed(clock, partial(train_epoch, step, some))
+        check_finite(loss, f"the loss of epoch {epoch + 1} with seed {seed}")
+        runnable.eval()
+        training.losses.append(loss.item())
+        training.accuracies.append(evaluate(forward, *held_out))
+        training = replace(training, seconds=training.seconds + block.seconds)
+    return training
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """How a cell got ready.
+
+    Attributes:
+        seconds: That it took.
+        steady: Whether blocks had stopped getting faster.
+        steps_per_round: Steps that take about ROUND_SECONDS.
+    """
+
+    seconds: float
+    steady: bool
+    steps_per_round: int
+
+
+def warm_up(clock: Clock, advance: Callable[[], Tensor], settings: Settings, report: Report) -> Warmup:
+    """Runs blocks until they stop getting faster, and finds how many steps make a round.
+
+    A block is compared by its time per step. It is steady when the better of the last two blocks
+    is not faster, by STEADY, than the best of all blocks before; the smallest times are compared
+    because a neighbour can only add to them.
+    """
+    begun = time.perf_counter()
+    per_step = [timed_block(clock, advance, 1).seconds]
+    steps = max(1, math.ceil(ROUND_SECONDS / max(per_step[0], 1e-9)))
+    steady = False
+    while not steady and time.perf_counter() - begun < WARMUP_LIMIT * settings.max_seconds:
+        block = timed_block(clock, advance, steps)
+        if len(per_step) == 1:  # the first step was slow: its estimate made the block too short
+            steps = max(1, math.ceil(steps * ROUND_SECONDS / block.seconds))
+        per_step.append(block.seconds / steps)
+        report(f"warming up, {len(per_step)} blocks of {steps} steps")
+        steady = len(per_step) > 2 and min(per_step[-2:]) >= (1 - STEADY) * min(per_step[:-2])
+    return Warmup(time.perf_counter() - begun, steady, steps)
+
+
+def time_rounds(clock: Clock, advance: Callable[[], Tensor], steps: int, settings: Settings) -> list[Block]:
+    """The clean pass: blocks of steps with nothing attached to them."""
+    blocks: list[Block] = []
+    total = 0.0
+    while len(blocks) < settings.min_rounds or total < settings.max_seconds:
+        blocks.append(timed_block(clock, advance, steps))
+        total += blocks[-1].seconds
+    return blocks
+
+
+def single_steps(clock: Clock, advance: Callable[[], Tensor], settings: Settings) -> list[float]:
+    """Seconds of single steps, each waited for: at least two, at most LATENCY_STEPS."""
+    latencies: list[float] = []
+    while len(latencies) < LATENCY_STEPS and (
+        len(latencies) < 2 or sum(latencies) < LATENCY_SHARE * settings.max_seconds
+    ):
+        latencies.append(timed_block(clock, advance, 1).waited_seconds)
+    return latencies
+
+
+def timed_block(clock: Clock, advance: Callable[[], Tensor], steps: int) -> Block:
+    """Times a block of steps, and looks at the last one's result after the clock has stopped.
+
+    Raises:
+        NotFiniteError: That result is not finite.
+    """
+
+    def work() -> Tensor:
+        for _ in range(steps - 1):
+            advance()
+        return advance()
+
+    last, block = timed(clock, work)
+    check_finite(last, "the result of a step")
+    return block
+
+
+def timed(clock: Clock, work: Callable[[], Tensor]) -> tuple[Tensor, Block]:
+    """The result of work and how long it took."""
+    results: list[Tensor] = []
+    block = clock(lambda: results.append(work()))
+    return results[0], block
+
+
+def check_finite(tensor: Tensor, what: str) -> None:
+    """Raises NotFiniteError where any number of the tensor is NaN or infinite."""
+    if not bool(torch.isfinite(tensor).all()):
+        shown = f" ({tensor.item()})" if tensor.numel() == 1 else ""
+        raise NotFiniteError(f"{what} is not finite{shown}")
+
+
+def drifts(rounds: Sequence[float]) -> bool:
+    """Whether the last third of the rounds differs from the first by more than DRIFT."""
+    third = len(rounds) // 3
+    if third < 2:
+        return False
+    return abs(median(rounds[-third:]) / median(rounds[:third]) - 1) > DRIFT
+
+
+def clocks_disagree(rounds: Sequence[float], host_rounds: Sequence[float]) -> bool:
+    """Whether device and host tell times that differ by more than CLOCKS_AGREE."""
+    return bool(host_rounds) and abs(median(host_rounds) / median(rounds) - 1) > CLOCKS_AGREE
+
+
+def percentile_99(latencies: Sequence[float]) -> float | None:
+    """The 99th percentile; None below LATENCY_STEPS numbers, which do not tell it."""
+    if len(latencies) < LATENCY_STEPS:
+        return None
+    return sorted(latencies)[math.ceil(0.99 * len(latencies)) - 1]
+
+
+def _static_counts(cell: Cell, steps: Steps) -> dict[str, int | None]:
+    if steps.model is None:
+        return {}
+    return {
+        "parameters": count_parameters(steps.model),
+        "flops_per_step": count_flops(steps.model, steps.shape, training=cell.workload == "train"),
+    }
+
+
+def _no_recompilation(is_compiled: bool) -> Any:
+    return torch.compiler.set_stance("fail_on_recompile") if is_compiled else nullcontext()

@@ -1,0 +1,153 @@
+"""What else the machine did while a cell was timed."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+# Shares of the timed window above which a cell counts as disturbed: docs/measuring.md, "Disturbance".
+WAITING_LIMIT = 0.05
+STEAL_LIMIT = 0.02
+
+T = TypeVar("T", int, float)
+
+CGROUP_STATS = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """Counters over a timed window; None where the system does not tell.
+
+    Attributes:
+        waiting_share: Time that threads of this process were ready and had no core, over the window.
+        steal_share: Time that the hypervisor gave to others, over the cores' time.
+        involuntary_switches: Times that a thread of this process was taken off its core.
+        throttled_periods: Scheduler periods in which a CPU quota stopped this control group.
+        thermal_events: Times that a core was slowed for its temperature.
+        load_before: Runnable threads on the machine, mean of the minute before.
+    """
+
+    waiting_share: float | None
+    steal_share: float | None
+    involuntary_switches: int | None
+    throttled_periods: int | None
+    thermal_events: int | None
+    load_before: float | None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the times of this window are not to be trusted to a few percent."""
+        return (
+            (self.waiting_share or 0) > WAITING_LIMIT
+            or (self.steal_share or 0) > STEAL_LIMIT
+            or (self.throttled_periods or 0) > 0
+            or (self.thermal_events or 0) > 0
+        )
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Counters:
+    clock: float
+    waiting: float | None
+    steal: tuple[float, float] | None
+    switches: int | None
+    throttled: int | None
+    thermal: int | None
+
+
+class DisturbanceMeter:
+    """A context manager: ``result`` holds the Disturbance of the block once it has ended."""
+
+    result: Disturbance | None = None
+
+    def __enter__(self) -> DisturbanceMeter:
+        self._load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        self._before = _read_counters()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        before, after = self._before, _read_counters()
+        window = max(after.clock - before.clock, 1e-9)
+        steal = None
+        if before.steal is not None and after.steal is not None:
+            total = after.steal[1] - before.steal[1]
+            steal = (after.steal[0] - before.steal[0]) / total if total > 0 else 0.0
+        waiting = _difference(before.waiting, after.waiting)
+        self.result = Disturbance(
+            waiting_share=None if waiting is None else waiting / window,
+            steal_share=steal,
+            involuntary_switches=_difference(before.switches, after.switches),
+            throttled_periods=_difference(before.throttled, after.throttled),
+            thermal_events=_difference(before.thermal, after.thermal),
+            load_before=self._load,
+        )
+
+
+def _difference(before: T | None, after: T | None) -> T | None:
+    return None if before is None or after is None else after - before
+
+
+def _read_counters() -> _Counters:
+    return _Counters(
+        clock=time.perf_counter(),
+        waiting=_waiting_seconds(),
+        steal=_steal_and_total(),
+        switches=_involuntary_switches(),
+        throttled=_throttled_periods(),
+        thermal=_thermal_events(),
+    )
+
+
+def _waiting_seconds() -> float | None:
+    """Seconds that the threads of this process have been ready without a core."""
+    total = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        try:
+            total += int(path.read_text().split()[1])
+        except (FileNotFoundError, ProcessLookupError):  # a thread that ended since the listing
+            continue
+    return total / 1e9 if Path("/proc/self/schedstat").exists() else None
+
+
+def _steal_and_total() -> tuple[float, float] | None:
+    """Stolen time and all time of all cores, in the kernel's ticks."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return None
+    ticks = [float(number) for number in path.read_text().split("\n", 1)[0].split()[1:9]]
+    return (ticks[7], sum(ticks)) if len(ticks) == 8 else None  # user … softirq, steal
+
+
+def _involuntary_switches() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows has no getrusage
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def _throttled_periods() -> int | None:
+    for path in CGROUP_STATS:
+        if path.exists():
+            for line in path.read_text().splitlines():
+                if line.startswith("nr_throttled "):
+                    return int(line.split()[1])
+    return None
+
+
+def _thermal_events() -> int | None:
+    counts = [
+        int(path.read_text())
+        for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+    ]
+    return sum(counts) if counts else None

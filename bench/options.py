@@ -1,0 +1,173 @@
+"""The command line of ``pytest bench``: its options, and what they say of a run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench.grid import GRIDS, Request
+from bench.session import Invocation
+from bench.settings import DataPlaces, Settings
+from bench.worker import Limits
+from results.cell import AXES, Axis, Value
+
+DEFAULT_TIMEOUT = 900.0
+SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+FOLDER = "folder:"
+
+# What an interrupted run was begun with and --resume goes on with, beside the axes.
+KEPT = (
+    "grid",
+    "seeds",
+    "seed",
+    "threads",
+    "timeout",
+    "memory_limit",
+    "data_root",
+    "download",
+    "in_process",
+    "benchmark_autosave",
+    "benchmark_save",
+    "benchmark_min_rounds",
+    "benchmark_max_time",
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Adds the options of the suite to pytest's own."""
+    cells = parser.getgroup("trainmark: which cells", "each takes one value or several, with commas between")
+    for axis in AXES.values():
+        valid = f": {', '.join(map(str, axis.values))}" if axis.values else ""
+        cells.addoption(axis.option, dest=axis.name, metavar="VALUE,...", help=f"{axis.meaning}{valid}")
+    cells.addoption("--grid", choices=GRIDS, default="quick", help="quick: three minutes on two cores; full: all")
+    how = parser.getgroup("trainmark: how they are measured")
+    how.addoption("--threads", type=_positive, metavar="N", help="CPU threads; default: all cores but one")
+    how.addoption("--seeds", type=_positive, metavar="N", help="trainings of an accuracy cell")
+    how.addoption("--seed", type=int, default=0, metavar="N", help="the first seed (default 0)")
+    how.addoption(
+        "--timeout",
+        type=_seconds,
+        default=DEFAULT_TIMEOUT,
+        metavar="SECONDS",
+        help=f"of a cell (default {DEFAULT_TIMEOUT:g}); 90, 90s, 15m or 2h",
+    )
+    how.addoption("--memory-limit", type=_bytes, metavar="SIZE", help="resident memory of a cell, such as 4GB")
+    how.addoption("--resume", action="store_true", help="finish the last interrupted run, with its own options")
+    how.addoption("--in-process", action="store_true", help="run cells in this process, for a debugger")
+    where = parser.getgroup("trainmark: where data sets lie")
+    where.addoption("--data-root", default="data", metavar="DIR", help="folder in torchvision's layout (default data)")
+    where.addoption("--download", action="store_true", help="let torchvision fetch what is missing there")
+
+
+def read_options(config: pytest.Config) -> Invocation:
+    """What the command line asks for.
+
+    Raises:
+        pytest.UsageError: A value is not valid; the message lists the valid ones.
+    """
+    given: dict[str, tuple[Value, ...]] = {}
+    folders: dict[str, Path] = {}
+    for axis in AXES.values():
+        text = config.getoption(axis.name)
+        if text is not None:
+            given[axis.name] = _values(axis, text)
+    if "dataset" in given:
+        given["dataset"] = tuple(_name_folder(str(name), folders) for name in given["dataset"])
+    option = config.getoption
+    return Invocation(
+        request=Request(option("grid"), given, option("seeds")),
+        settings=Settings(
+            threads=option("threads") or default_threads(),
+            seed=option("seed"),
+            min_rounds=option("benchmark_min_rounds"),
+            max_seconds=float(option("benchmark_max_time")),
+            once=option("benchmark_disable") and not option("benchmark_enable"),
+            places=DataPlaces(Path(option("data_root")).expanduser().absolute(), option("download"), folders),
+        ),
+        limits=Limits(option("timeout"), option("memory_limit")),
+        in_process=option("in_process"),
+    )
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS where it is set, else all physical cores but one.
+
+    One core is left to the rest of the machine: OpenMP threads wait for each other after every
+    operator, so a single one that loses its core holds up all (docs/measuring.md, "Threads").
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return max(1, (psutil.cpu_count(logical=False) or os.cpu_count() or 2) - 1)
+
+
+def keep_options(config: pytest.Config) -> dict[str, Any]:
+    """The options that an interrupted run is resumed with, as plain JSON types."""
+    return {name: config.getoption(name) for name in (*AXES, *KEPT)}
+
+
+def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:
+    """Puts the options of an interrupted run in the place of this call's.
+
+    Raises:
+        pytest.UsageError: The call asks for cells of its own.
+    """
+    own = [axis.option for axis in AXES.values() if config.getoption(axis.name) is not None]
+    if own:
+        raise pytest.UsageError(
+            f"--resume goes on with the options of the interrupted run: leave out {', '.join(own)}."
+        )
+    for name, value in kept.items():
+        saved_now = name.startswith("benchmark_") and name.endswith("save") and config.getoption(name)
+        setattr(config.option, name, saved_now or value)
+
+
+def _values(axis: Axis, text: str) -> tuple[Value, ...]:
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise pytest.UsageError(f"{axis.option} needs a value: {axis.meaning}.")
+    if isinstance(axis.default, int):
+        wrong = [name for name in names if not name.isdigit() or int(name) == 0]
+        if wrong:
+            raise pytest.UsageError(f"{axis.option} {wrong[0]}: not a whole number above zero.")
+        return tuple(dict.fromkeys(int(name) for name in names))
+    wrong = [name for name in names if axis.values and name not in axis.values]
+    if wrong:
+        raise pytest.UsageError(f"{axis.option} {wrong[0]}: not one of {', '.join(map(str, axis.values))}.")
+    return tuple(dict.fromkeys(names))
+
+
+def _name_folder(name: str, folders: dict[str, Path]) -> str:
+    """``folder:PATH`` as ``folder:NAME``: a record names the data, not where it lies."""
+    if not name.startswith(FOLDER):
+        return name
+    path = Path(name.removeprefix(FOLDER)).expanduser().absolute()
+    if folders.setdefault(path.name, path) != path:
+        raise pytest.UsageError(f"--dataset: two folders are named {path.name}; rename one.")
+    return FOLDER + path.name
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise pytest.UsageError(f"{text}: not a whole number above zero.")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not found or float(found[1]) == 0:
+        raise pytest.UsageError(f"--timeout {text}: not a time; write 90, 90s, 15m or 2h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise pytest.UsageError(f"--memory-limit {text}: not a size; write 500MB or 4GB.")
+    return int(float(found[1]) * SIZES[found[2].upper()])

@@ -1,0 +1,257 @@
+"""One run: its cells, each measured or taken from the journal, each kept until the run is stored."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.grid import PlannedCell, Request, estimate_seconds, plan
+from bench.machine import Machine
+from bench.settings import Settings
+from bench.worker import Limits, Outcome, Workers
+from results.cell import Cell
+from results.journal import FOLDER, Journal, JournalState, interrupted, read_journal
+from results.record import Record, RunFacts
+from results.runs import read_runs, run_files
+
+HISTORY = 3  # stored runs that are asked how long a cell took
+
+
+class SessionError(RuntimeError):
+    """The run cannot begin; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What one call of ``pytest bench`` asks for.
+
+    Attributes:
+        request: Which cells.
+        settings: How they are measured.
+        limits: What a cell may use.
+        in_process: Whether cells run in this process, for a debugger.
+    """
+
+    request: Request
+    settings: Settings
+    limits: Limits
+    in_process: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A record with what only the terminal needs.
+
+    Attributes:
+        record: Of the cell.
+        log: The last lines that its process printed.
+        recovered: Whether it comes from the journal of an interrupted run.
+    """
+
+    record: Record
+    log: str = ""
+    recovered: bool = False
+
+
+class Session:
+    """The run in progress.
+
+    Args:
+        invocation: What is asked for.
+        folder: Where runs are stored; the journal lies in a folder of its own there.
+    """
+
+    def __init__(self, invocation: Invocation, folder: Path) -> None:
+        self.invocation = invocation
+        self.folder = folder
+        self.journals = folder / FOLDER
+        self.stored: Path | None = None
+        self.records: dict[str, Record] = {}
+        self.facts = RunFacts(id=_new_id(), started=_now(), options=_told(invocation))
+        self._workers = Workers(in_process=invocation.in_process)
+        self._plan: dict[str, PlannedCell] = {}
+        self._recovered: frozenset[str] = frozenset()
+        self._journal: Journal | None = None
+        self._machine: Machine | None = None
+
+    @property
+    def machine(self) -> Machine:
+        """What the machine can run; see :meth:`look_at_machine`."""
+        self.look_at_machine()
+        assert self._machine is not None  # looked at just now
+        return self._machine
+
+    def look_at_machine(self) -> None:
+        """Looks once, in a process of its own: this one neither imports torch nor touches a device.
+
+        Raises:
+            SessionError: A model or a data set that the command line names is not there.
+        """
+        if self._machine is not None:
+            return
+        request, settings = self.invocation.request, self.invocation.settings
+        datasets = tuple(str(name) for name in request.given.get("dataset", ()))
+        outcome = self._workers.call(
+            "bench.environment:describe", request.models, datasets, settings.places, settings.threads
+        )
+        if outcome.status != "ok":
+            raise SessionError(outcome.reason)
+        self._machine = outcome.value
+
+    def plan(self, workload: str) -> list[Cell]:
+        """The cells of a workload, in the order in which they run."""
+        planned = plan(workload, self.invocation.request, self.machine)
+        self._plan.update((item.cell.key, item) for item in planned)
+        return [item.cell for item in planned]
+
+    def begin(self, cells: Iterable[Cell], commit: str | None, invocation: Mapping[str, Any]) -> None:
+        """Opens the journal of a new run of these cells."""
+        self.facts = replace(self.facts, planned=tuple(cell.key for cell in cells))
+        fingerprint = self.machine.environment["fingerprint"]
+        self._journal = Journal.begin(self.journals, self.facts, fingerprint, commit, invocation)
+
+    def resume(self, path: Path, commit: str | None) -> None:
+        """Goes on with the journal of an interrupted run; what it holds is not measured again.
+
+        Raises:
+            SessionError: The environment or the commit is another than when the run began.
+        """
+        journal, state = Journal.resume(path)
+        fingerprint = self.machine.environment["fingerprint"]
+        if state.fingerprint != fingerprint:
+            raise SessionError(
+                f"The run {state.facts.id} began in environment {state.fingerprint}, and this is {fingerprint}: "
+                "its cells would not be comparable. Start anew, without --resume."
+            )
+        if state.commit != commit:
+            raise SessionError(
+                f"The run {state.facts.id} began at commit {state.commit}, and the working tree is at {commit}. "
+                "Check that commit out, or start anew without --resume."
+            )
+        self._journal = journal
+        self.facts = state.facts
+        self.records = dict(state.records)
+        self._recovered = frozenset(state.records)
+
+    def is_planned(self, cell: Cell) -> bool:
+        """Whether the run, as it began, has this cell."""
+        return cell.key in self.facts.planned
+
+    def measure(self, cell: Cell) -> Measured:
+        """The cell's record: from the journal if it is there, else measured and kept at once."""
+        if cell.key in self._recovered:
+            return Measured(self.records[cell.key], recovered=True)
+        planned = self._plan[cell.key]
+        settings = replace(self.invocation.settings, seeds=planned.seeds)
+        if planned.obstacle:
+            return self._keep(Record(cell, "skipped", planned.obstacle, started=_now()))
+        started = _now()
+        outcome = self._workers.call("bench.measurement:measure", cell, settings, limits=self.invocation.limits)
+        return self._keep(_to_record(cell, outcome, settings, started), outcome.log)
+
+    def _keep(self, record: Record, log: str = "") -> Measured:
+        if self._journal is not None:
+            self._journal.append(record)
+        self.records[record.key] = record
+        return Measured(record, log)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned cell has a record."""
+        return set(self.facts.planned) <= set(self.records)
+
+    def finish(self) -> None:
+        """Marks the run as finished, complete or not."""
+        self.facts = replace(self.facts, finished=_now(), complete=self.complete)
+
+    def close(self, stored: Path | None) -> None:
+        """Ends the journal; it is deleted where the complete run is stored in a file.
+
+        Args:
+            stored: The file; None where the run was not saved.
+        """
+        self.stored = stored
+        if self._journal is None:
+            return
+        if stored is not None and self.complete:
+            self._journal.remove()
+        else:
+            self._journal.close()
+
+    @property
+    def left_in_journal(self) -> bool:
+        """Whether the run can be finished with --resume."""
+        return self._journal is not None and self._journal.path.exists()
+
+    def estimates(self, cells: Iterable[Cell]) -> dict[str, float]:
+        """Join key -> seconds that a cell will take: as in the last runs here, else by its size."""
+        fingerprint = self.machine.environment["fingerprint"]
+        known: dict[str, float] = {}
+        newest = sorted(run_files(self.folder), key=lambda path: path.stat().st_mtime)[-HISTORY:]
+        for run in read_runs(newest):
+            if run.environment.get("fingerprint") == fingerprint:
+                known.update(
+                    (record.key, seconds)
+                    for record in run.records
+                    if (seconds := record.metrics.get("cell_seconds")) is not None
+                )
+        settings = self.invocation.settings
+        return {
+            cell.key: 0.0
+            if cell.key in self._recovered
+            else known.get(cell.key) or estimate_seconds(self._plan[cell.key], self.machine, settings)
+            for cell in cells
+        }
+
+
+def find_interrupted(folder: Path) -> tuple[Path, JournalState]:
+    """The newest interrupted run in a folder of runs.
+
+    Raises:
+        SessionError: There is none.
+    """
+    for path in interrupted(folder / FOLDER):
+        return path, read_journal(path)
+    raise SessionError(f"No interrupted run in {folder}: start one with pytest bench --benchmark-autosave.")
+
+
+def _to_record(cell: Cell, outcome: Outcome, settings: Settings, started: str) -> Record:
+    if isinstance(outcome.value, Record):
+        metrics = {**outcome.value.metrics, "cell_seconds": outcome.seconds}
+        return replace(outcome.value, metrics=metrics, started=started)
+    return Record(
+        cell,
+        outcome.status,
+        outcome.reason,
+        metrics={"cell_seconds": outcome.seconds},
+        settings={"threads": settings.threads, "seed": settings.seed},
+        started=started,
+    )
+
+
+def _told(invocation: Invocation) -> dict[str, Any]:
+    """What a stored run says of how it was asked for: no paths."""
+    request, settings = invocation.request, invocation.settings
+    return {
+        "grid": request.grid,
+        "given": {axis: list(values) for axis, values in request.given.items()},
+        "seeds": request.seeds,
+        "threads": settings.threads,
+        "min_rounds": settings.min_rounds,
+        "max_seconds": settings.max_seconds,
+        "timeout_seconds": invocation.limits.seconds,
+        "memory_limit_bytes": invocation.limits.memory_bytes,
+        "in_process": invocation.in_process,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _new_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"

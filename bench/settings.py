@@ -1,0 +1,45 @@
+"""How cells are measured, beside their axes: what the command line says once for a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataPlaces:
+    """Where data sets lie on this machine; never part of a record.
+
+    Attributes:
+        root: Folder in torchvision's layout.
+        download: Whether torchvision may fetch what is missing there.
+        folders: Name after ``folder:`` -> path.
+    """
+
+    root: Path = Path("data")
+    download: bool = False
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a cell is measured.
+
+    Attributes:
+        threads: CPU threads of PyTorch.
+        seed: Of the weights, the order of samples and dropout; the first of ``seeds``.
+        seeds: Trainings of an ``accuracy`` cell.
+        min_rounds: Rounds at the least.
+        max_seconds: Rounds go on until they have taken this long together.
+        once: Take a single step and nothing more, to see that a cell runs.
+        places: Where data sets lie.
+    """
+
+    threads: int = 1
+    seed: int = 0
+    seeds: int = 1
+    min_rounds: int = 6
+    max_seconds: float = 1.0
+    once: bool = False
+    places: DataPlaces = field(default_factory=DataPlaces)

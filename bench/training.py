@@ -1,0 +1,89 @@
+"""The lecture's training loop: the five lines of a step, an epoch, an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from bench.datasets import Batch
+
+Step = Callable[[Tensor, Tensor], Tensor]
+LEARNING_RATE = 1e-3  # the lecture's
+
+
+def train_step(
+    model: nn.Module, criterion: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+) -> Tensor:
+    """One step of training in full precision; gives the loss, a tensor [].
+
+    Args:
+        model: In training mode.
+        criterion: From logits and labels to a mean loss.
+        optimizer: Of the model's parameters.
+        images: [B, C, H, W].
+        labels: [B].
+
+    Source: the lecture's loop, line by line.
+    """
+    logits = model(images)  # [B, C, H, W] -> [B, classes]
+    loss = criterion(logits, labels)  # -> []
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+def mixed_precision_step(
+    model: nn.Module,
+    criterion: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    dtype: torch.dtype,
+    scaler: torch.amp.GradScaler,
+    images: Tensor,
+    labels: Tensor,
+) -> Tensor:
+    """The same five lines with autocast, and with the loss scaled where the scaler is enabled.
+
+    Source: PyTorch's recipe for automatic mixed precision.
+    """
+    with torch.autocast(images.device.type, dtype):
+        logits = model(images)
+        loss = criterion(logits, labels)
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return loss  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+def train_epoch(step: Step, batches: Iterable[Batch]) -> Tensor:
+    """One pass over the batches; gives the mean loss of its samples, a tensor [].
+
+    The loss stays on the device: nothing waits for it inside the epoch.
+    """
+    total = torch.zeros(())
+    samples = 0
+    for images, labels in batches:
+        loss = step(images, labels)
+        total = total.to(loss.device) + loss.detach() * len(labels)
+        samples += len(labels)
+    return total / samples
+
+
+@torch.inference_mode()
+def evaluate(forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
+    """Share of samples that are labelled rightly.
+
+    Args:
+        forward: From [B, C, H, W] to logits [B, classes]; its model is in eval mode.
+        images: [N, C, H, W].
+        labels: [N].
+        batch_size: Samples in one forward pass.
+    """
+    right = sum(
+        int((forward(some).argmax(1) == wanted).sum())
+        for some, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    )
+    return right / len(labels)

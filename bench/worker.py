@@ -1,0 +1,306 @@
+"""One fresh process a call, forked from a server that has torch imported; whatever happens to it is told."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import io
+import multiprocessing
+import os
+import pkgutil
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.failures import MissingDataError, NotFiniteError, UnsupportedError
+
+POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
+LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is stopped before the kernel acts
+LOG_LINES = 20  # of the child's last words kept for a reason
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a call may use.
+
+    Attributes:
+        seconds: Wall-clock time; None for no limit.
+        memory_bytes: Resident memory; None for what the machine has.
+    """
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended.
+
+    Attributes:
+        status: ``ok``, ``oom``, ``timeout``, ``crashed``, ``nan``, ``error`` or ``skipped``.
+        value: What the function gave; None unless ``ok``.
+        reason: One sentence; None where ``ok``.
+        log: The last lines that the process printed, its traceback included.
+        seconds: From the start of the process to its end.
+    """
+
+    status: str
+    value: Any
+    reason: str | None
+    log: str
+    seconds: float
+
+
+class Workers:
+    """Runs functions in processes of their own, one at a time.
+
+    Each process is forked from a server that has only imported, never computed: a child starts in
+    about 30 ms and its memory is its own. Where there is no fork server a process is spawned.
+
+    Args:
+        in_process: Run in this very process instead, for a debugger; no limit is kept then.
+    """
+
+    def __init__(self, *, in_process: bool = False) -> None:
+        self.in_process = in_process
+        methods = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:
+            self._context.set_forkserver_preload(["bench.preload"])
+
+    def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
+        """Calls a function as ``function(*arguments, report, scratch)`` and says how it went.
+
+        Args:
+            function: ``package.module:name``, imported in the child alone: this process needs
+                nothing of what the function does. ``report`` takes a line on what is being done,
+                for the reason of a timeout; ``scratch`` is an empty folder, deleted afterwards.
+            arguments: Picklable.
+            limits: What the call may use.
+        """
+        scratch = Path(tempfile.mkdtemp(prefix="trainmark-"))
+        try:
+            if self.in_process:
+                return _call_here(function, arguments, scratch)
+            return self._call_in_child(function, arguments, limits or Limits(), scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)  # a killed child may have left files being written
+
+    def _call_in_child(self, function: str, arguments: tuple[Any, ...], limits: Limits, scratch: Path) -> Outcome:
+        begun = time.perf_counter()
+        kills_before = _kernel_kills()
+        receiver, sender = self._context.Pipe(duplex=False)
+        log_path = scratch / "log"
+        child = self._context.Process(target=_child, args=(sender, function, arguments, scratch, log_path))
+        child.start()
+        sender.close()
+        try:
+            ending = _listen(receiver, child, limits, begun)
+        finally:
+            _stop(child)
+            receiver.close()
+        log = _last_words(log_path)
+        if isinstance(ending, _Finished):
+            status, value, reason = ending.status, ending.value, ending.reason
+        elif isinstance(ending, _Stopped):
+            status, value, reason = ending.status, None, ending.reason
+        else:
+            status, reason = _explain_death(child.exitcode, ending.doing, log, _kernel_kills() > kills_before)
+            value = None
+        return Outcome(status, value, reason, log, time.perf_counter() - begun)
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """The child's last message."""
+
+    status: str
+    value: Any
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class _Stopped:
+    """The parent's decision to end the child."""
+
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Vanished:
+    """The child ended without a last message."""
+
+    doing: str
+
+
+def _listen(receiver: Connection, child: Any, limits: Limits, begun: float) -> _Finished | _Stopped | _Vanished:
+    """Waits for the child's end, and for a reason to end it."""
+    doing = "starting"
+    watched = psutil.Process(child.pid) if psutil.pid_exists(child.pid) else None
+    while True:
+        if wait([receiver, child.sentinel], timeout=POLL_SECONDS):
+            try:
+                message = receiver.recv()
+            except EOFError:
+                return _Vanished(doing)
+            if isinstance(message, _Finished):
+                return message
+            doing = message
+        elapsed = time.perf_counter() - begun
+        if limits.seconds is not None and elapsed > limits.seconds:
+            return _Stopped("timeout", f"not done after {limits.seconds:g} s (--timeout), while {doing}")
+        excess = _memory_excess(watched, limits)
+        if excess:
+            return _Stopped("oom", f"stopped while {doing}: {excess}")
+
+
+def _memory_excess(watched: psutil.Process | None, limits: Limits) -> str | None:
+    """Why the child must end for its memory, if it must."""
+    if watched is None:
+        return None
+    try:
+        resident = watched.memory_info().rss
+    except psutil.NoSuchProcess:
+        return None
+    if limits.memory_bytes is not None and resident > limits.memory_bytes:
+        return f"{_gigabytes(resident)} resident, over the limit of {_gigabytes(limits.memory_bytes)} (--memory-limit)"
+    machine = psutil.virtual_memory()
+    available, total = min(((machine.available, machine.total), *_cgroup_memory()), key=lambda pair: pair[0])
+    if available < LOW_MEMORY_SHARE * total:
+        return f"{_gigabytes(resident)} resident, and only {_gigabytes(available)} left of {_gigabytes(total)}"
+    return None
+
+
+def _cgroup_memory() -> Iterator[tuple[int, int]]:
+    """Bytes left and bytes allowed in this control group, where it has a limit."""
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if limit.exists() and used.exists() and (text := limit.read_text().strip()) != "max":
+        yield int(text) - int(used.read_text()), int(text)
+
+
+def _kernel_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it started; 0 where it does not tell."""
+    path = Path("/proc/vmstat")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _explain_death(exit_code: int | None, doing: str, log: str, kernel_killed: bool) -> tuple[str, str]:
+    """Status and reason of a child that ended without a last message."""
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        if exit_code == -signal.SIGKILL and kernel_killed:
+            return "oom", f"killed by the kernel for want of memory while {doing}"
+        frame = re.search(r'File "([^"]+)", line (\d+) in (\S+)', log)  # of faulthandler: the innermost comes first
+        where = f", in {Path(frame[1]).name} line {frame[2]}, {frame[3]}" if frame else ""
+        return "crashed", f"died of {name} while {doing}{where}"
+    return "crashed", f"left with exit code {exit_code} and no result while {doing}"
+
+
+def _stop(child: Any) -> None:
+    """Ends the child and whatever it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone already, or its group never came to be
+        os.killpg(child.pid, signal.SIGKILL) if hasattr(os, "killpg") else child.kill()
+    child.join(timeout=5)
+    if child.is_alive():  # it had no group of its own yet
+        child.kill()
+        child.join()
+
+
+def _child(sender: Connection, function: str, arguments: tuple[Any, ...], scratch: Path, log_path: Path) -> None:
+    """Runs in the new process: calls the function and sends how it ended."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C is the parent's to answer; and the group can be ended as one
+    _volunteer_for_the_oom_killer()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    with log_path.open("w", encoding="utf-8", errors="replace") as log:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(log.fileno(), 1)  # for C++ too: what libraries print belongs to the cell, not to the terminal
+        os.dup2(log.fileno(), 2)
+        sys.stdout = sys.stderr = io.TextIOWrapper(
+            os.fdopen(2, "wb", closefd=False), encoding="utf-8", errors="replace", line_buffering=True
+        )
+        faulthandler.enable(log)
+        sender.send(_finish(function, (*arguments, sender.send, scratch)))
+
+
+def _finish(function: str, arguments: tuple[Any, ...]) -> _Finished:
+    """Calls the function and puts its end into words; interruptions pass."""
+    try:
+        return _Finished("ok", pkgutil.resolve_name(function)(*arguments), None)
+    except UnsupportedError as error:
+        return _Finished("skipped", None, str(error))
+    except NotFiniteError as error:
+        return _Finished("nan", None, str(error))
+    except MissingDataError as error:
+        return _Finished("error", None, str(error))
+    except Exception as error:  # noqa: BLE001  # a user's model ends as it likes: each end becomes a record
+        traceback.print_exc()
+        first_line = (str(error).strip().splitlines() or ["no message"])[0]
+        status = "oom" if _is_out_of_memory(error) else "error"
+        return _Finished(status, None, f"{type(error).__name__}: {first_line}")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether host or device had no memory left, by type or by PyTorch's wording."""
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def _call_here(function: str, arguments: tuple[Any, ...], scratch: Path) -> Outcome:
+    begun = time.perf_counter()
+    ending = _finish(function, (*arguments, _unheard, scratch))
+    return Outcome(ending.status, ending.value, ending.reason, "", time.perf_counter() - begun)
+
+
+def _unheard(_doing: str) -> None:
+    """In this process nobody waits to hear what is being done."""
+
+
+def _volunteer_for_the_oom_killer() -> None:
+    """Where memory runs out, the kernel shall end the cell and not the run."""
+    path = Path("/proc/self/oom_score_adj")
+    if path.exists():
+        with contextlib.suppress(PermissionError):  # some containers forbid it; then the kernel chooses
+            path.write_text("1000")
+
+
+def _leave_with_parent() -> None:
+    """Ends this process when the one that asked for it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _last_words(path: Path) -> str:
+    """The last lines of a log; of a fatal error the first, where Python says what it was doing."""
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    fatal = next((number for number, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    return "\n".join(lines[-LOG_LINES:] if fatal is None else lines[fatal : fatal + LOG_LINES])
+
+
+def _gigabytes(number: float) -> str:
+    return f"{number / 1e9:.2f} GB"

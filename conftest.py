@@ -1,0 +1,221 @@
+"""pytest's side of the suite: its options and hooks, and the ``measure`` fixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import terminal
+from bench.options import add_options, keep_options, read_options, restore_options
+from bench.replay import measured_clock, replay
+from bench.session import Measured, Session, SessionError, find_interrupted
+from results.cell import WORKLOADS, Cell
+from results.journal import JournalInUse, in_use
+from results.record import SECTION, Record, SchemaError, run_section
+from results.runs import find_saved
+
+FOLDER = "results"
+SESSION = pytest.StashKey[Session]()
+RESUMED = pytest.StashKey[Path]()  # the journal to go on with
+ESTIMATES = pytest.StashKey[dict[str, float]]()  # join key -> seconds, of the cells still to come
+CELL = pytest.StashKey[Cell]()
+MEASURED = pytest.StashKey[Measured]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "workload(name): measures the cells of a workload of results.cell.WORKLOADS")
+    if config.option.benchmark_storage == f"file://{FOLDER}":
+        config.option.benchmark_storage = f"file://{config.rootpath / FOLDER}"
+    if not _asks_for_cells(config):
+        return
+    if getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput"):
+        raise pytest.UsageError("Cells are measured one at a time: run pytest bench without -n and --dist.")
+    if config.option.resume:
+        with _as_usage_errors():
+            config.stash[RESUMED], state = find_interrupted(_folder(config))
+        restore_options(config, state.invocation)
+    config.stash[SESSION] = Session(read_options(config), _folder(config))
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Looks at the machine first: what is wrong with the command line is said before anything runs."""
+    if SESSION in session.config.stash:
+        with _as_usage_errors():
+            session.config.stash[SESSION].look_at_machine()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a cell; its axes are the parameters, so pytest-benchmark stores them."""
+    marker = metafunc.definition.get_closest_marker("workload")
+    if marker is None or SESSION not in metafunc.config.stash:
+        return
+    cells = metafunc.config.stash[SESSION].plan(marker.args[0])
+    axes = WORKLOADS[marker.args[0]].axes
+    metafunc.fixturenames.extend(axis for axis in axes if axis not in metafunc.fixturenames)
+    names = [cell.label.removeprefix(f"{cell.workload} ").replace(" ", "-") for cell in cells]
+    metafunc.parametrize(axes, [[cell[axis] for axis in axes] for cell in cells], ids=names)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("workload")
+    if marker is not None and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        item.stash[CELL] = Cell.of(marker.args[0], **item.callspec.params)  # type: ignore[arg-type]  # values of axes, see above
+        item.add_marker(pytest.mark.benchmark(timer=measured_clock, group=marker.args[0]))
+        # A failed cell has no time to store, and pytest-benchmark would complain of that:
+        item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Cheap workloads first; of an interrupted run the cells that it had."""
+    if SESSION not in config.stash or not any(CELL in item.stash for item in items):
+        return
+    order = list(WORKLOADS)
+    items.sort(key=lambda item: order.index(item.stash[CELL].workload) if CELL in item.stash else -1)
+    if RESUMED in config.stash:
+        session = config.stash[SESSION]
+        with _as_usage_errors():
+            session.resume(config.stash[RESUMED], _commit(config))
+        foreign = [item for item in items if CELL in item.stash and not session.is_planned(item.stash[CELL])]
+        if foreign:
+            config.hook.pytest_deselected(items=foreign)
+            items[:] = [item for item in items if item not in foreign]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begins the run, and says how long it will take."""
+    config = session.config
+    cells = [item.stash[CELL] for item in session.items if CELL in item.stash]
+    if SESSION not in config.stash or not cells or config.option.collectonly or config.option.benchmark_skip:
+        return
+    run = config.stash[SESSION]
+    lines = [f"another run is being measured now, {path.stem}: both will be slow" for path in in_use(run.journals)]
+    if not run.invocation.settings.once and RESUMED not in config.stash:
+        run.begin(cells, _commit(config), keep_options(config))
+    config.stash[ESTIMATES] = run.estimates(cells)
+    lines.append(terminal.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write("\n" + "\n".join(lines) + "\n\n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tells each finished cell in a line of its own, in place of pytest's dots."""
+    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+    if CELL in item.stash and reporter is not None:
+        reporter.currentfspath = item.path  # else pytest writes the file's name before every line
+    result = yield
+    if MEASURED in item.stash and reporter is not None:
+        left = item.config.stash[ESTIMATES]
+        left.pop(item.stash[CELL].key, None)
+        total = sum(CELL in other.stash for other in item.session.items)
+        reporter.write(terminal.cell_line(item.stash[MEASURED], total - len(left), total, sum(left.values())) + "\n")
+    return result
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """No dot for a cell: its line says more."""
+    if "workload" in report.keywords and report.when == "call":
+        return report.outcome, "", report.outcome.upper()
+    return None
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[], Record]:
+    """Measures the cell of this test and gives its record.
+
+    A cell that this machine cannot run is skipped, one that gives no result fails; both have
+    their record, and neither leaves a time.
+    """
+
+    def measure_cell() -> Record:
+        measured = request.config.stash[SESSION].measure(request.node.stash[CELL])
+        request.node.stash[MEASURED] = measured
+        record = measured.record
+        if record.status == "skipped":
+            pytest.skip(record.reason or "")
+        if record.failed:
+            pytest.fail("\n".join(filter(None, [f"{record.status}: {record.reason}", measured.log])), pytrace=False)
+        benchmark.extra_info.update({name: value for name, value in record.metrics.items() if value is not None})
+        replay(benchmark, record.rounds)
+        return record
+
+    return measure_cell
+
+
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any] | None:
+    """Stable facts only, in the place of pytest-benchmark's, which hold the host's name and its clock's mood."""
+    if SESSION not in config.stash:
+        return None
+    with _as_usage_errors():
+        return dict(config.stash[SESSION].machine.environment)
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    if SESSION in config.stash:
+        run = config.stash[SESSION]
+        run.finish()
+        output_json[SECTION] = run_section(run.facts, list(run.records.values()))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """pytest-benchmark has stored the run by now, unless no cell has a time to store: then this does."""
+    config = session.config
+    if SESSION not in config.stash or not config.stash[SESSION].records:
+        return
+    run = config.stash[SESSION]
+    benchmarks = config._benchmarksession  # type: ignore[attr-defined]  # pytest-benchmark's only way in
+    name = config.option.benchmark_save or config.option.benchmark_autosave
+    if name and not benchmarks.benchmarks and not run.invocation.settings.once:
+        document = config.hook.pytest_benchmark_generate_json(
+            config=config,
+            benchmarks=[],
+            include_data=True,
+            machine_info=benchmarks.get_machine_info(),
+            commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
+        )
+        pytest_benchmark_update_json(config, document)
+        benchmarks.storage.save(document, name)
+    run.close(find_saved(run.facts.id, run.folder) if name else None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if SESSION in config.stash and config.stash[SESSION].records:
+        terminalreporter.section("trainmark")
+        for line in terminal.summary(config.stash[SESSION]):
+            terminalreporter.write_line(line)
+
+
+def _asks_for_cells(config: pytest.Config) -> bool:
+    """Whether the command line leads pytest into the folder of the cells."""
+    folder = config.rootpath / "bench"
+    asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+    return any(path == folder or folder in path.parents or path in folder.parents for path in asked)
+
+
+def _folder(config: pytest.Config) -> Path:
+    """Where runs are stored."""
+    return Path(config.option.benchmark_storage.removeprefix("file://"))
+
+
+def _commit(config: pytest.Config) -> str | None:
+    return config.hook.pytest_benchmark_generate_commit_info(config=config).get("id")  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _as_usage_errors() -> Iterator[None]:
+    """What the user can mend becomes one sentence, and exit code 4."""
+    try:
+        yield
+    except (SessionError, JournalInUse, SchemaError) as error:
+        raise pytest.UsageError(str(error)) from error
