@@ -1,0 +1,114 @@
+"""Does the suite tell the same step time as a loop written by hand? Both in fresh processes, by turns.
+
+    python docs/evidence/agreement.py [PAIRS]
+
+Prints the ratio of each cell, suite over hand-written, with its 95% interval; docs/measuring.md quotes it.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from scipy.stats import bootstrap
+from torch import nn
+
+from bench.datasets import mnist_5k
+from bench.settings import Settings
+from bench.worker import Workers
+from results.cell import Cell
+
+SECONDS = 1.0  # of rounds on either side
+BLOCK_SECONDS = 0.02
+
+
+def hand_written_mlp() -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        *(nn.Linear(784, 256), nn.ReLU(), nn.LayerNorm(256), nn.Dropout(0.1)),
+        *(nn.Linear(256, 256), nn.ReLU(), nn.LayerNorm(256), nn.Dropout(0.1)),
+        nn.Linear(256, 10),
+    )
+
+
+def hand_written_cnn() -> nn.Module:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(4096, 256), nn.ReLU(), nn.Dropout(0.3), nn.Linear(256, 10)),
+    )
+
+
+def time_by_hand(name: str, batch_size: int, report: Callable[[str], None], scratch: Path) -> float:
+    """Median seconds of a training step, as anybody would write it; nothing of the suite is used but the digits."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    (pixels, targets), _ = mnist_5k()
+    images = torch.tensor(pixels).unsqueeze(1).float() / 255
+    labels = torch.tensor(targets)
+    if name == "cnn":
+        images = nn.functional.pad(images, (2, 2, 2, 2)).repeat(1, 3, 1, 1)
+    model = {"mlp": hand_written_mlp, "cnn": hand_written_cnn}[name]()
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    steps = 0
+    steps_a_block = 1
+    blocks: list[float] = []
+    begun = block_begun = time.perf_counter()
+    while time.perf_counter() - begun < 2 * SECONDS:
+        order = torch.randperm(len(images))
+        for start in range(0, len(images) - batch_size + 1, batch_size):
+            chosen = order[start : start + batch_size]
+            x, y = images[chosen], labels[chosen]
+            loss = criterion(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps += 1
+            if steps % steps_a_block == 0:
+                now = time.perf_counter()
+                if steps == 5:  # warm enough to choose
+                    steps_a_block = max(1, round(BLOCK_SECONDS * 5 / (now - begun)))
+                blocks.append((now - block_begun) / steps_a_block if steps > 5 else 0.0)
+                block_begun = now
+    steady = [seconds for seconds in blocks if seconds][len(blocks) // 2 :]
+    return median(steady)
+
+
+def main(pairs: int) -> None:
+    workers = Workers()
+    settings = Settings(max_seconds=SECONDS)
+    order = random.Random(0)
+    for name, batch_size in (("mlp", 64), ("mlp", 256), ("cnn", 64)):
+        ratios = []
+        for _ in range(pairs):
+            sides = ["suite", "hand"]
+            order.shuffle(sides)
+            seconds = {}
+            for side in sides:
+                if side == "suite":
+                    cell = Cell.of("train", model=name, batch_size=batch_size)
+                    outcome = workers.call("bench.measurement:measure", cell, settings)
+                    seconds[side] = outcome.value.metrics["step_seconds"]
+                else:
+                    seconds[side] = workers.call("agreement:time_by_hand", name, batch_size).value
+            ratios.append(seconds["suite"] / seconds["hand"])
+        logs = np.log(ratios)
+        interval = bootstrap((logs,), np.median, confidence_level=0.95, rng=0).confidence_interval
+        quartiles = np.percentile(ratios, [25, 75])
+        print(
+            f"train {name} {batch_size}: {np.exp(np.median(logs)):.4f} "
+            f"[{np.exp(interval.low):.4f}, {np.exp(interval.high):.4f}], {pairs} pairs, "
+            f"half of them within {quartiles[0]:.3f} and {quartiles[1]:.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 40)

@@ -1,0 +1,91 @@
+"""What is to be known before a run's numbers are trusted: what was seen, a likely cause, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from results.record import FAILED, STATUSES, Record, Run
+
+_FLAGS = {
+    "disturbed": (
+        "Other work ran on the machine meanwhile",
+        "These times may be too long. Stop what else runs, then measure these cells again.",
+    ),
+    "unsteady": (
+        "The step time did not settle",
+        "A changing clock frequency or temperature is the usual cause. Let the machine rest, or fix its "
+        "clocks, then measure these cells again.",
+    ),
+    "clocks-disagree": (
+        "Device events and the host's clock tell different times",
+        "The device may wait for the host. Look at a profile of the step before you trust either clock.",
+    ),
+    "few-rounds": (
+        "Too few rounds for a confidence interval",
+        "Read these times as a single look. Give the cells more time to be sure of them.",
+    ),
+}
+_STATUSES = {
+    "oom": "Use a smaller batch, a smaller model or a narrower precision.",
+    "timeout": "Raise --timeout, or leave these cells out.",
+    "crashed": "Run one of these cells with --in-process under a debugger.",
+    "nan": "Lower the learning rate, or use fp32: narrow precisions overflow first.",
+    "error": "Run one of these cells with --in-process to see the whole traceback.",
+    "skipped": "Nothing needs to be done where that is expected.",
+}
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing to know, and the cells that it holds for.
+
+    Attributes:
+        kind: ``failed``, ``warning`` or ``note``.
+        title: What was seen.
+        advice: What to do.
+        records: Those that it was seen in.
+    """
+
+    kind: str
+    title: str
+    advice: str
+    records: tuple[Record, ...] = ()
+
+
+def notices(run: Run) -> list[Notice]:
+    """All that is to be known of a run, the gravest first."""
+    return [*_interruption(run), *_failures(run), *_flags(run), *_skipped(run)]
+
+
+def _interruption(run: Run) -> list[Notice]:
+    if run.facts.complete:
+        return []
+    planned = f" of {len(run.facts.planned)} planned" if run.facts.planned else ""
+    title = f"The run was interrupted: {len(run.records)}{planned} cells have a record"
+    return [Notice("warning", title, "Go on where it stopped: pytest bench --resume")]
+
+
+def _failures(run: Run) -> list[Notice]:
+    return [
+        Notice("failed", _capital(STATUSES[status]), _STATUSES[status], found)
+        for status in FAILED
+        if (found := tuple(record for record in run.records if record.status == status))
+    ]
+
+
+def _flags(run: Run) -> list[Notice]:
+    flags = dict.fromkeys([*_FLAGS, *(flag for record in run.records for flag in record.flags)])
+    return [
+        Notice("warning", *_FLAGS.get(flag, (f"Flagged {flag}", "This version knows no more of it.")), found)
+        for flag in flags
+        if (found := tuple(record for record in run.records if flag in record.flags))
+    ]
+
+
+def _skipped(run: Run) -> list[Notice]:
+    found = tuple(record for record in run.records if record.status == "skipped")
+    return [Notice("note", _capital(STATUSES["skipped"]), _STATUSES["skipped"], found)] if found else []
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,150 @@
+"""Numbers, moments and names as people read them; what was not measured is an en dash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from results.record import METRICS
+
+DASH = "\N{EN DASH}"  # for what was not measured
+MINUS = "\N{MINUS SIGN}"
+Number = float | int | None
+
+
+def digits(value: Number, significant: int = 3) -> str:
+    """Three significant digits without an exponent: ``0.0512``, ``1.30``, ``1,310``."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    rounded = round(value, significant - 1 - exponent)
+    decimals = max(0, significant - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}".replace("-", MINUS)
+
+
+def whole(value: Number) -> str:
+    """An exact count: ``270,346``."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,}"
+
+
+def prefixed(value: Number, unit: str = "") -> str:
+    """A number with an SI prefix from thousands on: ``33.7 k``, ``412 MB``."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:  # 999,600 is 1.00 M, not 1,000 k
+            return f"{digits(value / size)} {prefix}{unit}"
+    short = whole(value) if isinstance(value, int) else digits(value)
+    return f"{short} {unit}".rstrip()
+
+
+def duration(seconds: Number) -> str:
+    """A time in the unit that suits it: ``64.2 µs``, ``1.30 ms``, ``12.4 s``."""
+    if seconds is None or not math.isfinite(seconds):
+        return DASH
+    for size, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if abs(seconds) >= size * 0.9995:
+            return f"{digits(seconds / size)} {unit}"
+    return f"{digits(seconds * 1e9)} ns" if seconds else "0 s"
+
+
+def percent(share: Number, decimals: int = 2) -> str:
+    """A share of one as percent: ``98.04%``."""
+    return DASH if share is None or not math.isfinite(share) else f"{100 * share:.{decimals}f}%"
+
+
+def points(difference: Number) -> str:
+    """A difference of two shares: ``-1.20 points`` with a true minus sign."""
+    if difference is None or not math.isfinite(difference):
+        return DASH
+    return f"{100 * difference:+.2f} points".replace("-", MINUS)
+
+
+def times(ratio: Number) -> str:
+    """A ratio with two decimals and a times sign: ``1.32``."""
+    return DASH if ratio is None or not math.isfinite(ratio) else f"{ratio:.2f}\N{MULTIPLICATION SIGN}"
+
+
+def interval(low: Number, high: Number) -> str:
+    """The ends of a ratio's interval: ``[0.98, 1.03]``."""
+    return DASH if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
+
+
+def relative(ratio: Number) -> str:
+    """A ratio as a signed change: ``+32.0%``."""
+    if ratio is None or not math.isfinite(ratio):
+        return DASH
+    return f"{100 * (ratio - 1):+.1f}%".replace("-", MINUS)
+
+
+def metric(name: str, value: Number) -> str:
+    """A value of METRICS with its unit."""
+    described = METRICS[name]
+    if described.compared == "exact":
+        return whole(value)
+    if described.compared == "points":
+        return percent(value)
+    return duration(value) if described.unit == "s" else prefixed(value, described.unit)
+
+
+def metric_name(name: str) -> str:
+    """A metric's name in a sentence: ``step time``, ``peak memory``; its unit is left to its value."""
+    return name.replace("_seconds", "_time").removesuffix("_bytes").replace("_", " ")
+
+
+def metric_meaning(name: str) -> str:
+    """What a value of METRICS means, in one line."""
+    return METRICS[name].meaning
+
+
+def moment(iso: str | None) -> str:
+    """A stored moment to the minute, in UTC; what is not a moment is shown as it is."""
+    if not iso:
+        return DASH
+    try:
+        then = datetime.fromisoformat(iso)
+    except ValueError:
+        return plain(iso)
+    if then.tzinfo is not None:
+        then = then.astimezone(UTC)
+    return f"{then:%Y-%m-%d %H:%M} UTC"
+
+
+def plain(value: object, limit: int = 120) -> str:
+    """One line of printable text: control and direction marks are spelled out, the middle of a long one is left out."""
+    text = str(value)
+    if len(text) > limit:
+        half = (limit - 1) // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    return "".join(character if character.isprintable() else _spelled(character) for character in text)
+
+
+def fact(value: Any) -> str:
+    """A fact of an environment, such as a number, a list of GPUs or a table of variables, in one line."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        if "name" in value:
+            rest = {name: item for name, item in value.items() if name != "name"}
+            return f"{fact(value['name'])} ({fact(rest)})" if rest else fact(value["name"])
+        return ", ".join(_named(plain(name), fact(item)) for name, item in value.items()) or "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "; ".join(fact(item) for item in value) or "none"
+    return digits(value, 4) if isinstance(value, float) else plain(value, 200)
+
+
+def _named(name: str, value: str) -> str:
+    """A fact with its name, or with the unit that the name carries: ``139 GiB``."""
+    return f"{value} GiB" if name.endswith("_gib") else f"{name} {value}"
+
+
+def _spelled(character: str) -> str:
+    return " " if character.isspace() else f"\\u{ord(character):04x}"

@@ -1,0 +1,224 @@
+"""Tables of a run's records: the columns that have something to say, with values for people and for sorting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from reports import formatting
+from reports.anchors import anchor
+from reports.comparison import CellComparison
+from results.cell import AXES
+from results.record import Record
+
+_TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+_AXIS_TITLES = {"batch_size": "Batch", "memory_format": "Layout"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """One field of a table.
+
+    Attributes:
+        text: What is read.
+        order: What it is sorted by; None sorts last.
+        note: Smaller text below, such as an interval.
+        words: Verdict, status or flags, shown as labels.
+    """
+
+    text: str
+    order: float | str | None = None
+    note: str | None = None
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's header, with what its fields hold.
+
+    Attributes:
+        title: With its unit, if it has one.
+        numeric: Whether it is right-aligned and first sorted from the largest.
+        meaning: One line, shown where the pointer rests.
+        values: One a row.
+    """
+
+    title: str
+    numeric: bool
+    meaning: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record's row: its permanent anchor, its name, its fields and whether it failed."""
+
+    anchor: str
+    name: str
+    label: str
+    values: tuple[Value, ...]
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one table shows.
+
+    Attributes:
+        columns: From left to right, the row's name not among them.
+        rows: In the order of the run.
+        constants: Axes that have the same value in every row, in words.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    constants: str
+
+
+def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) -> Table:
+    """Every record with all that was measured of it, and its verdict where it was compared."""
+    columns = [
+        Column("Status", False, "whether it was measured, and warnings", tuple(map(_status, records))),
+        Column(
+            "Against base",
+            False,
+            "time over the base's time, and the verdict",
+            tuple(_verdict(compared.get(record.key)) for record in records),
+        ),
+        _time(records, "step_seconds", "Step time"),
+        _number(records, "samples_per_second", "Samples/s"),
+        _time(records, "latency_p50_seconds", "Latency p50"),
+        _time(records, "latency_p99_seconds", "Latency p99"),
+        _time(records, "training_seconds", "Training"),
+        _share(records, "accuracy", "Accuracy (%)"),
+        _time(records, "compile_seconds", "Compile time"),
+        _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
+        _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
+        _number(records, "parameters", "Parameters"),
+        _number(records, "flops_per_step", "FLOP/step"),
+    ]
+    return _table(records, columns)
+
+
+def accuracy_table(records: Sequence[Record]) -> Table:
+    """What was learnt, and how long it took."""
+    seeds = [len(record.series.get("seed") or ()) or record.settings.get("seeds") for record in records]
+    columns = [
+        _share(records, "accuracy", "Mean (%)"),
+        _share(records, "accuracy_lowest", "Lowest (%)"),
+        _share(records, "accuracy_highest", "Highest (%)"),
+        _time(records, "training_seconds", "Training"),
+        Column(
+            "Epochs", True, AXES["epochs"].meaning, tuple(_plain(one.cell.settings.get("epochs")) for one in records)
+        ),
+        Column("Seeds", True, "trainings, each from another seed", tuple(map(_plain, seeds))),
+    ]
+    return _table(records, columns, always=("precision",))
+
+
+def input_table(records: Sequence[Record]) -> Table:
+    """What it costs to have a batch."""
+    columns = [_time(records, "step_seconds", "Batch time"), _number(records, "samples_per_second", "Samples/s")]
+    return _table(records, columns, always=("loader",))
+
+
+def _table(records: Sequence[Record], columns: Iterable[Column], always: tuple[str, ...] = ("batch_size",)) -> Table:
+    told = [column for column in columns if any(value.text != formatting.DASH for value in column.values)]
+    titles = {column.title for column in told}
+    varied, constants = [], []
+    for axis in AXES:
+        values = [record.cell.settings.get(axis) for record in records]
+        known = [value for value in values if value is not None]
+        title = _AXIS_TITLES.get(axis, axis.replace("_", " ").capitalize())
+        if axis == "model" or title in titles or not known:
+            continue
+        if axis in always or len(set(map(str, known))) > 1:
+            numeric = all(isinstance(value, int) for value in known)
+            varied.append(Column(title, numeric, AXES[axis].meaning, tuple(map(_plain, values))))
+        else:
+            constants.append(f"{axis.replace('_', ' ')} {formatting.plain(known[0])}")
+    kept = (*varied, *told)
+    rows = tuple(
+        Row(
+            anchor(record.key),
+            formatting.plain(" ".join([record.cell.workload, *map(str, _model(record))])),
+            formatting.plain(record.label),
+            tuple(column.values[number] for column in kept),
+            record.failed,
+        )
+        for number, record in enumerate(records)
+    )
+    return Table(kept, rows, ", ".join(constants))
+
+
+def _model(record: Record) -> list[object]:
+    return [record.cell.settings["model"]] if "model" in record.cell.settings else []
+
+
+def _plain(value: object) -> Value:
+    if value is None:
+        return Value(formatting.DASH)
+    order = value if isinstance(value, int | float) else formatting.plain(value)
+    return Value(formatting.plain(value), order)
+
+
+def _time(records: Sequence[Record], name: str, title: str) -> Column:
+    """A column of times in the one unit that suits their median, each with its interval where it has one."""
+    known = [seconds for record in records if (seconds := record.metrics.get(name)) is not None]
+    size, unit = _unit(median(known) if known else 1.0)
+
+    def ends(record: Record) -> str | None:
+        low, high = record.metrics.get(f"{name}_low"), record.metrics.get(f"{name}_high")
+        if low is None or high is None:
+            return None
+        return f"{formatting.digits(low / size)}{formatting.DASH}{formatting.digits(high / size)}"
+
+    return _column(records, name, f"{title} ({unit})", lambda seconds: formatting.digits(seconds / size), ends)
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    return next(((size, unit) for size, unit in _TIME_UNITS if seconds >= size), _TIME_UNITS[-1])
+
+
+def _number(records: Sequence[Record], name: str, title: str) -> Column:
+    return _column(records, name, title, formatting.prefixed)
+
+
+def _share(records: Sequence[Record], name: str, title: str) -> Column:
+    return _column(records, name, title, lambda share: f"{100 * share:.2f}")
+
+
+def _megabytes(records: Sequence[Record], name: str, title: str) -> Column:
+    return _column(records, name, title, lambda size: formatting.whole(round(size / 1e6)))
+
+
+def _column(
+    records: Sequence[Record],
+    name: str,
+    title: str,
+    text: Callable[[float], str],
+    note: Callable[[Record], str | None] = lambda _: None,
+) -> Column:
+    values = [
+        Value(formatting.DASH)
+        if (value := record.metrics.get(name)) is None
+        else Value(text(value), value, note(record))
+        for record in records
+    ]
+    return Column(title, True, formatting.metric_meaning(name), tuple(values))
+
+
+def _verdict(cell: CellComparison | None) -> Value:
+    if cell is None:
+        return Value(formatting.DASH)
+    time = cell.time
+    if time is None or time.ratio is None:
+        return Value("", words=(cell.verdict,))
+    ends = None if time.low is None else formatting.interval(time.low, time.high)
+    return Value(formatting.times(time.ratio), time.ratio, ends, (cell.verdict,))
+
+
+def _status(record: Record) -> Value:
+    words = (record.status, *map(formatting.plain, record.flags))
+    return Value("", " ".join(words), formatting.plain(record.reason, 300) if record.reason else None, words)

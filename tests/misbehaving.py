@@ -1,0 +1,106 @@
+"""Functions and models that end badly, for tests: importable, as a worker's child wants them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.failures import NotFiniteError, UnsupportedError
+
+Report = Callable[[str], None]
+
+
+def give(value: object, report: Report, scratch: Path) -> tuple[object, bool, int]:
+    report("giving")
+    return value, scratch.is_dir(), os.getpid()
+
+
+def abort(report: Report, scratch: Path) -> None:
+    report("aborting")
+    os.abort()
+
+
+def leave(report: Report, scratch: Path) -> None:
+    os._exit(3)
+
+
+def sleep_for_ever(report: Report, scratch: Path) -> None:
+    report("sleeping")
+    time.sleep(1e6)
+
+
+def sleep_beside(pids: Path, report: Report, scratch: Path) -> None:
+    """Tells its own process and one that it starts, then both sleep."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(1e6)
+    pids.write_text(f"{os.getpid()} {child}")
+    sleep_for_ever(report, scratch)
+
+
+def take_memory(report: Report, scratch: Path) -> None:
+    report("taking memory")
+    kept = []
+    while True:
+        kept.append(torch.ones(10_000_000))
+
+
+def ask_for_too_much(report: Report, scratch: Path) -> None:
+    torch.empty(10**15)
+
+
+def divide(report: Report, scratch: Path) -> None:
+    print("before the fault")
+    print("on the other stream", file=sys.stderr)
+    raise ZeroDivisionError("of one by nothing\nand a second line")
+
+
+def diverge(report: Report, scratch: Path) -> None:
+    raise NotFiniteError("the loss is not finite (nan)")
+
+
+def refuse(report: Report, scratch: Path) -> None:
+    raise UnsupportedError("no such arithmetic here")
+
+
+class Digits(nn.Module):
+    """A linear model of 28x28 digits that does something first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(784, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.misbehave()
+        return self.linear(images.flatten(1))
+
+    def misbehave(self) -> None:
+        pass
+
+
+class Hungry(Digits):
+    kept: list[Tensor] = []
+
+    def misbehave(self) -> None:
+        self.kept.append(torch.ones(50_000_000))
+
+
+class Aborting(Digits):
+    def misbehave(self) -> None:
+        os.abort()
+
+
+class Sleeping(Digits):
+    def misbehave(self) -> None:
+        time.sleep(1e6)
+
+
+class NotANumber(Digits):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * float("nan")

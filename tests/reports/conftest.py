@@ -1,0 +1,244 @@
+"""Stored runs as they would be measured: 31 cells of four models, with every status that a run usually has."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results.cell import Cell
+from results.record import METRICS, Record, Run, RunFacts, run_section
+
+ENVIRONMENT = {
+    "fingerprint": "1a2b3c4d5e6f",
+    "system": "Linux",
+    "machine": "x86_64",
+    "cpu": "Intel(R) Xeon(R) Processor",
+    "cpu_cores": 2,
+    "memory_gib": 24,
+    "gpus": [],
+    "driver": None,
+    "python": "3.11.7",
+    "torch": "2.15.0",
+    "torchvision": "0.29.2",
+    "cuda": None,
+    "cudnn": None,
+    "cpu_capability": "AVX512",
+    "environment_variables": {"OMP_NUM_THREADS": "1"},
+}
+COMMIT = {"id": "1a2b3c4d5e6f7a8b9c0d", "dirty": False, "branch": "main", "time": "2026-01-01T11:40:00+00:00"}
+
+# Parameters, seconds of a training step at batch 64 in fp32, FLOP of a step a sample, final accuracy.
+MODELS = {
+    "mlp": (270_346, 1.3e-3, 1.6e6, 0.936),
+    "mlp-residual": (270_346, 1.6e-3, 1.6e6, 0.941),
+    "cnn": (1_070_794, 47.3e-3, 40e6, 0.972),
+    "resnet20": (272_186, 210e-3, 243e6, 0.968),
+}
+SPEED = {"fp32": 1.0, "bf16": 0.62}
+
+
+def example_run(name: str = "0001_1a2b3c_20260101_120000", *, seed: int = 0, slower: float = 1.0) -> Run:
+    """A complete run: training, inference, accuracy and input; two compiled cells, one oom, timeout, skipped each."""
+    noise = random.Random(seed)
+    records = [
+        _steps(noise, workload, model, batch_size, precision, "off", slower)
+        for workload in ("train", "inference")
+        for model in MODELS
+        for batch_size in (64, 256)
+        for precision in SPEED
+        if not (workload == "inference" and batch_size == 64)
+    ]
+    records += [_steps(noise, "train", model, 256, "fp32", "default", slower) for model in ("mlp", "cnn")]
+    records += [_training(noise, model, slower) for model in ("mlp", "cnn")]
+    records += [_input(noise, loader, slower) for loader in ("resident", "dataloader")]
+    records = [_with_troubles(record) for record in records]
+    records.append(
+        Record(
+            Cell.of("train", model="mlp", precision="fp16"),
+            "skipped",
+            "fp16 needs a GPU: the CPU has no fast kernels for it",
+            settings={"threads": 1, "seed": 0},
+        )
+    )
+    facts = RunFacts(
+        id=name,
+        started="2026-01-01T12:00:00+00:00",
+        finished="2026-01-01T12:14:31+00:00",
+        complete=True,
+        planned=tuple(record.key for record in records),
+    )
+    return Run(name, facts, ENVIRONMENT, COMMIT, tuple(records))
+
+
+def _steps(
+    noise: random.Random, workload: str, model: str, batch_size: int, precision: str, compiled: str, slower: float
+) -> Record:
+    parameters, base_seconds, flops, _ = MODELS[model]
+    seconds = base_seconds * SPEED[precision] * (0.15 + 0.85 * batch_size / 64) * slower
+    seconds *= (0.35 if workload == "inference" else 1.0) * (1.38 if compiled != "off" else 1.0)
+    rounds = _rounds(noise, seconds, 30)
+    extra: dict[str, Any] = {"compile_seconds": 21.4} if compiled != "off" else {}
+    return Record(
+        Cell.of(workload, model=model, batch_size=batch_size, precision=precision, compile=compiled),
+        "ok",
+        metrics={
+            **_times(rounds, batch_size),
+            **extra,
+            "parameters": parameters,
+            "flops_per_step": int(flops * batch_size * (1 / 3 if workload == "inference" else 1)),
+            "peak_memory_bytes": 412_000_000 + 90 * parameters + 21_000 * batch_size,
+            "cell_seconds": 9.7,
+        },
+        rounds=rounds,
+        steps_per_round=8,
+        settings={"threads": 1, "seed": 0, "adaptation": "pad 2, repeat 3" if model == "resnet20" else None},
+        started="2026-01-01T12:03:00+00:00",
+    )
+
+
+def _training(noise: random.Random, model: str, slower: float) -> Record:
+    parameters, step_seconds, _, accuracy = MODELS[model]
+    curves = [
+        [round(accuracy - 0.22 * 0.55**epoch + noise.gauss(0, 0.002), 4) for epoch in range(10)] for _ in range(3)
+    ]
+    last = [curve[-1] for curve in curves]
+    rounds = _rounds(noise, step_seconds * 10 * 63 * slower, 3)
+    return Record(
+        Cell.of("accuracy", model=model),
+        "ok",
+        metrics={
+            "training_seconds": sorted(rounds)[1],
+            "accuracy": sum(last) / 3,
+            "accuracy_lowest": min(last),
+            "accuracy_highest": max(last),
+            "loss": 0.041,
+            "parameters": parameters,
+        },
+        rounds=rounds,
+        series={
+            "seed": [0, 1, 2],
+            "train_loss": [[round(1.1 * 0.6**epoch, 4) for epoch in range(10)] for _ in range(3)],
+            "held_out_accuracy": curves,
+        },
+        settings={"threads": 1, "seed": 0, "seeds": 3},
+    )
+
+
+def _input(noise: random.Random, loader: str, slower: float) -> Record:
+    rounds = _rounds(noise, {"resident": 41e-6, "dataloader": 1.9e-3}[loader] * slower, 30)
+    return Record(Cell.of("input", loader=loader), "ok", metrics=_times(rounds, 64), rounds=rounds, steps_per_round=64)
+
+
+def _rounds(noise: random.Random, seconds: float, count: int) -> tuple[float, ...]:
+    return tuple(seconds * noise.lognormvariate(0, 0.02) for _ in range(count))
+
+
+def _times(rounds: tuple[float, ...], batch_size: int) -> dict[str, float]:
+    ordered = sorted(rounds)
+    middle = (ordered[14] + ordered[15]) / 2
+    return {
+        "step_seconds": middle,
+        "step_seconds_low": ordered[9],
+        "step_seconds_high": ordered[20],
+        "samples_per_second": batch_size / middle,
+    }
+
+
+def _with_troubles(record: Record) -> Record:
+    unmeasured = replace(record, metrics={}, rounds=(), steps_per_round=None)
+    if record.label == "train resnet20 256 cpu fp32":
+        return replace(unmeasured, status="oom", reason="the kernel killed the worker at 23.1 GiB")
+    if record.label == "train resnet20 256 cpu bf16":
+        return replace(unmeasured, status="timeout", reason="no result after 120 s, while timing")
+    if record.label == "train cnn 64 cpu bf16":
+        return replace(record, flags=("disturbed",))
+    if record.label == "inference mlp 256 cpu bf16":
+        return replace(record, flags=("unsteady", "few-rounds"))
+    return record
+
+
+def store(run: Run, folder: Path) -> Path:
+    """Writes a run as pytest-benchmark would, and returns its file."""
+    file = folder / "Linux-CPython-3.11-64bit" / f"{run.name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "machine_info": run.environment,
+        "commit_info": run.commit,
+        "benchmarks": [],
+        "trainmark": run_section(run.facts, run.records),
+    }
+    file.write_text(json.dumps(document), encoding="utf-8")
+    return file
+
+
+def changed(run: Run, label: str, **fields: Any) -> Run:
+    """The run with other fields in the record of that label."""
+    assert label in [record.label for record in run.records]
+    return replace(run, records=tuple(replace(one, **fields) if one.label == label else one for one in run.records))
+
+
+def with_metrics(run: Run, label: str, **metrics: float | int | None) -> Run:
+    """The run with other metrics in the record of that label."""
+    assert set(metrics) <= set(METRICS)
+    record = next(one for one in run.records if one.label == label)
+    return changed(run, label, metrics={**record.metrics, **metrics})
+
+
+def slowed(run: Run, label: str, factor: float) -> Run:
+    """The run with every round of the record of that label longer by the factor."""
+    record = next(one for one in run.records if one.label == label)
+    run = changed(run, label, rounds=tuple(duration * factor for duration in record.rounds))
+    name = "training_seconds" if record.cell.workload == "accuracy" else "step_seconds"
+    ends = [end for end in (name, f"{name}_low", f"{name}_high") if end in record.metrics]
+    run = with_metrics(run, label, **{end: record.metrics[end] * factor for end in ends})
+    if "samples_per_second" not in record.metrics:
+        return run
+    return with_metrics(run, label, samples_per_second=record.metrics["samples_per_second"] / factor)
+
+
+class Stored:
+    """Makes runs, changes them and stores them: what a test needs, without imports between test files."""
+
+    run = staticmethod(example_run)
+    changed = staticmethod(changed)
+    with_metrics = staticmethod(with_metrics)
+    slowed = staticmethod(slowed)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def store(self, run: Run) -> Path:
+        return store(run, self.folder)
+
+
+@pytest.fixture(scope="session")
+def regressed_page() -> str:
+    """The page of a run with one regression against another, which it lists too."""
+    from reports.comparison import compare
+    from reports.html import render
+
+    base = example_run()
+    new = slowed(example_run("0002_9f8e7d_20260102_090000", seed=1), "train cnn 256 cpu fp32", 2)
+    return render([new, base], compare(base, new))
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    return Stored(tmp_path / "results")
+
+
+@pytest.fixture
+def reports_command(stored: Stored) -> Callable[..., int]:
+    """Calls ``python -m reports`` in this process, on the stored runs of the test."""
+    from reports.__main__ import main
+
+    def call(*arguments: str) -> int:
+        return main([*map(str, arguments), "--results", str(stored.folder)])
+
+    return call

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reports.__main__ import main
+from reports.check import judge
+from reports.comparison import compare
+
+Command = Callable[..., int]
+CNN = "train cnn 256 cpu fp32"
+
+
+@pytest.fixture
+def base(stored: Any) -> Any:
+    run = stored.run()
+    stored.store(run)
+    return run
+
+
+def newer(stored: Any, **fields: Any) -> Any:
+    return replace(stored.run("0002_9f8e7d_20260102_090000", seed=1), **fields)
+
+
+def test_reports_start_without_torch_and_without_plots() -> None:
+    code = (
+        "import reports, reports.__main__, sys;"
+        "assert not {'torch', 'bench', 'models', 'matplotlib', 'seaborn', 'jinja2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_is_drawn_without_torch() -> None:
+    code = "import reports.html, sys; assert not {'torch', 'bench', 'models'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_passes_against_itself(base: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reports_command("check", "1", "1") == 0
+    told = capsys.readouterr().out
+    assert told.startswith(
+        "No regression against 0001_1a2b3c_20260101_120000: 28 of 31 cells compared, 2 of them undecided."
+    )
+
+
+def test_a_regression_fails_the_check(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(stored.slowed(newer(stored), CNN, 2))
+    assert reports_command("check", "1", "latest") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Regressed: 1 of 31 cells is worse, failed or missing against 0001_1a2b3c_20260101_120000."
+    assert lines[1].startswith(f"  {CNN}: regressed, step time 2.0")
+    assert lines[2].startswith("Cells: 1 regressed, 2 inconclusive, 25 unchanged")
+
+
+def test_a_missing_cell_fails_the_check(base: Any, stored: Any, reports_command: Command) -> None:
+    stored.store(newer(stored, records=base.records[1:]))
+    assert reports_command("check", "1", "2") == 1
+
+
+def test_a_failed_cell_fails_the_check(base: Any, stored: Any, reports_command: Command) -> None:
+    stored.store(stored.changed(newer(stored), CNN, status="crashed", metrics={}, rounds=()))
+    assert reports_command("check", "1", "2") == 1
+
+
+def test_an_interrupted_run_is_told_how_to_go_on(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = newer(stored)
+    stored.store(replace(run, records=run.records[:9], facts=replace(run.facts, complete=False, finished=None)))
+    assert reports_command("check", "1", "2") == 1
+    told = capsys.readouterr().out
+    assert "0002_9f8e7d_20260102_090000 was interrupted: finish it with pytest bench --resume" in told
+    assert "0001_1a2b3c_20260101_120000 was interrupted" not in told
+
+
+def test_another_machine_is_refused_and_the_difference_named(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(newer(stored, environment={**base.environment, "fingerprint": "f", "cpu": "Another"}))
+    assert reports_command("check", "1", "2") == 3
+    told = capsys.readouterr().out
+    assert told.startswith("Not comparable: ")
+    assert "cpu Intel(R) Xeon(R) Processor → Another" in told
+    assert "--allow-different-machine" in told
+
+
+def test_another_machine_can_be_allowed(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stored.slowed(newer(stored, environment={**base.environment, "fingerprint": "f"}), CNN, 5)
+    stored.store(run)
+    assert reports_command("check", "1", "2", "--allow-different-machine") == 0
+    assert "Only exact counts and accuracy were compared" in capsys.readouterr().out
+
+
+def test_runs_without_a_common_measured_cell_are_not_comparable(stored: Any, reports_command: Command) -> None:
+    run = stored.run()
+    stored.store(replace(run, records=tuple(record for record in run.records if record.status != "ok")))
+    assert reports_command("check", "1", "1") == 3
+
+
+def test_the_margin_of_times_is_an_option(base: Any, stored: Any, reports_command: Command) -> None:
+    stored.store(stored.slowed(stored.run("0002_9f8e7d_20260102_090000"), CNN, 1.2))
+    assert reports_command("check", "1", "2") == 0
+    assert reports_command("check", "1", "2", "--time-margin", "0.05") == 1
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf", "many"])
+def test_a_margin_that_is_no_share_is_a_usage_error(margin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["check", "1", "1", f"--time-margin={margin}"])
+    assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize("command", [["check", "1", "nowhere"], ["compare", "1", "nowhere"], ["html", "nowhere"]])
+def test_an_unknown_run_is_one_sentence(
+    base: Any, reports_command: Command, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert reports_command(*command) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith('No run named "nowhere" in ')
+    assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "cut short"),
+        ("[]", "not a stored run"),
+        (json.dumps({"trainmark": {"schema_version": 99}}), "update trainmark to read it"),
+        (json.dumps({"benchmarks": []}), "did not measure"),
+    ],
+)
+def test_an_unreadable_file_is_one_sentence(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str], content: str, told: str
+) -> None:
+    file = stored.folder / "0002_broken.json"
+    file.write_text(content, encoding="utf-8")
+    assert reports_command("check", "1", "2") == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert str(file) in error
+    assert error.count("\n") == 1
+
+
+def test_an_empty_run_is_a_usage_error(
+    stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(replace(stored.run(), records=()))
+    assert reports_command("html") == 2
+    assert "holds no record" in capsys.readouterr().err
+
+
+def test_a_folder_without_runs_says_how_to_record_one(
+    reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reports_command("check", "1", "2") == 2
+    assert "Record one: pytest bench" in capsys.readouterr().err
+    assert reports_command("list") == 0
+    assert "Record one: pytest bench" in capsys.readouterr().out
+
+
+def test_a_page_that_cannot_be_written_is_a_usage_error(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reports_command("html", "-o", str(stored.folder / "nowhere" / "page.html")) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_compare_lists_every_cell_with_the_largest_change_first(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(stored.slowed(newer(stored), CNN, 2))
+    assert reports_command("compare", "1", "2") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = lines[5 : 5 + len(base.records)]
+    assert rows[0].startswith(CNN)
+    assert {record.label for record in base.records} == {row.split("  ")[0] for row in rows}
+    assert "regressed" in rows[0]
+    assert any("accuracy " in row for row in rows)
+
+
+def test_compare_and_check_give_the_same_sentence(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(stored.slowed(newer(stored), CNN, 2))
+    reports_command("compare", "1", "2")
+    compared = capsys.readouterr().out
+    reports_command("check", "1", "2")
+    assert capsys.readouterr().out.splitlines()[0] in compared
+
+
+def test_list_names_each_run_and_leaves_the_readable_ones_readable(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = newer(stored, commit={"id": "9f8e7d6c5b4a3", "dirty": True})
+    stored.store(replace(run, facts=replace(run.facts, complete=False)))
+    (stored.folder / "0003_broken.json").write_text("{", encoding="utf-8")
+    assert reports_command("list") == 0
+    told = capsys.readouterr().out
+    assert "1a2b3c4d5e6f" in told
+    assert "9f8e7d6c5b4a (dirty)" in told
+    assert "Intel(R) Xeon(R) Processor" in told
+    assert "complete" in told
+    assert "interrupted" in told
+    assert "unreadable: " in told
+    assert "0003_broken.json: not JSON, or cut short" in told
+
+
+def test_hostile_names_send_no_control_characters_to_the_terminal(
+    stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stored.run()
+    stored.store(replace(run, environment={**run.environment, "cpu": "\x1b[2J\u202ecpu"}))
+    reports_command("list")
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+
+
+def test_the_verdict_names_each_regression(stored: Any) -> None:
+    verdict = judge(compare(stored.run(), stored.slowed(stored.run(), CNN, 2)))
+    assert [cell.label for cell in verdict.regressions] == [CNN]
+    assert verdict.word == "regressed"

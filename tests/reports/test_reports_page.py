@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from reports.anchors import anchor
+from reports.comparison import compare
+from reports.html import render
+from results.cell import Cell
+from results.record import Record, Run
+
+CNN = "train cnn 256 cpu fp32"
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    '" onmouseover="alert(1)" x=\'',
+    "<img src=x onerror=alert(1)>",
+    "{{ 7 * 7 }}",
+    "$\\frac{",
+    "\u202egnp.exe",
+    "\x00\x1b\ud800",
+    "a" * 10_000,
+]
+
+
+class Page(HTMLParser):
+    """Collects the elements, their attributes and the text of a page, and checks that they nest."""
+
+    VOID = ("meta", "link", "img", "input")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] not in (["style"], ["script"]):
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture
+def page(regressed_page: str) -> Page:
+    return Page(regressed_page)
+
+
+def test_the_page_loads_nothing(page: Page) -> None:
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#")), (tag, attributes)
+    assert not any("src" in attributes for attributes in page.all("script"))
+
+
+def test_neither_page_nor_pictures_refer_to_the_network(regressed_page: str) -> None:
+    pictures = [base64.b64decode(found).decode() for found in re.findall(r"base64,([^\"]+)", regressed_page)]
+    assert pictures
+    assert not re.search(r"https?://|@import|url\(", regressed_page)
+    assert not any(re.search(r"(href|src)=\"(?!#)|@import|url\((?!#)", picture) for picture in pictures)
+
+
+def test_the_same_runs_give_the_same_page(stored: Any) -> None:
+    assert render([stored.run()]) == render([stored.run()])
+
+
+def test_the_page_has_language_title_and_headings_in_order(page: Page) -> None:
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("title")) == 1
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_each_picture_says_what_it_shows(page: Page) -> None:
+    alts = [attributes["alt"] or "" for attributes in page.all("img")]
+    assert any(alt.startswith("Throughput of cnn in 3 settings; fastest: bf16, batch 256, ") for alt in alts)
+    assert any(alt.startswith("Held-out accuracy of mlp by epoch") for alt in alts)
+    assert all(len(alt) > 40 for alt in alts)
+
+
+def test_ids_are_unique_and_links_lead_to_them(page: Page, stored: Any) -> None:
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {anchor(record.key) for record in stored.run().records} <= set(ids)
+    assert {(attributes["href"] or "")[1:] for attributes in page.all("a")} <= set(ids)
+
+
+def test_the_anchor_of_a_cell_is_permanent() -> None:
+    assert anchor("train batch_size=256 model=cnn") == "cell-train-batch-size-256-model-cnn-bd02f9"
+
+
+def test_keys_that_read_alike_have_anchors_of_their_own() -> None:
+    assert anchor("train model=a-b") != anchor("train model=a_b")
+
+
+def test_the_banner_gives_the_verdict_of_the_check(page: Page) -> None:
+    assert "Regressed: 1 of 31 cells is worse, failed or missing against 0001_1a2b3c_20260101_120000." in page.text
+
+
+def test_another_machine_is_refused_on_the_page_too(stored: Any) -> None:
+    new = replace(stored.run(), environment={"fingerprint": "f", "cpu": "Another"})
+    text = Page(render([new], compare(stored.run(), new))).text
+    assert "Not comparable: " in text
+    assert "cpu Intel(R) Xeon(R) Processor → Another" in text
+
+
+def test_the_conditions_name_machine_software_threads_and_commit(page: Page) -> None:
+    for fact in ("Intel(R) Xeon(R) Processor", "2.15.0", "1a2b3c4d5e6f on main", "OMP_NUM_THREADS 1", "AVX512"):
+        assert fact in page.text
+
+
+def test_warnings_name_the_cells_and_what_to_do(page: Page) -> None:
+    for told in (
+        "the kernel killed the worker at 23.1 GiB",
+        "no result after 120 s, while timing",
+        "fp16 needs a GPU",
+        "Stop what else runs",
+        "The step time did not settle",
+        "Too few rounds for a confidence interval",
+    ):
+        assert told in page.text
+
+
+def test_clocks_that_disagree_and_unknown_flags_are_told(stored: Any) -> None:
+    run = stored.changed(stored.run(), CNN, flags=("clocks-disagree", "moonlit"))
+    text = Page(render([run])).text
+    assert "Device events and the host's clock tell different times" in text
+    assert "Flagged moonlit" in text
+
+
+def test_other_runs_are_listed(page: Page) -> None:
+    assert "Other runs" in page.text
+    assert "0001_1a2b3c_20260101_120000" in page.text
+
+
+def only(status: str) -> Callable[[Run], Run]:
+    return lambda run: replace(run, records=tuple(record for record in run.records if record.status == status))
+
+
+def of_workload(workload: str) -> Callable[[Run], Run]:
+    return lambda run: replace(run, records=tuple(record for record in run.records if record.cell.workload == workload))
+
+
+@pytest.mark.parametrize("select", [only("oom"), only("skipped"), of_workload("input"), of_workload("accuracy")])
+def test_a_run_of_one_kind_of_record_has_a_page_without_empty_sections(stored: Any, select: Any) -> None:
+    run = select(stored.run())
+    page = Page(render([run]))
+    assert page.text.count("Throughput ") == 0
+    assert [attributes for attributes in page.all("tr") if attributes.get("id")] != []
+    assert not re.search(r"\b(nan|NaN|None)\b", page.text)
+
+
+def test_every_status_has_a_row_and_its_reason(stored: Any) -> None:
+    statuses = ["oom", "timeout", "crashed", "nan", "error", "skipped"]
+    run = stored.run()
+    records = [
+        replace(record, status=status, reason=f"because of {status}", metrics={}, rounds=(), series={})
+        for record, status in zip(run.records, statuses, strict=False)
+    ]
+    text = Page(render([replace(run, records=tuple(records))])).text
+    assert all(f"because of {status}" in text for status in statuses)
+
+
+def test_an_interrupted_run_says_so(stored: Any) -> None:
+    run = stored.run()
+    run = replace(run, records=run.records[:9], facts=replace(run.facts, complete=False, finished=None))
+    text = Page(render([run])).text
+    assert "The run was interrupted: 9 of 31 planned cells have a record" in text
+
+
+def test_a_run_that_knows_nothing_of_its_machine_has_a_page(stored: Any) -> None:
+    run = stored.run()
+    assert Page(render([replace(run, environment={}, commit={})])).text
+
+
+def test_gpus_and_facts_unknown_here_are_shown(stored: Any) -> None:
+    run = stored.run()
+    facts = {**run.environment, "gpus": [{"name": "Fast GPU", "memory_gib": 139}], "moon": "full"}
+    text = Page(render([replace(run, environment=facts)])).text
+    assert "Fast GPU (139 GiB)" in text
+    assert "moon full" in text
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=lambda name: name[:12].encode("ascii", "backslashreplace").decode())
+def test_hostile_names_execute_nothing(stored: Any, name: str) -> None:
+    run = stored.run()
+    ok = next(record for record in run.records if record.label == CNN)
+    learnt = next(record for record in run.records if record.cell.workload == "accuracy")
+    hostile = [
+        replace(ok, cell=Cell.of("train", model=name, precision=name, compile=name, batch_size=8), flags=(name,)),
+        replace(ok, cell=Cell.of("train", model=name, precision=name, compile=name, batch_size=16)),
+        replace(ok, cell=Cell.of("inference", model=name, precision=name)),
+        replace(learnt, cell=Cell.of("accuracy", model=name, precision=name)),
+        Record(Cell.of("train", model="x", dataset=name), "error", name),
+    ]
+    run = replace(
+        run,
+        name=name,
+        records=tuple(hostile),
+        commit={"id": name, "branch": name},
+        environment={"fingerprint": name, "cpu": name, name: name, "gpus": [{"name": name}]},
+    )
+    page = Page(render([run, run], compare(run, run)))
+    assert len(page.all("script")) == 1
+    assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
+    assert all((attributes["src"] or "").startswith("data:image/svg+xml;base64,") for attributes in page.all("img"))
+    assert "49" not in {word.strip() for word in page.words}
+    assert "\u202e" not in page.text
+    assert max(map(len, page.text.split(" "))) <= 400

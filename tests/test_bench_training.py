@@ -1,0 +1,245 @@
+"""The lecture's loop: its order, its arithmetic, and what a precision makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.precision import autocast_dtype, grad_scaler, set_float32_arithmetic
+from bench.training import LEARNING_RATE, evaluate, mixed_precision_step, train_epoch, train_step
+from bench.workloads import training_step
+from models.mlp import mlp
+from results.cell import Cell
+
+IMAGES = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(8)
+
+
+class Told(list[str]):
+    """What was called, in order."""
+
+
+class FakeLoss:
+    """A loss that tells of its backward pass, also when it was scaled."""
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+
+    def backward(self) -> None:
+        self.told.append("backward")
+
+
+class FakeOptimizer:
+    def __init__(self, told: Told) -> None:
+        self.told = told
+
+    def zero_grad(self) -> None:
+        self.told.append("zero_grad")
+
+    def step(self) -> None:
+        self.told.append("step")
+
+
+class FakeScaler:
+    def __init__(self, told: Told) -> None:
+        self.told = told
+
+    def scale(self, loss: FakeLoss) -> FakeLoss:
+        self.told.append("scale")
+        return loss
+
+    def step(self, optimizer: FakeOptimizer) -> None:
+        optimizer.step()
+
+    def update(self) -> None:
+        self.told.append("update")
+
+
+def fakes(told: Told, loss: FakeLoss) -> tuple[object, object, FakeOptimizer]:
+    """A model, a criterion and an optimizer that tell when they are called, and with what."""
+
+    def model(images: Tensor) -> str:
+        assert images is IMAGES
+        told.append("forward")
+        return "logits"
+
+    def criterion(logits: str, labels: Tensor) -> FakeLoss:
+        assert (logits, labels is LABELS) == ("logits", True)
+        told.append("loss")
+        return loss
+
+    return model, criterion, FakeOptimizer(told)
+
+
+@pytest.fixture
+def float32_arithmetic() -> Iterator[None]:
+    """Puts back the flags of this process."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    yield
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def test_a_step_has_the_lectures_five_lines_in_the_lectures_order() -> None:
+    told = Told()
+    loss = FakeLoss(told)
+    assert train_step(*fakes(told, loss), IMAGES, LABELS) is loss  # type: ignore[arg-type]
+    assert told == ["forward", "loss", "zero_grad", "backward", "step"]
+
+
+def test_a_mixed_precision_step_has_the_same_order_around_the_scaler() -> None:
+    told = Told()
+    loss = FakeLoss(told)
+    model, criterion, optimizer = fakes(told, loss)
+    given = mixed_precision_step(model, criterion, optimizer, torch.bfloat16, FakeScaler(told), IMAGES, LABELS)  # type: ignore[arg-type]
+    assert given is loss
+    assert told == ["forward", "loss", "zero_grad", "scale", "backward", "step", "update"]
+
+
+def test_five_steps_give_the_weights_of_a_loop_written_by_hand() -> None:
+    torch.manual_seed(0)
+    model = mlp().train()
+    step = training_step(model, Cell.of("train"))
+    losses = [step(IMAGES, LABELS).item() for _ in range(5)]
+
+    torch.manual_seed(0)
+    twin = mlp().train()
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-3)
+    for loss in losses:
+        wanted = nn.functional.cross_entropy(twin(IMAGES), LABELS)
+        optimizer.zero_grad()
+        wanted.backward()
+        optimizer.step()
+        assert loss == wanted.item()
+
+    assert losses[-1] < losses[0]
+    for weight, wanted in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weight, wanted)
+
+
+def test_the_learning_rate_is_the_lectures() -> None:
+    assert LEARNING_RATE == 0.001
+
+
+def test_gradients_do_not_add_up_over_steps() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    for _ in range(3):
+        train_step(model, nn.MSELoss(), optimizer, torch.ones(1, 1), torch.zeros(1, 1))
+    assert torch.equal(model.weight.grad, 2 * model.weight.detach())
+
+
+def test_the_mean_loss_of_an_epoch_weighs_each_sample_the_same() -> None:
+    losses = iter([1.0, 2.0, 6.0])
+    batches = [(torch.zeros(size, 1), torch.zeros(size)) for size in (4, 4, 2)]
+    loss = train_epoch(lambda images, labels: torch.tensor(next(losses)), batches)
+    assert loss.item() == pytest.approx((4 * 1 + 4 * 2 + 2 * 6) / 10)  # 2.4, and 3.0 if each batch weighed the same
+
+
+def test_the_mean_loss_of_an_epoch_holds_no_graph() -> None:
+    weight = torch.ones((), requires_grad=True)
+    loss = train_epoch(lambda images, labels: weight * 2, [(IMAGES, LABELS)])
+    assert not loss.requires_grad
+
+
+def test_an_epoch_takes_one_step_a_batch() -> None:
+    seen = []
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        seen.append(labels.tolist())
+        return torch.tensor(0.0)
+
+    train_epoch(step, [(IMAGES[:2], torch.tensor([1, 2])), (IMAGES[:1], torch.tensor([3]))])
+    assert seen == [[1, 2], [3]]
+
+
+def test_an_evaluation_counts_the_samples_labelled_rightly() -> None:
+    scores = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.2, 0.1], [0.0, 3.0], [5.0, 0.0]])
+    labels = torch.tensor([1, 0, 1, 1, 1])  # right, right, wrong, right, wrong
+    assert evaluate(lambda some: some, scores, labels) == 3 / 5
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 1000])
+def test_an_evaluation_is_the_same_in_batches_of_any_size(batch_size: int) -> None:
+    sizes = []
+
+    def forward(some: Tensor) -> Tensor:
+        sizes.append(len(some))
+        return some
+
+    assert evaluate(forward, torch.eye(5), torch.tensor([0, 1, 2, 3, 0]), batch_size) == 4 / 5
+    assert sum(sizes) == 5
+    assert max(sizes) <= batch_size
+
+
+def test_an_evaluation_keeps_no_gradients() -> None:
+    model = nn.Linear(784, 10)
+    seen = []
+
+    def forward(images: Tensor) -> Tensor:
+        logits: Tensor = model(images.flatten(1))
+        seen.append(logits.requires_grad)
+        return logits
+
+    evaluate(forward, IMAGES, LABELS)
+    assert seen == [False]
+
+
+def test_bf16_computes_the_forward_pass_in_bfloat16_and_keeps_float32_weights() -> None:
+    torch.manual_seed(0)
+    model = mlp().train()
+    seen: list[torch.dtype] = []
+    linear = model[-1]
+    linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    before = [weight.detach().clone() for weight in model.parameters()]
+    step = training_step(model, Cell.of("train", precision="bf16"))
+    loss = step(IMAGES, LABELS)
+    assert seen == [torch.bfloat16]
+    assert loss.dtype == torch.float32
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert {weight.grad.dtype for weight in model.parameters() if weight.grad is not None} == {torch.float32}
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_full_precision_computes_the_forward_pass_in_float32() -> None:
+    model = mlp().train()
+    seen: list[torch.dtype] = []
+    model[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    training_step(model, Cell.of("train"))(IMAGES, LABELS)
+    assert seen == [torch.float32]
+
+
+def test_fp16_scales_the_loss_and_bf16_does_not() -> None:
+    for precision, scale in (("fp16", 2.0**16), ("bf16", 1.0)):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+        seen: list[float] = []
+        model[-1].weight.register_hook(lambda gradient, seen=seen: seen.append(gradient.abs().max().item()))
+        torch.manual_seed(0)
+        training_step(model, Cell.of("train", precision=precision))(IMAGES, LABELS)
+        assert (seen[0] > 100) == (scale > 1), precision
+
+
+@pytest.mark.parametrize(("precision", "enabled"), [("fp32", False), ("tf32", False), ("bf16", False), ("fp16", True)])
+def test_the_loss_scaler_is_enabled_for_fp16_alone(precision: str, enabled: bool) -> None:
+    assert grad_scaler(precision, "cpu").is_enabled() == enabled
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", None), ("tf32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_autocast_is_for_the_16_bit_precisions(precision: str, dtype: torch.dtype | None) -> None:
+    assert autocast_dtype(precision) == dtype
+
+
+@pytest.mark.usefixtures("float32_arithmetic")
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True), ("bf16", False), ("fp16", False)])
+def test_tensorfloat_32_is_allowed_for_tf32_alone_in_products_and_in_convolutions(
+    precision: str, allowed: bool
+) -> None:
+    set_float32_arithmetic("fp32" if allowed else "tf32")
+    set_float32_arithmetic(precision)
+    assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest")
+    assert torch.backends.cudnn.allow_tf32 == allowed

@@ -1,0 +1,159 @@
+"""A process of its own for each call: whatever happens to it is told, and nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench import worker
+from bench.worker import Limits, Workers
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals and process groups")
+
+
+@pytest.fixture(scope="module")
+def workers() -> Workers:
+    return Workers()
+
+
+def wait_until(condition, seconds: float = 10) -> bool:
+    """Whether it comes true; the wait is for other processes to end, and ends with them."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_call_gives_its_value_from_another_process(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:give", 42)
+    value, had_scratch, pid = outcome.value
+    assert (outcome.status, outcome.reason, value, had_scratch) == ("ok", None, 42, True)
+    assert pid != os.getpid()
+
+
+def test_each_call_has_a_process_of_its_own_and_leaves_nothing_behind(workers: Workers, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(worker.tempfile, "tempdir", str(tmp_path))
+    pids = [workers.call("misbehaving:give", None).value[2] for _ in range(2)]
+    assert pids[0] != pids[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_abort_is_a_crash_that_says_where(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:abort")
+    assert outcome.status == "crashed"
+    assert outcome.reason.startswith("died of SIGABRT while aborting, in misbehaving.py line")
+    assert outcome.reason.endswith(", abort")
+    assert "Fatal Python error" in outcome.log
+    assert "/" not in outcome.reason
+
+
+def test_leaving_without_a_word_is_a_crash(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:leave")
+    assert (outcome.status, outcome.reason) == ("crashed", "left with exit code 3 and no result while starting")
+
+
+def test_what_sleeps_for_ever_is_stopped_and_says_what_it_was_doing(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:sleep_for_ever", limits=Limits(seconds=1))
+    assert (outcome.status, outcome.reason) == ("timeout", "not done after 1 s (--timeout), while sleeping")
+
+
+def test_what_a_stopped_call_has_started_ends_with_it(workers: Workers, tmp_path) -> None:
+    pids = tmp_path / "pids"
+    assert workers.call("misbehaving:sleep_beside", pids, limits=Limits(seconds=1)).status == "timeout"
+    assert all(wait_until(lambda pid=pid: gone(pid)) for pid in map(int, pids.read_text().split()))
+
+
+def test_memory_over_the_limit_is_out_of_memory(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:take_memory", limits=Limits(memory_bytes=900_000_000, seconds=60))
+    assert outcome.status == "oom"
+    assert outcome.reason.startswith("stopped while taking memory: ")
+    assert "over the limit of 0.90 GB (--memory-limit)" in outcome.reason
+
+
+def test_an_allocation_that_fails_is_out_of_memory(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:ask_for_too_much")
+    assert outcome.status == "oom"
+    assert "can't allocate memory" in outcome.reason
+
+
+def test_an_exception_is_an_error_with_its_first_line_and_a_log(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:divide")
+    assert (outcome.status, outcome.reason) == ("error", "ZeroDivisionError: of one by nothing")
+    assert "before the fault" in outcome.log
+    assert "on the other stream" in outcome.log
+    assert "in divide" in outcome.log
+
+
+def test_what_a_call_prints_does_not_reach_the_terminal(workers: Workers, capfd) -> None:
+    workers.call("misbehaving:divide")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("function", "status"), [("diverge", "nan"), ("refuse", "skipped")])
+def test_a_known_ending_has_its_own_status(workers: Workers, function: str, status: str) -> None:
+    outcome = workers.call(f"misbehaving:{function}")
+    assert outcome.status == status
+    assert outcome.reason
+
+
+def test_the_next_call_is_well_after_each_bad_ending(workers: Workers) -> None:
+    for function in ("abort", "leave", "divide"):
+        workers.call(f"misbehaving:{function}")
+        assert workers.call("misbehaving:give", 1).status == "ok"
+
+
+def test_in_process_calls_stay_in_this_process(workers: Workers) -> None:
+    outcome = Workers(in_process=True).call("misbehaving:give", 42)
+    assert outcome.value == (42, True, os.getpid())
+
+
+def test_a_child_and_its_children_end_when_the_process_that_asked_is_killed(tmp_path) -> None:
+    pids = tmp_path / "pids"
+    program = (
+        "from pathlib import Path\nfrom bench.worker import Workers\n"
+        f"if __name__ == '__main__':\n    Workers().call('misbehaving:sleep_beside', Path({str(pids)!r}))\n"
+    )
+    script = tmp_path / "caller.py"
+    script.write_text(program)
+    root, here = Path(__file__).parents[1], Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(here)])}
+    caller = subprocess.Popen([sys.executable, str(script)], env=environment)
+    assert wait_until(lambda: pids.exists() and pids.read_text(), 60)
+    caller.send_signal(signal.SIGKILL)
+    caller.wait()
+    assert all(wait_until(lambda pid=pid: gone(pid)) for pid in map(int, pids.read_text().split()))
+
+
+def test_a_process_killed_by_the_kernel_for_memory_is_out_of_memory() -> None:
+    assert worker._explain_death(-signal.SIGKILL, "training", "", kernel_killed=True) == (
+        "oom",
+        "killed by the kernel for want of memory while training",
+    )
+    assert worker._explain_death(-signal.SIGKILL, "training", "", kernel_killed=False)[0] == "crashed"
+
+
+def test_a_machine_with_no_memory_left_stops_the_call(monkeypatch) -> None:
+    memory = psutil.virtual_memory()._replace(available=1_000_000, total=100_000_000)
+    monkeypatch.setattr(worker.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(worker, "_cgroup_memory", lambda: ())
+    assert "only 0.00 GB left of 0.10 GB" in worker._memory_excess(psutil.Process(), Limits())
+
+
+def test_the_limit_of_a_control_group_counts(monkeypatch, tmp_path) -> None:
+    (tmp_path / "memory.max").write_text("1000000000\n")
+    (tmp_path / "memory.current").write_text("999000000\n")
+    monkeypatch.setattr(worker, "CGROUP", tmp_path)
+    assert "only 0.00 GB left of 1.00 GB" in worker._memory_excess(psutil.Process(), Limits())
+    (tmp_path / "memory.max").write_text("max\n")
+    assert list(worker._cgroup_memory()) == []
