@@ -121,21 +121,29 @@ class Session:
             SessionError: The environment or the commit is another than when the run began.
         """
         journal, state = Journal.resume(path)
-        fingerprint = self.machine.environment["fingerprint"]
-        if state.fingerprint != fingerprint:
-            raise SessionError(
-                f"The run {state.facts.id} began in environment {state.fingerprint}, and this is {fingerprint}: "
-                "its cells would not be comparable. Start anew, without --resume."
-            )
-        if state.commit != commit:
-            raise SessionError(
-                f"The run {state.facts.id} began at commit {state.commit}, and the working tree is at {commit}. "
-                "Check that commit out, or start anew without --resume."
-            )
+        obstacle = self._other_conditions(state, commit)
+        if obstacle:
+            journal.close()
+            raise SessionError(obstacle)
         self._journal = journal
         self.facts = state.facts
         self.records = dict(state.records)
         self._recovered = frozenset(state.records)
+
+    def _other_conditions(self, state: JournalState, commit: str | None) -> str | None:
+        """Why this call's cells would not be comparable with those of an interrupted run."""
+        fingerprint = self.machine.environment["fingerprint"]
+        if state.fingerprint != fingerprint:
+            return (
+                f"The run {state.facts.id} began in environment {state.fingerprint}, and this is {fingerprint}: "
+                "its cells would not be comparable. Start anew, without --resume."
+            )
+        if state.commit != commit:
+            return (
+                f"The run {state.facts.id} began at commit {state.commit}, and the working tree is at {commit}. "
+                "Check that commit out, or start anew without --resume."
+            )
+        return None
 
     def is_planned(self, cell: Cell) -> bool:
         """Whether the run, as it began, has this cell."""

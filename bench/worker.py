@@ -238,7 +238,7 @@ def _child(sender: Connection, function: str, arguments: tuple[Any, ...], scratc
         sys.stdout = sys.stderr = io.TextIOWrapper(
             os.fdopen(2, "wb", closefd=False), encoding="utf-8", errors="replace", line_buffering=True
         )
-        faulthandler.enable(log)
+        faulthandler.enable(log, all_threads=False)
         sender.send(_finish(function, (*arguments, sender.send, scratch)))
 
 
@@ -286,10 +286,12 @@ def _volunteer_for_the_oom_killer() -> None:
 
 
 def _leave_with_parent() -> None:
-    """Ends this process when the one that asked for it is gone."""
+    """Ends this process, and what it has started, when the one that asked for it is gone."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        if hasattr(os, "killpg"):
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
 

@@ -268,11 +268,14 @@ def parse_run(name: str, document: Any) -> Run:
     check_schema_version(section.get("schema_version"))
     if not isinstance(section.get("run"), dict) or not isinstance(section.get("records"), list):
         raise SchemaError("its run or its records are missing")
+    environment, commit = document.get("machine_info") or {}, document.get("commit_info") or {}
+    if not isinstance(environment, dict) or not isinstance(commit, dict):
+        raise SchemaError("its machine or its commit is not a set of facts")
     return Run(
         name=name,
         facts=RunFacts.from_json(section["run"]),
-        environment=document.get("machine_info") or {},
-        commit=document.get("commit_info") or {},
+        environment=environment,
+        commit=commit,
         records=tuple(Record.from_json(record) for record in section["records"]),
     )
 

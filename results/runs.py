@@ -151,6 +151,9 @@ def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
     columns = ["run", "run_id", "fingerprint", "commit", "dirty", "key", "label", "workload", *AXES, *METRICS]
     columns += ["status", "reason", "rounds", "series", "settings", "disturbance", "flags", "started"]
     frame = pd.DataFrame(rows, columns=columns)
+    for axis in AXES.values():
+        if isinstance(axis.default, int):
+            frame[axis.name] = frame[axis.name].astype("Int64")  # whole numbers with gaps
     for metric in METRICS:
         frame[metric] = pd.to_numeric(frame[metric])
     return frame

@@ -46,6 +46,7 @@ class DeviceMemory:
 def reset_device_peak(device: str) -> None:
     """Starts the device's peak anew; nothing on a CPU and on devices that keep none."""
     if device in ("cuda", "xpu"):
+        torch.empty(0, device=device)  # the allocator has to be there before it can forget
         torch.accelerator.reset_peak_memory_stats()
 
 
