@@ -8,7 +8,7 @@ import shutil
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.error import URLError
@@ -233,7 +233,7 @@ def test_an_adaptation_tells_what_it_does(adaptation: Adaptation, text: str) -> 
 
 
 def test_a_model_with_too_few_outputs_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="^mnist-5k has 10 classes, the model 9 outputs$"):
+    with pytest.raises(UnsupportedError, match=r"^mnist-5k has 10 classes, the model 9 outputs$"):
         load("mnist-5k", DataPlaces(), GREY, 9, samples=1)
 
 
@@ -368,7 +368,7 @@ def test_a_file_in_the_place_of_a_folder_is_told_with_what_it_needs(tmp_path: Pa
 
 def test_a_class_without_pictures_is_told_with_what_it_needs(tmp_path: Path) -> None:
     places = image_folder(tmp_path, train={"cat": [(8, 8)], "dog": []}, test={"cat": [(8, 8)], "dog": [(8, 8)]})
-    with pytest.raises(MissingDataError, match="needs train/CLASS.*dog"):
+    with pytest.raises(MissingDataError, match=r"needs train/CLASS.*dog"):
         check("folder:pets", places)
 
 
@@ -382,7 +382,7 @@ def test_different_classes_in_train_and_test_are_refused(tmp_path: Path) -> None
 def test_pictures_of_different_sizes_are_refused_with_the_sizes(tmp_path: Path, loader: str) -> None:
     places = image_folder(tmp_path, train={"cat": [(32, 32), (30, 40)]}, test={"cat": [(32, 32)]})
     data = load("folder:pets", places, COLOUR, 10, samples=1)
-    with pytest.raises(UnsupportedError, match="folder:pets.*3x32x32.*3x40x30"):
+    with pytest.raises(UnsupportedError, match=r"folder:pets.*3x32x32.*3x40x30"):
         list(Feed(data, loader, 2, "cpu").epoch())
 
 
@@ -390,7 +390,7 @@ def test_a_held_out_picture_of_another_size_is_refused_with_the_sizes(tmp_path: 
     places = image_folder(tmp_path, train={"cat": [(32, 32)]}, test={"cat": [(28, 28)]})
     data = load("folder:pets", places, COLOUR, 10, samples=1)
     assert data.held_out is not None
-    with pytest.raises(UnsupportedError, match="folder:pets.*3x32x32.*3x28x28"):
+    with pytest.raises(UnsupportedError, match=r"folder:pets.*3x32x32.*3x28x28"):
         as_tensors(data.held_out, data.adaptation)
 
 
@@ -405,7 +405,7 @@ def test_a_model_of_grey_images_refuses_pictures_in_colour(tmp_path: Path) -> No
 
 def test_synthetic_images_have_the_models_shape_and_classes_and_no_accuracy() -> None:
     data = load("synthetic", DataPlaces(), (3, 224, 224), 1000, samples=2)
-    images, labels = as_tensors(data.train, data.adaptation)
+    images, _ = as_tensors(data.train, data.adaptation)
     assert images.shape == (2, 3, 224, 224)
     assert 0 <= images.min() <= images.max() <= 1
     assert data.held_out is None
@@ -449,7 +449,7 @@ def test_a_name_that_no_data_set_has_is_told_with_all_that_are() -> None:
 def test_an_epoch_has_each_sample_once_and_a_smaller_last_batch(loader: str) -> None:
     batches = labels_of(Feed(numbered(10), loader, 4, "cpu").epoch())
     assert [len(batch) for batch in batches] == [4, 4, 2]
-    assert sorted(sum(batches, [])) == list(range(10))
+    assert sorted(chain(*batches)) == list(range(10))
 
 
 @pytest.mark.parametrize("loader", LOADERS)
@@ -492,7 +492,7 @@ def test_an_endless_feed_gives_whole_batches_only(loader: str) -> None:
     batches = labels_of(islice(Feed(numbered(10), loader, 4, "cpu").endless(), 7))
     assert [len(batch) for batch in batches] == [4] * 7
     for start in (0, 2, 4):  # an epoch is two batches; the two samples that are left over wait for the next
-        assert len(set(sum(batches[start : start + 2], []))) == 8
+        assert len(set(chain(*batches[start : start + 2]))) == 8
 
 
 @pytest.mark.parametrize("loader", LOADERS)

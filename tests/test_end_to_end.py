@@ -30,7 +30,15 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals")
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     """``pytest bench`` with its runs in the folder; tests/ can be imported, for models of one's own."""
-    command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider", f"--benchmark-storage=file://{folder}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "bench",
+        "-p",
+        "no:cacheprovider",
+        f"--benchmark-storage=file://{folder}",
+    ]
     environment = os.environ | {"PYTHONPATH": str(HERE), "COLUMNS": "160"}
     environment.pop("PYTEST_ADDOPTS", None)
     return subprocess.Popen(

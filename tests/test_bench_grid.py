@@ -1,0 +1,397 @@
+"""Which cells a run has, and how long they are said to take, on machines that are made up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from bench.grid import (
+    FULL_TRAINING,
+    LARGE_MODELS,
+    SMALL_MODELS,
+    PlannedCell,
+    Request,
+    estimate_seconds,
+    find_obstacle,
+    plan,
+)
+from bench.machine import Machine, ModelFacts
+from bench.settings import Settings
+from models import MODELS
+from results.cell import AXES, WORKLOADS, Cell, Value
+
+FACTS = {
+    name: ModelFacts(
+        family=spec.family,
+        dataset="synthetic" if spec.input_shape[1] == 224 else "mnist-5k",
+        sample_flops=10_000_000,
+        has_convolution=not name.startswith("mlp"),
+    )
+    for name, spec in MODELS.items()
+}
+PLAIN = Machine({}, ("cpu",), {"cpu": ("fp32",)}, {}, FACTS, cpu_flops=5e10)
+WITH_BF16 = replace(PLAIN, precisions={"cpu": ("fp32", "bf16", "fp16")})
+WITH_CUDA = replace(
+    PLAIN, devices=("cpu", "cuda"), precisions={"cpu": ("fp32",), "cuda": ("fp32", "tf32", "bf16", "fp16")}
+)
+MACHINES = {"plain": PLAIN, "with bf16": WITH_BF16, "with cuda": WITH_CUDA}
+ON = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+EVERY_WORKLOAD = pytest.mark.parametrize("workload", WORKLOADS)
+
+
+def asking(grid: str = "quick", seeds: int | None = None, **given: Sequence[Value]) -> Request:
+    return Request(grid, {axis: tuple(values) for axis, values in given.items()}, seeds)
+
+
+def cells(workload: str, machine: Machine, request: Request | None = None) -> list[Cell]:
+    return [planned.cell for planned in plan(workload, request or Request(), machine)]
+
+
+def varied(cell: Cell) -> dict[str, Value]:
+    """The axes of a cell that are not at their default."""
+    return {axis: value for axis, value in cell.axes if value != AXES[axis].default}
+
+
+def values(found: Sequence[Cell], axis: str) -> set[Value]:
+    return {cell[axis] for cell in found}
+
+
+# The quick grid
+
+
+@pytest.mark.parametrize(
+    ("machine", "computed"),
+    [
+        (PLAIN, [("cpu", "fp32")]),
+        (WITH_BF16, [("cpu", "fp32"), ("cpu", "bf16")]),
+        (WITH_CUDA, [("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "bf16")]),
+    ],
+    ids=MACHINES,
+)
+def test_the_quick_grid_trains_the_small_models_at_two_batch_sizes_in_fp32_and_bf16(
+    machine: Machine, computed: list[tuple[str, str]]
+) -> None:
+    found = [cell for cell in cells("train", machine) if cell["compile"] == "off"]
+    wanted = [
+        Cell.of("train", model=model, batch_size=batch_size, device=device, precision=precision)
+        for model in ("mlp", "mlp-residual", "cnn", "resnet20")
+        for device, precision in computed
+        for batch_size in (64, 256)
+    ]
+    assert sorted(cell.key for cell in found) == sorted(cell.key for cell in wanted)
+
+
+@pytest.mark.parametrize(
+    ("machine", "compiled"),
+    [
+        (PLAIN, [("cpu", "mlp"), ("cpu", "cnn")]),
+        (WITH_BF16, [("cpu", "mlp"), ("cpu", "cnn")]),
+        (WITH_CUDA, [("cpu", "mlp"), ("cuda", "mlp"), ("cpu", "cnn"), ("cuda", "cnn"), ("cuda", "resnet20")]),
+    ],
+    ids=MACHINES,
+)
+def test_the_quick_grid_compiles_one_cell_of_each_family_that_compiles_quickly(
+    machine: Machine, compiled: list[tuple[str, str]]
+) -> None:
+    found = [varied(cell) for cell in cells("train", machine) if cell["compile"] != "off"]
+    wanted = [varied(Cell.of("train", compile="default", device=device, model=model)) for device, model in compiled]
+    assert found == wanted
+
+
+def test_the_quick_grid_infers_with_every_small_model() -> None:
+    found = cells("inference", WITH_CUDA)
+    wanted = [
+        Cell.of("inference", model=model, batch_size=256, device=device, precision=precision)
+        for model in SMALL_MODELS
+        for device, precision in (("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "bf16"))
+    ]
+    assert found == wanted
+
+
+@ON
+def test_the_quick_grid_has_the_accuracy_of_every_small_model_by_the_lectures_loader(machine: Machine) -> None:
+    found = plan("accuracy", Request(), machine)
+    wanted = [
+        (Cell.of("accuracy", model=model, loader="dataloader", epochs=epochs, device=device), seeds)
+        for model, epochs, seeds in (("mlp", 10, 3), ("mlp-residual", 10, 3), ("cnn", 2, 2), ("resnet20", 1, 2))
+        for device in machine.devices
+    ]
+    assert [(item.cell, item.seeds) for item in found] == wanted
+
+
+@ON
+def test_the_quick_grid_has_both_ways_of_feeding_on_every_device(machine: Machine) -> None:
+    found = cells("input", machine)
+    wanted = {
+        Cell.of("input", loader=loader, device=device)
+        for loader in ("resident", "dataloader")
+        for device in machine.devices
+    }
+    assert set(found) == wanted
+    assert len(found) == len(wanted)
+
+
+@ON
+@EVERY_WORKLOAD
+@pytest.mark.parametrize("grid", ["quick", "full"])
+def test_no_grid_has_a_cell_twice_or_one_that_cannot_run(machine: Machine, workload: str, grid: str) -> None:
+    planned = plan(workload, asking(grid), machine)
+    assert planned
+    assert set(Counter(item.cell.key for item in planned).values()) == {1}
+    assert {item.obstacle for item in planned} == {None}
+
+
+# The full grid
+
+
+@ON
+@pytest.mark.parametrize("workload", ["train", "inference", "input"])
+def test_the_full_grid_has_all_that_the_quick_one_has_and_more(machine: Machine, workload: str) -> None:
+    quick, full = (set(cells(workload, machine, asking(grid))) for grid in ("quick", "full"))
+    assert quick < full
+
+
+def test_the_full_grid_varies_all_that_the_machine_can_do() -> None:
+    found = cells("train", WITH_CUDA, asking("full"))
+    assert values(found, "model") == {*SMALL_MODELS, *LARGE_MODELS}
+    assert values(found, "compile") == set(AXES["compile"].values)
+    assert values(found, "memory_format") == set(AXES["memory_format"].values)
+    on = {device: [cell for cell in found if cell["device"] == device] for device in ("cpu", "cuda")}
+    assert values(on["cpu"], "batch_size") == {16, 64, 256, 1024}
+    assert values(on["cuda"], "batch_size") == {64, 256, 1024, 4096}
+    assert values(on["cpu"], "precision") == {"fp32"}
+    assert values(on["cuda"], "precision") == {"fp32", "tf32", "bf16", "fp16"}
+    assert values(cells("input", WITH_CUDA, asking("full")), "batch_size") == {64, 256, 1024}
+
+
+def test_the_full_grid_trains_as_long_as_the_lecture_in_every_precision() -> None:
+    planned = plan("accuracy", asking("full"), WITH_BF16)
+    assert {(item.cell["epochs"], item.seeds) for item in planned} == {FULL_TRAINING} == {(10, 3)}
+    assert values([item.cell for item in planned], "precision") == {"fp32", "bf16", "fp16"}
+
+
+@pytest.mark.parametrize("grid", ["quick", "full"])
+def test_models_for_224_pixels_are_fed_synthetic_images_and_have_no_accuracy(grid: str) -> None:
+    for workload in ("train", "inference"):
+        found = cells(workload, PLAIN, asking(grid, model=["resnet50", "mlp"]))
+        assert {(cell["model"], cell["dataset"]) for cell in found} == {("resnet50", "synthetic"), ("mlp", "mnist-5k")}
+    assert values(cells("accuracy", PLAIN, asking(grid, model=["resnet50", "mlp"])), "model") == {"mlp"}
+
+
+# What the command line asks for
+
+
+@EVERY_WORKLOAD
+@pytest.mark.parametrize("grid", ["quick", "full"])
+@pytest.mark.parametrize(
+    ("axis", "asked"),
+    [
+        ("model", ("resnet20",)),
+        ("model", ("cnn", "mlp")),
+        ("batch_size", (32,)),
+        ("batch_size", (128, 8)),
+        ("loader", ("dataloader",)),
+        ("device", ("cuda",)),
+        ("precision", ("fp32",)),
+        ("compile", ("off",)),
+        ("memory_format", ("contiguous",)),
+        ("dataset", ("mnist",)),
+        ("epochs", (3, 1)),
+    ],
+)
+def test_an_axis_that_is_given_has_the_values_given_and_no_others(
+    workload: str, grid: str, axis: str, asked: tuple[Value, ...]
+) -> None:
+    found = cells(workload, WITH_CUDA, asking(grid, **{axis: asked}))
+    if axis in WORKLOADS[workload].axes:
+        assert values(found, axis) == set(asked)
+    else:
+        assert found == cells(workload, WITH_CUDA, asking(grid))
+
+
+def test_given_axes_leave_one_cell_where_each_has_one_value() -> None:
+    request = asking(model=["mlp"], batch_size=[32], device=["cpu"], precision=["fp32"], compile=["off"])
+    assert [varied(cell) for cell in cells("train", WITH_CUDA, request)] == [{"batch_size": 32}]
+
+
+def test_a_given_compile_mode_is_taken_by_every_cell() -> None:
+    found = cells("train", PLAIN, asking(compile=["off", "default"]))
+    assert Counter(cell["compile"] for cell in found) == {"off": 8, "default": 8}
+
+
+def test_cells_are_in_the_order_in_which_models_are_asked_for() -> None:
+    found = cells("inference", PLAIN, asking(model=["cnn", "mlp"]))
+    assert [cell["model"] for cell in found] == ["cnn", "mlp"]
+
+
+def test_a_compiled_cell_of_the_grid_has_the_smallest_batch_size_given() -> None:
+    found = cells("train", PLAIN, asking(model=["mlp"], batch_size=[1024, 16]))
+    assert [cell["batch_size"] for cell in found if cell["compile"] == "default"] == [16]
+
+
+def test_the_first_model_of_a_family_is_compiled_for_it() -> None:
+    found = cells("train", PLAIN, asking(model=["mlp-residual", "mlp"]))
+    assert [cell["model"] for cell in found if cell["compile"] == "default"] == ["mlp-residual"]
+
+
+def test_a_model_of_ones_own_is_planned_with_the_facts_that_are_known() -> None:
+    machine = replace(PLAIN, models={"mine:net": ModelFacts("mine:net", "mnist-5k", None, has_convolution=True)})
+    for workload in ("train", "inference", "accuracy"):
+        assert values(cells(workload, machine, asking(model=["mine:net"])), "model") == {"mine:net"}
+
+
+@pytest.mark.parametrize("seeds", [1, 7])
+def test_the_number_of_seeds_asked_for_goes_before_the_grids(seeds: int) -> None:
+    assert {item.seeds for item in plan("accuracy", asking(seeds=seeds), PLAIN)} == {seeds}
+
+
+def test_seeds_are_for_accuracy_alone() -> None:
+    for workload in ("train", "inference", "input"):
+        assert {item.seeds for item in plan(workload, asking(seeds=5), PLAIN)} == {1}
+
+
+# Obstacles
+
+
+@pytest.mark.parametrize(
+    ("cell", "axis", "reason"),
+    [
+        (Cell.of("train", device="cuda"), "device", "this machine has no cuda device; it has cpu"),
+        (Cell.of("input", device="mps"), "device", "this machine has no mps device; it has cpu"),
+        (
+            Cell.of("train", precision="bf16"),
+            "precision",
+            "cpu of this machine does not compute in bf16; it does in fp32",
+        ),
+        (Cell.of("inference", compile="default"), "compile", "no compiler here"),
+        (Cell.of("train", memory_format="channels_last"), "memory_format", "mlp has no convolution"),
+        (Cell.of("accuracy", dataset="synthetic"), "dataset", "they have no accuracy"),
+    ],
+)
+def test_an_obstacle_names_its_axis_and_its_reason(cell: Cell, axis: str, reason: str) -> None:
+    machine = replace(PLAIN, compile_obstacle={"cpu": "no compiler here"})
+    blamed, obstacle = find_obstacle(cell, machine)
+    assert blamed == axis
+    assert obstacle is not None
+    assert reason in obstacle
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell.of("train"),
+        Cell.of("train", model="cnn", memory_format="channels_last"),
+        Cell.of("train", compile="default", device="cuda", precision="fp16"),
+        Cell.of("train", dataset="synthetic"),
+        Cell.of("input", device="cuda", dataset="synthetic"),
+        Cell.of("accuracy"),
+    ],
+)
+def test_what_can_run_has_no_obstacle(cell: Cell) -> None:
+    machine = replace(WITH_CUDA, compile_obstacle={"cpu": "no compiler here"})
+    assert find_obstacle(cell, machine) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("workload", "given"),
+    [
+        ("train", {"device": ("cuda",)}),
+        ("input", {"device": ("cuda",)}),
+        ("train", {"precision": ("bf16",)}),
+        ("train", {"compile": ("default",)}),
+        ("inference", {"memory_format": ("channels_last",), "model": ("mlp",)}),
+        ("accuracy", {"dataset": ("synthetic",)}),
+    ],
+)
+def test_what_was_asked_for_and_cannot_run_is_planned_with_its_obstacle(
+    workload: str, given: dict[str, tuple[Value, ...]]
+) -> None:
+    machine = replace(PLAIN, compile_obstacle={"cpu": "no compiler here"})
+    planned = plan(workload, asking(**given), machine)
+    assert planned
+    assert all(item.obstacle for item in planned)
+
+
+def test_what_the_grid_alone_would_make_and_cannot_run_is_left_out() -> None:
+    machine = replace(PLAIN, compile_obstacle={"cpu": "no compiler here"})
+    assert values(cells("train", machine), "compile") == {"off"}
+    assert values(cells("train", machine, asking("full")), "compile") == {"off"}
+    full = cells("train", machine, asking("full"))
+    assert "mlp" not in {cell["model"] for cell in full if cell["memory_format"] == "channels_last"}
+    assert values(cells("accuracy", machine, asking("full")), "dataset") == {"mnist-5k"}
+
+
+def test_of_two_devices_the_one_that_lacks_the_precision_has_the_obstacle() -> None:
+    planned = plan("inference", asking(model=["mlp"], precision=["bf16"]), WITH_CUDA)
+    assert [(item.cell["device"], item.obstacle is None) for item in planned] == [("cpu", False), ("cuda", True)]
+
+
+# The estimate
+
+
+def planned(workload: str, **axes: Value) -> PlannedCell:
+    return PlannedCell(Cell.of(workload, **axes))
+
+
+@pytest.mark.parametrize("workload", ["train", "inference"])
+def test_a_larger_batch_is_said_to_take_longer(workload: str) -> None:
+    times = [estimate_seconds(planned(workload, batch_size=size), PLAIN, Settings()) for size in (16, 64, 256, 1024)]
+    assert times == sorted(set(times))
+
+
+@ON
+@EVERY_WORKLOAD
+@pytest.mark.parametrize("grid", ["quick", "full"])
+def test_every_estimate_is_above_zero(machine: Machine, workload: str, grid: str) -> None:
+    assert all(estimate_seconds(item, machine, Settings()) > 0 for item in plan(workload, asking(grid), machine))
+
+
+def test_a_cell_with_an_obstacle_takes_no_time() -> None:
+    assert estimate_seconds(replace(planned("train"), obstacle="no"), PLAIN, Settings()) == 0
+
+
+def test_a_cell_takes_no_less_than_the_rounds_that_are_asked_for() -> None:
+    short, long = (
+        estimate_seconds(planned("train"), PLAIN, Settings(max_seconds=seconds, min_rounds=1)) for seconds in (1, 20)
+    )
+    assert short > 1
+    assert long - short == pytest.approx(1.5 * 19)
+
+
+def test_more_rounds_of_a_slow_step_take_longer() -> None:
+    few, many = (
+        estimate_seconds(planned("train", batch_size=100_000), PLAIN, Settings(min_rounds=rounds)) for rounds in (6, 12)
+    )
+    assert many > 1.4 * few
+
+
+def test_a_compiled_cell_takes_longer_than_an_eager_one() -> None:
+    eager, compiled = (
+        estimate_seconds(planned("train", compile=mode), PLAIN, Settings()) for mode in ("off", "default")
+    )
+    assert compiled > eager + 5
+
+
+def test_training_takes_longer_than_inference_and_bf16_less_than_fp32() -> None:
+    train, inference, bf16 = (
+        estimate_seconds(planned(workload, batch_size=10_000, precision=precision), WITH_BF16, Settings())
+        for workload, precision in (("train", "fp32"), ("inference", "fp32"), ("train", "bf16"))
+    )
+    assert train > inference
+    assert train > bf16
+
+
+def test_an_accuracy_takes_its_epochs_times_its_seeds() -> None:
+    def above(epochs: int, seeds: int) -> float:
+        item = replace(planned("accuracy", epochs=epochs), seeds=seeds)
+        return estimate_seconds(item, PLAIN, Settings()) - estimate_seconds(replace(item, seeds=0), PLAIN, Settings())
+
+    assert above(2, 3) == pytest.approx(6 * above(1, 1))
+
+
+def test_a_model_of_unknown_size_has_an_estimate() -> None:
+    facts = {"mine:net": ModelFacts("mine:net", "mnist-5k", None, has_convolution=True)}
+    assert estimate_seconds(planned("train", model="mine:net"), replace(PLAIN, models=facts), Settings()) > 0

@@ -1,0 +1,315 @@
+"""The command line: what each option takes, and what is said of a value that it does not take."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from bench.grid import Request
+from bench.options import add_options, default_threads, keep_options, read_options, restore_options
+from bench.session import Invocation
+from results.cell import AXES
+
+OF_PYTEST_BENCHMARK = {
+    "benchmark_min_rounds": 6,
+    "benchmark_max_time": 0.5,
+    "benchmark_disable": False,
+    "benchmark_enable": False,
+    "benchmark_autosave": None,
+    "benchmark_save": None,
+}
+
+
+class FakeParser:
+    """The part of pytest's parser that an option needs; behind it is argparse, as behind pytest's."""
+
+    def __init__(self) -> None:
+        self.arguments = argparse.ArgumentParser()
+
+    def getgroup(self, name: str, description: str = "") -> Any:
+        return SimpleNamespace(addoption=self.arguments.add_argument_group(name, description).add_argument)
+
+
+class FakeConfig:
+    """pytest's configuration, as far as options go."""
+
+    def __init__(self, *command_line: str, **of_pytest_benchmark: object) -> None:
+        parser = FakeParser()
+        add_options(parser)  # type: ignore[arg-type]
+        parser.arguments.set_defaults(**(OF_PYTEST_BENCHMARK | of_pytest_benchmark))
+        self.option = parser.arguments.parse_args(command_line)
+
+    def getoption(self, name: str) -> Any:
+        return getattr(self.option, name)
+
+
+def read(*command_line: str, **of_pytest_benchmark: object) -> Invocation:
+    return read_options(FakeConfig(*command_line, **of_pytest_benchmark))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def threads_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def test_pytest_itself_takes_every_option(pytestconfig: pytest.Config) -> None:
+    for axis in AXES:
+        assert pytestconfig.getoption(axis) is None
+    assert pytestconfig.getoption("grid") == "quick"
+    assert set(keep_options(pytestconfig)) > set(AXES)
+
+
+def test_nothing_given_asks_for_the_quick_grid() -> None:
+    asked = read()
+    assert asked.request == Request("quick", {}, None)
+    assert not asked.in_process
+    assert (asked.limits.seconds, asked.limits.memory_bytes) == (900, None)
+    assert (asked.settings.seed, asked.settings.min_rounds, asked.settings.max_seconds) == (0, 6, 0.5)
+    assert asked.settings.places.root == Path("data").absolute()
+    assert not asked.settings.places.download
+
+
+# Axes
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "axis", "expected"),
+    [
+        ("--model", "mlp", "model", ("mlp",)),
+        ("--model", "cnn,mlp", "model", ("cnn", "mlp")),
+        ("--model", " cnn , mlp ,", "model", ("cnn", "mlp")),
+        ("--model", "mlp,cnn,mlp", "model", ("mlp", "cnn")),
+        ("--model", "package.module:factory", "model", ("package.module:factory",)),
+        ("--batch-size", "256,64", "batch_size", (256, 64)),
+        ("--batch-size", "64,064,64", "batch_size", (64,)),
+        ("--epochs", "3", "epochs", (3,)),
+        ("--device", "cpu,cuda", "device", ("cpu", "cuda")),
+        ("--precision", "bf16", "precision", ("bf16",)),
+        ("--compile", "off,max-autotune", "compile", ("off", "max-autotune")),
+        ("--memory-format", "channels_last", "memory_format", ("channels_last",)),
+        ("--loader", "resident,dataloader", "loader", ("resident", "dataloader")),
+        ("--dataset", "mnist,synthetic", "dataset", ("mnist", "synthetic")),
+    ],
+)
+def test_an_axis_takes_one_value_or_several(option: str, text: str, axis: str, expected: tuple[object, ...]) -> None:
+    assert read(option, text).request.given == {axis: expected}
+
+
+def test_every_axis_has_an_option() -> None:
+    values = {"model": "mlp", "dataset": "mnist", "batch_size": "2", "epochs": "2"}
+    for axis in AXES.values():
+        assert axis.name in read(axis.option, values.get(axis.name) or str(axis.default)).request.given
+
+
+@pytest.mark.parametrize("axis", [axis for axis in AXES.values() if axis.values], ids=lambda axis: axis.name)
+def test_an_unknown_value_is_refused_with_all_valid_ones(axis: Any) -> None:
+    with pytest.raises(pytest.UsageError, match=f"{axis.option} nonsense: not one of") as caught:
+        read(axis.option, f"{axis.default},nonsense")
+    assert all(str(value) in str(caught.value) for value in axis.values)
+
+
+@pytest.mark.parametrize("option", ["--batch-size", "--epochs"])
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "64,0", "²", "1e3"])
+def test_what_is_no_whole_number_above_zero_is_refused(option: str, text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=rf"{option} \S+: not a whole number above zero"):
+        read(f"{option}={text}")
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_an_axis_without_a_value_is_refused(text: str) -> None:
+    with pytest.raises(pytest.UsageError, match="--model needs a value"):
+        read("--model", text)
+
+
+def test_an_unknown_grid_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read("--grid", "huge")
+    assert "quick" in capsys.readouterr().err
+
+
+# Numbers, times, sizes
+
+
+def test_numbers_reach_the_settings() -> None:
+    asked = read("--threads", "3", "--seeds", "5", "--seed", "11")
+    assert (asked.settings.threads, asked.request.seeds, asked.settings.seed) == (3, 5, 11)
+
+
+@pytest.mark.parametrize("option", ["--threads", "--seeds"])
+@pytest.mark.parametrize("text", ["0", "two", "1.5", "²", ""])
+def test_a_number_that_is_none_is_refused_with_its_option(
+    option: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((pytest.UsageError, SystemExit)) as caught:
+        read(f"{option}={text}")
+    told = str(caught.value) + capsys.readouterr().err  # argparse prints what it refuses
+    assert "not a whole number above zero" in told
+    assert option in told
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1.5h", 5400), ("0.5", 0.5), (" 90s ", 90)],
+)
+def test_a_timeout_is_in_seconds_minutes_or_hours(text: str, seconds: float) -> None:
+    assert read("--timeout", text).limits.seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "0.0m", "soon", "-5", "15 minutes", "2d", "m", "1h30m", "inf"])
+def test_a_timeout_that_is_no_time_is_refused_with_what_is(text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=r"--timeout .*: not a time; write 90, 90s, 15m or 2h"):
+        read(f"--timeout={text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("500MB", 500_000_000),
+        ("4GB", 4_000_000_000),
+        ("4gb", 4_000_000_000),
+        ("4G", 4_000_000_000),
+        ("1.5 GB", 1_500_000_000),
+        ("2TB", 2 * 10**12),
+        ("100KB", 100_000),
+        ("4096", 4096),
+        ("4096B", 4096),
+    ],
+)
+def test_a_memory_limit_is_a_size(text: str, size: int) -> None:
+    assert read("--memory-limit", text).limits.memory_bytes == size
+
+
+@pytest.mark.parametrize("text", ["", "lots", "GB", "4GiB", "-1GB", "4 GB of it", "0", "0GB", "0.1"])
+def test_a_memory_limit_that_is_no_size_is_refused_with_what_is(text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=r"--memory-limit .*: not a size; write 500MB or 4GB"):
+        read(f"--memory-limit={text}")
+
+
+# What pytest-benchmark's options mean here
+
+
+def test_rounds_and_their_time_are_pytest_benchmarks_options() -> None:
+    settings = read(benchmark_min_rounds=9, benchmark_max_time="2.5").settings
+    assert (settings.min_rounds, settings.max_seconds) == (9, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("disable", "enable", "once"), [(False, False, False), (True, False, True), (True, True, False)]
+)
+def test_disabled_benchmarks_take_one_step(disable: bool, enable: bool, once: bool) -> None:
+    assert read(benchmark_disable=disable, benchmark_enable=enable).settings.once == once
+
+
+# Data sets
+
+
+def test_a_folder_is_known_by_its_name_and_found_by_its_path(tmp_path: Path) -> None:
+    asked = read("--dataset", f"folder:{tmp_path / 'secret' / 'pets'},mnist")
+    assert asked.request.given["dataset"] == ("folder:pets", "mnist")
+    assert asked.settings.places.folders == {"pets": tmp_path / "secret" / "pets"}
+    assert "secret" not in str(asked.request)
+
+
+def test_a_folder_may_be_named_from_here_or_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    places = read("--dataset", "folder:pets,folder:~/cars,folder:./", "--data-root", "~/data").settings.places
+    assert places.folders == {
+        "pets": tmp_path / "pets",
+        "cars": tmp_path / "home" / "cars",
+        tmp_path.name: tmp_path,
+    }
+    assert places.root == tmp_path / "home" / "data"
+
+
+def test_two_folders_of_one_name_are_refused() -> None:
+    with pytest.raises(pytest.UsageError, match="two folders are named pets; rename one"):
+        read("--dataset", "folder:/a/pets,folder:/b/pets")
+
+
+@pytest.mark.parametrize("again", ["/a/pets", "/a/pets/", "/a/./pets", "/a/cars/../pets"])
+def test_one_folder_spelled_twice_is_one_data_set(again: str) -> None:
+    asked = read("--dataset", f"folder:/a/pets,folder:{again}")
+    assert asked.request.given["dataset"] == ("folder:pets",)
+
+
+@pytest.mark.parametrize("text", ["folder:", "folder:/"])
+def test_a_folder_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(pytest.UsageError, match="--dataset folder:"):
+        read("--dataset", text)
+
+
+def test_data_sets_lie_where_the_command_line_says(tmp_path: Path) -> None:
+    places = read("--data-root", str(tmp_path), "--download").settings.places
+    assert (places.root, places.download) == (tmp_path, True)
+
+
+# Threads
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 3), (64, 63)])
+def test_the_default_is_all_physical_cores_but_one(monkeypatch: pytest.MonkeyPatch, cores: int, threads: int) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 2 * cores if logical else cores)
+    assert default_threads() == read().settings.threads == threads
+
+
+@pytest.mark.parametrize(("logical", "threads"), [(8, 7), (None, 1)])
+def test_where_physical_cores_are_not_told_the_logical_ones_count(
+    monkeypatch: pytest.MonkeyPatch, logical: int | None, threads: int
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: None)
+    monkeypatch.setattr("os.cpu_count", lambda: logical)
+    assert default_threads() == threads
+
+
+@pytest.mark.parametrize(("variable", "threads"), [("7", 7), ("5,2", 5), ("0", 3), ("", 3), ("many", 3), ("²", 3)])
+def test_the_variable_of_openmp_goes_before_the_default(
+    monkeypatch: pytest.MonkeyPatch, variable: str, threads: int
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert default_threads() == threads
+
+
+def test_the_option_goes_before_the_variable_of_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert read("--threads", "2").settings.threads == 2
+
+
+# An interrupted run
+
+
+def test_an_interrupted_run_is_resumed_with_its_own_options(tmp_path: Path) -> None:
+    begun = FakeConfig(
+        *("--model", "cnn,mlp", "--batch-size", "32", "--dataset", f"folder:{tmp_path / 'pets'}"),
+        *("--grid", "full", "--threads", "2", "--seeds", "4", "--seed", "9", "--timeout", "5m"),
+        *("--memory-limit", "2GB", "--data-root", str(tmp_path), "--download", "--in-process"),
+        benchmark_min_rounds=8,
+        benchmark_max_time=3.0,
+        benchmark_autosave="1a2b3c",
+    )
+    kept = json.loads(json.dumps(keep_options(begun)))  # type: ignore[arg-type]
+    resumed = FakeConfig("--resume")
+    restore_options(resumed, kept)  # type: ignore[arg-type]
+    assert read_options(resumed) == read_options(begun)  # type: ignore[arg-type]
+    assert resumed.getoption("benchmark_autosave") == "1a2b3c"
+
+
+def test_a_run_that_was_not_to_be_saved_can_be_saved_when_it_is_resumed() -> None:
+    kept = keep_options(FakeConfig())  # type: ignore[arg-type]
+    resumed = FakeConfig("--resume", benchmark_save="baseline")
+    restore_options(resumed, kept)  # type: ignore[arg-type]
+    assert resumed.getoption("benchmark_save") == "baseline"
+    assert resumed.getoption("benchmark_autosave") is None
+
+
+def test_a_resumed_run_takes_no_cells_of_its_own() -> None:
+    kept = keep_options(FakeConfig())  # type: ignore[arg-type]
+    with pytest.raises(pytest.UsageError, match="leave out --model, --batch-size"):
+        restore_options(FakeConfig("--resume", "--model", "cnn", "--batch-size", "3"), kept)  # type: ignore[arg-type]

@@ -1,0 +1,188 @@
+"""A run: planned once, each record kept before the next cell, resumed only where that makes sense."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.grid import Request
+from bench.machine import Machine, ModelFacts
+from bench.session import Invocation, Session, SessionError, find_interrupted
+from bench.settings import Settings
+from bench.worker import Limits, Outcome
+from results.cell import Cell
+from results.journal import read_journal
+from results.record import Record
+
+CPU = Machine(
+    environment={"fingerprint": "abc", "cpu": "a processor", "gpus": [], "torch": "2.15.0"},
+    devices=("cpu",),
+    precisions={"cpu": ("fp32",)},
+    compile_obstacle={},
+    models={"mlp": ModelFacts("mlp", "mnist-5k", 500_000, has_convolution=False)},
+    cpu_flops=1e11,
+)
+REQUEST = Request(given={"model": ("mlp",), "batch_size": (8, 16), "precision": ("fp32", "tf32"), "compile": ("off",)})
+
+
+class FakeWorkers:
+    """Answers without a process: the machine, then a record or what ``endings`` says."""
+
+    def __init__(self, machine: Machine = CPU, **endings: Outcome) -> None:
+        self.machine = machine
+        self.endings = endings
+        self.measured: list[Cell] = []
+
+    def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
+        if function == "bench.environment:describe":
+            return self.endings.get("describe", Outcome("ok", self.machine, None, "", 0.1))
+        cell = arguments[0]
+        self.measured.append(cell)
+        record = Record(cell, "ok", metrics={"step_seconds": 0.5}, rounds=(0.5,))
+        return self.endings.get("measure", Outcome("ok", record, None, "", 2.0))
+
+
+@pytest.fixture
+def session(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Session]:
+    """Makes sessions over the same folder, and closes them in the end."""
+
+    def make(workers: FakeWorkers | None = None) -> Session:
+        made = Session(Invocation(REQUEST, Settings(), Limits()), tmp_path)
+        made._workers = workers or FakeWorkers()  # type: ignore[assignment]
+        request.addfinalizer(lambda: made.close(None))
+        return made
+
+    return make
+
+
+def begin(run: Session, commit: str = "c1") -> list[Cell]:
+    """Plans the training cells and begins; the cells that this machine can run come first."""
+    cells = sorted(run.plan("train"), key=lambda cell: cell["precision"])
+    run.begin(cells, commit, {"grid": "quick"})
+    return cells
+
+
+def test_each_record_is_on_the_disk_before_the_next_cell(session: Callable[..., Session], tmp_path: Path) -> None:
+    run = session()
+    cells = begin(run)
+    for number, cell in enumerate(cells, start=1):
+        run.measure(cell)
+        assert len(read_journal(next(run.journals.iterdir())).records) == number
+
+
+def test_a_record_knows_how_long_its_cell_took(session: Callable[..., Session], tmp_path: Path) -> None:
+    run = session()
+    cells = begin(run)
+    assert run.measure(cells[0]).record.metrics["cell_seconds"] == 2.0
+
+
+def test_an_obstacle_is_recorded_without_starting_a_process(session: Callable[..., Session], tmp_path: Path) -> None:
+    workers = FakeWorkers()
+    run = session(workers)
+    cells = begin(run)
+    blocked = next(cell for cell in cells if cell["precision"] == "tf32")
+    record = run.measure(blocked).record
+    assert record.status == "skipped"
+    assert "does not compute in tf32" in (record.reason or "")
+    assert workers.measured == []
+
+
+def test_a_bad_ending_is_a_record_with_its_reason(session: Callable[..., Session], tmp_path: Path) -> None:
+    workers = FakeWorkers(measure=Outcome("timeout", None, "not done after 5 s", "its last words", 5.0))
+    run = session(workers)
+    cells = begin(run)
+    measured = run.measure(cells[0])
+    assert (measured.record.status, measured.record.reason) == ("timeout", "not done after 5 s")
+    assert measured.log == "its last words"
+    assert measured.record.rounds == ()
+
+
+def test_a_resumed_run_measures_only_what_is_missing(session: Callable[..., Session], tmp_path: Path) -> None:
+    first = session()
+    cells = begin(first)
+    kept = first.measure(cells[0]).record
+    first.close(None)
+    workers = FakeWorkers()
+    second = session(workers)
+    assert set(second.plan("train")) == set(cells)
+    path, state = find_interrupted(tmp_path)
+    assert state.invocation == {"grid": "quick"}
+    second.resume(path, "c1")
+    assert second.facts.id == first.facts.id
+    measured = second.measure(cells[0])
+    assert (measured.record, measured.recovered) == (kept, True)
+    second.measure(cells[1])
+    assert workers.measured == [cells[1]]
+
+
+@pytest.mark.parametrize(
+    ("machine", "commit", "sentence"),
+    [
+        (CPU, "c2", "began at commit c1, and the working tree is at c2"),
+        (replace(CPU, environment={"fingerprint": "xyz"}), "c1", "began in environment abc, and this is xyz"),
+    ],
+)
+def test_a_run_is_not_resumed_under_other_conditions(
+    session: Callable[..., Session], tmp_path: Path, machine: Machine, commit: str, sentence: str
+) -> None:
+    first = session()
+    cells = begin(first)
+    first.measure(cells[0])
+    first.close(None)
+    path, _ = find_interrupted(tmp_path)
+    with pytest.raises(SessionError, match=sentence):
+        session(FakeWorkers(machine)).resume(path, commit)
+    assert len(read_journal(path).records) == 1
+
+
+def test_without_an_interrupted_run_there_is_nothing_to_resume(session: Callable[..., Session], tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match=r"No interrupted run in .*: start one with pytest bench"):
+        find_interrupted(tmp_path)
+
+
+def test_a_run_going_on_is_not_taken_for_an_interrupted_one(session: Callable[..., Session], tmp_path: Path) -> None:
+    begin(session())
+    with pytest.raises(SessionError, match="No interrupted run"):
+        find_interrupted(tmp_path)
+
+
+def test_the_journal_goes_only_when_the_complete_run_is_stored(session: Callable[..., Session], tmp_path: Path) -> None:
+    run = session()
+    cells = begin(run)
+    run.measure(cells[0])
+    run.close(tmp_path / "0001_run.json")
+    assert run.left_in_journal
+    second = session()
+    second.plan("train")
+    second.resume(find_interrupted(tmp_path)[0], "c1")
+    for cell in cells:
+        second.measure(cell)
+    assert second.complete
+    second.close(tmp_path / "0001_run.json")
+    assert not second.left_in_journal
+
+
+def test_what_a_stored_run_says_of_its_options_holds_no_path(session: Callable[..., Session], tmp_path: Path) -> None:
+    assert "/" not in str(session().facts.options)
+
+
+def test_a_model_that_is_not_there_ends_the_session_with_its_sentence(
+    session: Callable[..., Session], tmp_path: Path
+) -> None:
+    workers = FakeWorkers(describe=Outcome("error", None, 'No model named "mpl".', "", 0.1))
+    with pytest.raises(SessionError, match=re.escape('No model named "mpl".')):
+        session(workers).look_at_machine()
+
+
+def test_estimates_come_from_the_journal_then_from_the_size(session: Callable[..., Session], tmp_path: Path) -> None:
+    run = session()
+    cells = begin(run)
+    estimates = run.estimates(cells)
+    assert set(estimates) == {cell.key for cell in cells}
+    assert all(seconds == 0 for key, seconds in estimates.items() if "tf32" in key)
+    assert all(seconds > 0 for key, seconds in estimates.items() if "tf32" not in key)
