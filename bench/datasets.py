@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -72,6 +72,25 @@ class Adaptation:
         if fits and (channels == want[0] or channels == 1):
             return cls(padding=missing // 2, repeat=want[0] // channels)
         raise UnsupportedError(f"{dataset} has images of {_text(have)}, the model takes {_text(want)}")
+
+
+@dataclass(frozen=True)
+class OneSize:
+    """Lets images of one shape pass: a batch has no place for others."""
+
+    dataset: str
+    shape: Shape
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The image.
+
+        Raises:
+            UnsupportedError: It has another shape.
+        """
+        if image.shape != self.shape:
+            found = _text((image.shape[0], image.shape[1], image.shape[2]))
+            raise UnsupportedError(f"{self.dataset} begins with an image of {_text(self.shape)} and has one of {found}")
+        return image
 
 
 class Images(Dataset[Any]):
@@ -165,18 +184,22 @@ def _read(name: str, places: DataPlaces, transform: transforms.Compose) -> tuple
                 kind(str(places.root), train=part, transform=transform, download=places.download)
                 for part in (True, False)
             ]
-        except RuntimeError as error:
-            raise MissingDataError(f"No {name} in {places.root}: add --download, or give --data-root.") from error
+        except (RuntimeError, OSError, ValueError) as error:  # not there; not to be fetched; cut off
+            missing = f"No {name} in {places.root}"
+            if places.download:
+                raise MissingDataError(f"{missing}, and it cannot be fetched: give --data-root.") from error
+            raise MissingDataError(f"{missing}: add --download, or give --data-root.") from error
         return found[0], found[1], (3, 32, 32) if name == "cifar10" else (1, 28, 28), 10
     if name.startswith(FOLDER):
         path = places.folders[name.removeprefix(FOLDER)]
         try:
             parts = [torchvision_datasets.ImageFolder(str(path / part), transform) for part in ("train", "test")]
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingDataError(f"{name}: {path} needs train/CLASS/*.jpg and test/CLASS/*.jpg ({error}).") from error
         if parts[0].classes != parts[1].classes:
             raise MissingDataError(f"{name}: train/ and test/ have different classes.")
         first, _ = parts[0][0]
+        transform.transforms.append(OneSize(name, tuple(first.shape)))
         return parts[0], parts[1], tuple(first.shape), len(parts[0].classes)
     raise KeyError(name)
 
@@ -247,6 +270,7 @@ class Feed:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.dataset = data.train
         self.size = len(data.train)  # type: ignore[arg-type]  # every data set here has a length
+        self.transfer: Callable[[Tensor, Tensor], Batch] = self._to_device  # an instrument may time it
         self.resident: Batch | None = None
         if loader == "resident":
             images, labels = as_tensors(data.train, data.adaptation)
@@ -284,7 +308,10 @@ class Feed:
 
     def _loaded(self, loader: DataLoader[Batch]) -> Iterator[Batch]:
         for images, labels in loader:
-            yield images.to(self.device, memory_format=self.layout), labels.to(self.device)
+            yield self.transfer(images, labels)
+
+    def _to_device(self, images: Tensor, labels: Tensor) -> Batch:
+        return images.to(self.device, memory_format=self.layout), labels.to(self.device)
 
 
 def _text(shape: Shape) -> str:

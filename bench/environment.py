@@ -28,10 +28,11 @@ from models import MODELS, load
 
 # Variables that change what is computed or how fast; their values go into the fingerprint.
 VARIABLES = re.compile(
-    r"(OMP|MKL|KMP|GOMP|OPENBLAS|DNNL|ONEDNN|CUDA|CUBLAS|CUDNN|NVIDIA_TF32|TORCH|TORCHINDUCTOR|TRITON|PYTORCH)_\w+|"
-    r"MALLOC_ARENA_MAX|LD_PRELOAD"
+    r"(OMP|MKL|KMP|GOMP|OPENBLAS|DNNL|ONEDNN|CUDA|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|"
+    r"(TORCH|TORCHDYNAMO|TORCHINDUCTOR|TRITON|PYTORCH)_\w+|MALLOC_ARENA_MAX|LD_PRELOAD"
 )
 PATH_LIKE = re.compile(r"_(HOME|PATH|DIR|ROOT|CACHE\w*)$")  # where things lie, not what they do
+FOLDERS = re.compile(r"[^\s:;,=]*/")  # of a path among other values: a user's folders are nobody's business
 
 
 def describe(
@@ -80,7 +81,7 @@ def environment() -> dict[str, Any]:
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "environment_variables": {
-            name: value
+            name: FOLDERS.sub("", value)
             for name, value in sorted(os.environ.items())
             if VARIABLES.fullmatch(name) and not PATH_LIKE.search(name)
         },

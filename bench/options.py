@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Mapping
@@ -21,17 +22,22 @@ DEFAULT_TIMEOUT = 900.0
 SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 FOLDER = "folder:"
 
+# Options of this suite, beside the axes, with their defaults.
+DEFAULTS = {
+    "grid": "quick",
+    "find_max_batch": False,
+    "seeds": None,
+    "seed": 0,
+    "threads": None,
+    "timeout": DEFAULT_TIMEOUT,
+    "memory_limit": None,
+    "data_root": "data",
+    "download": False,
+    "in_process": False,
+}
 # What an interrupted run was begun with and --resume goes on with, beside the axes.
 KEPT = (
-    "grid",
-    "seeds",
-    "seed",
-    "threads",
-    "timeout",
-    "memory_limit",
-    "data_root",
-    "download",
-    "in_process",
+    *DEFAULTS,
     "benchmark_autosave",
     "benchmark_save",
     "benchmark_min_rounds",
@@ -46,6 +52,7 @@ def add_options(parser: pytest.Parser) -> None:
         valid = f": {', '.join(map(str, axis.values))}" if axis.values else ""
         cells.addoption(axis.option, dest=axis.name, metavar="VALUE,...", help=f"{axis.meaning}{valid}")
     cells.addoption("--grid", choices=GRIDS, default="quick", help="quick: three minutes on two cores; full: all")
+    cells.addoption("--find-max-batch", action="store_true", help="look for the largest batch that fits, nothing else")
     how = parser.getgroup("trainmark: how they are measured")
     how.addoption("--threads", type=_positive, metavar="N", help="CPU threads; default: all cores but one")
     how.addoption("--seeds", type=_positive, metavar="N", help="trainings of an accuracy cell")
@@ -78,10 +85,10 @@ def read_options(config: pytest.Config) -> Invocation:
         if text is not None:
             given[axis.name] = _values(axis, text)
     if "dataset" in given:
-        given["dataset"] = tuple(_name_folder(str(name), folders) for name in given["dataset"])
+        given["dataset"] = tuple(dict.fromkeys(_name_folder(str(name), folders) for name in given["dataset"]))
     option = config.getoption
     return Invocation(
-        request=Request(option("grid"), given, option("seeds")),
+        request=Request(option("grid"), given, option("seeds"), option("find_max_batch")),
         settings=Settings(
             threads=option("threads") or default_threads(),
             seed=option("seed"),
@@ -102,7 +109,7 @@ def default_threads() -> int:
     operator, so a single one that loses its core holds up all (docs/measuring.md, "Threads").
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdigit() and int(asked) > 0:
+    if asked.isdecimal() and int(asked) > 0:
         return int(asked)
     return max(1, (psutil.cpu_count(logical=False) or os.cpu_count() or 2) - 1)
 
@@ -119,6 +126,7 @@ def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:
         pytest.UsageError: The call asks for cells of its own.
     """
     own = [axis.option for axis in AXES.values() if config.getoption(axis.name) is not None]
+    own += [f"--{name.replace('_', '-')}" for name, value in DEFAULTS.items() if config.getoption(name) != value]
     if own:
         raise pytest.UsageError(
             f"--resume goes on with the options of the interrupted run: leave out {', '.join(own)}."
@@ -133,7 +141,7 @@ def _values(axis: Axis, text: str) -> tuple[Value, ...]:
     if not names:
         raise pytest.UsageError(f"{axis.option} needs a value: {axis.meaning}.")
     if isinstance(axis.default, int):
-        wrong = [name for name in names if not name.isdigit() or int(name) == 0]
+        wrong = [name for name in names if not name.isdecimal() or int(name) == 0]
         if wrong:
             raise pytest.UsageError(f"{axis.option} {wrong[0]}: not a whole number above zero.")
         return tuple(dict.fromkeys(int(name) for name in names))
@@ -147,15 +155,18 @@ def _name_folder(name: str, folders: dict[str, Path]) -> str:
     """``folder:PATH`` as ``folder:NAME``: a record names the data, not where it lies."""
     if not name.startswith(FOLDER):
         return name
-    path = Path(name.removeprefix(FOLDER)).expanduser().absolute()
+    given = name.removeprefix(FOLDER)
+    path = Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100  # Path.absolute leaves a/../b as it is
+    if not given or not path.name:
+        raise pytest.UsageError(f"--dataset {name}: write folder:PATH, with train/ and test/ in it.")
     if folders.setdefault(path.name, path) != path:
         raise pytest.UsageError(f"--dataset: two folders are named {path.name}; rename one.")
     return FOLDER + path.name
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise pytest.UsageError(f"{text}: not a whole number above zero.")
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number above zero.")  # argparse names the option
     return int(text)
 
 
@@ -168,6 +179,7 @@ def _seconds(text: str) -> float:
 
 def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if not found:
+    size = int(float(found[1]) * SIZES[found[2].upper()]) if found else 0
+    if not size:
         raise pytest.UsageError(f"--memory-limit {text}: not a size; write 500MB or 4GB.")
-    return int(float(found[1]) * SIZES[found[2].upper()])
+    return size

@@ -28,6 +28,6 @@ def replay(benchmark: Any, rounds: Sequence[float]) -> None:
         _Time.now = 0.0  # so that the difference is the duration itself, to the last bit
 
     def advance() -> None:
-        _Time.now = next(remaining)
+        _Time.now = next(remaining, 0.0)  # --benchmark-cprofile calls once more
 
     benchmark.pedantic(advance, setup=rewind, rounds=len(rounds), iterations=1)

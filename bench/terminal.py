@@ -9,6 +9,7 @@ from bench.session import Measured, Session
 from results.record import Record
 
 LABEL_WIDTH = 44
+ROUNDS_TO_1 = 0.9995  # in three digits: else 0.9996 s would be 1e+03 ms
 
 
 def opening(session: Session, cells: int, seconds: float) -> str:
@@ -30,7 +31,9 @@ def _result(record: Record) -> str:
     if record.status != "ok":
         return f"{record.status}: {record.reason}"
     metrics = record.metrics
-    if record.cell.workload == "accuracy":
+    if record.cell.workload == "capacity":
+        text = f"fits {metrics['max_batch_size']} samples  {len(record.rounds)} attempts"
+    elif record.cell.workload == "accuracy":
         low, high = metrics["accuracy_lowest"], metrics["accuracy_highest"]
         seeds = len(record.rounds)
         spread = f" ({low:.2%} to {high:.2%}, {seeds} seeds)" if seeds > 1 else " (1 seed)"
@@ -70,7 +73,7 @@ def summary(session: Session) -> list[str]:
 
 def duration(seconds: float) -> str:
     """A time for people: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 10:
+    if seconds < 9.95:  # what would read as 10.0 is 10
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
@@ -83,14 +86,18 @@ def duration(seconds: float) -> str:
 def time(seconds: float) -> str:
     """A short time with its unit, seven characters wide: ``1.23 ms``."""
     for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}".rjust(7)
-    return f"{seconds * 1e9:.3g} ns".rjust(7)
+        if seconds * factor >= ROUNDS_TO_1:
+            return f"{_three_digits(seconds * factor)} {unit}".rjust(7)
+    return f"{_three_digits(seconds * 1e9)} ns".rjust(7)
 
 
 def count(number: float) -> str:
     """A number of things, six characters wide: ``25.8k``."""
     for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g}{unit}".rjust(6)
-    return f"{number:.3g}".rjust(6)
+        if number / factor >= ROUNDS_TO_1:
+            return f"{_three_digits(number / factor)}{unit}".rjust(6)
+    return _three_digits(number).rjust(6)
+
+
+def _three_digits(number: float) -> str:
+    return f"{float(f'{number:.3g}'):g}"  # the outer format has no exponent below a million

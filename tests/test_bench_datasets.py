@@ -333,8 +333,9 @@ def test_a_download_without_a_network_is_told_as_missing(
         raise URLError("no route to host")
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    with pytest.raises(MissingDataError, match=f"{name}.*--data-root"):
+    with pytest.raises(MissingDataError, match=f"{name}.*--data-root") as caught:
         check(name, DataPlaces(tmp_path, download=True))
+    assert "--download" not in str(caught.value)  # which was given
 
 
 # Folders of pictures
@@ -511,6 +512,14 @@ def test_a_batch_larger_than_the_data_set_wraps_round(loader: str, batch_size: i
         assert len(batch) == batch_size
         assert set(counts) == set(range(10))
         assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_each_time_round_has_another_order(loader: str) -> None:
+    torch.manual_seed(0)
+    (batch,) = labels_of(islice(Feed(numbered(20), loader, 40, "cpu").endless(), 1))
+    assert sorted(batch[:20]) == sorted(batch[20:]) == list(range(20))
+    assert batch[:20] != batch[20:]
 
 
 @pytest.mark.parametrize("loader", LOADERS)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.precision import autocast_dtype, grad_scaler, set_float32_arithmetic
 from bench.training import LEARNING_RATE, evaluate, mixed_precision_step, train_epoch, train_step
-from bench.workloads import training_step
+from bench.workloads import inference_parts, training_parts
 from models.mlp import mlp
 from results.cell import Cell
 
@@ -102,7 +102,7 @@ def test_a_mixed_precision_step_has_the_same_order_around_the_scaler() -> None:
 def test_five_steps_give_the_weights_of_a_loop_written_by_hand() -> None:
     torch.manual_seed(0)
     model = mlp().train()
-    step = training_step(model, Cell.of("train"))
+    step = training_parts(model, Cell.of("train")).step
     losses = [step(IMAGES, LABELS).item() for _ in range(5)]
 
     torch.manual_seed(0)
@@ -159,14 +159,15 @@ def test_an_epoch_takes_one_step_a_batch() -> None:
 def test_an_evaluation_counts_the_samples_labelled_rightly() -> None:
     scores = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.2, 0.1], [0.0, 3.0], [5.0, 0.0]])
     labels = torch.tensor([1, 0, 1, 1, 1])  # right, right, wrong, right, wrong
-    assert evaluate(lambda some: some, scores, labels) == 3 / 5
+    assert evaluate(lambda some, wanted: some, scores, labels) == 3 / 5
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 1000])
 def test_an_evaluation_is_the_same_in_batches_of_any_size(batch_size: int) -> None:
     sizes = []
 
-    def forward(some: Tensor) -> Tensor:
+    def forward(some: Tensor, wanted: Tensor) -> Tensor:
+        assert len(some) == len(wanted)
         sizes.append(len(some))
         return some
 
@@ -179,7 +180,7 @@ def test_an_evaluation_keeps_no_gradients() -> None:
     model = nn.Linear(784, 10)
     seen = []
 
-    def forward(images: Tensor) -> Tensor:
+    def forward(images: Tensor, wanted: Tensor) -> Tensor:
         logits: Tensor = model(images.flatten(1))
         seen.append(logits.requires_grad)
         return logits
@@ -195,7 +196,7 @@ def test_bf16_computes_the_forward_pass_in_bfloat16_and_keeps_float32_weights() 
     linear = model[-1]
     linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     before = [weight.detach().clone() for weight in model.parameters()]
-    step = training_step(model, Cell.of("train", precision="bf16"))
+    step = training_parts(model, Cell.of("train", precision="bf16")).step
     loss = step(IMAGES, LABELS)
     assert seen == [torch.bfloat16]
     assert loss.dtype == torch.float32
@@ -208,8 +209,17 @@ def test_full_precision_computes_the_forward_pass_in_float32() -> None:
     model = mlp().train()
     seen: list[torch.dtype] = []
     model[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    training_step(model, Cell.of("train"))(IMAGES, LABELS)
+    training_parts(model, Cell.of("train")).step(IMAGES, LABELS)
     assert seen == [torch.float32]
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_inference_computes_in_the_precision_of_its_cell(precision: str, dtype: torch.dtype) -> None:
+    forward = inference_parts(mlp().eval(), Cell.of("inference", precision=precision)).step
+    with torch.inference_mode():
+        assert forward(IMAGES, LABELS).dtype == dtype
 
 
 def test_fp16_scales_the_loss_and_bf16_does_not() -> None:
@@ -218,7 +228,7 @@ def test_fp16_scales_the_loss_and_bf16_does_not() -> None:
         seen: list[float] = []
         model[-1].weight.register_hook(lambda gradient, seen=seen: seen.append(gradient.abs().max().item()))
         torch.manual_seed(0)
-        training_step(model, Cell.of("train", precision=precision))(IMAGES, LABELS)
+        training_parts(model, Cell.of("train", precision=precision)).step(IMAGES, LABELS)
         assert (seen[0] > 100) == (scale > 1), precision
 
 

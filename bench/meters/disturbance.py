@@ -81,10 +81,10 @@ class DisturbanceMeter:
         steal = None
         if before.steal is not None and after.steal is not None:
             total = after.steal[1] - before.steal[1]
-            steal = (after.steal[0] - before.steal[0]) / total if total > 0 else 0.0
+            steal = (after.steal[0] - before.steal[0]) / total if total > 0 else None  # no tick has passed
         waiting = _difference(before.waiting, after.waiting)
         self.result = Disturbance(
-            waiting_share=None if waiting is None else waiting / window,
+            waiting_share=None if waiting is None else max(waiting, 0.0) / window,  # ended threads took theirs along
             steal_share=steal,
             involuntary_switches=_difference(before.switches, after.switches),
             throttled_periods=_difference(before.throttled, after.throttled),
@@ -110,13 +110,15 @@ def _read_counters() -> _Counters:
 
 def _waiting_seconds() -> float | None:
     """Seconds that the threads of this process have been ready without a core."""
-    total = 0
+    run = total = 0
     for path in Path("/proc/self/task").glob("*/schedstat"):
         try:
-            total += int(path.read_text().split()[1])
+            ran, waited, _ = path.read_text().split()
         except (FileNotFoundError, ProcessLookupError):  # a thread that ended since the listing
             continue
-    return total / 1e9 if Path("/proc/self/schedstat").exists() else None
+        run += int(ran)
+        total += int(waited)
+    return total / 1e9 if run else None  # a kernel that keeps no statistics writes zeros
 
 
 def _steal_and_total() -> tuple[float, float] | None:

@@ -26,7 +26,7 @@ def count_flops(model: nn.Module, shape: tuple[int, ...], *, training: bool) -> 
         training: Forward and backward if true, else forward only.
 
     Returns:
-        The count, or None where the model cannot run on the meta device.
+        The count, or None where the model cannot be copied or cannot run on the meta device.
     """
     images = torch.empty(shape, device="meta")
     labels = torch.empty(shape[0], dtype=torch.long, device="meta")
@@ -37,6 +37,10 @@ def count_flops(model: nn.Module, shape: tuple[int, ...], *, training: bool) -> 
             logits = replica(images)
             if training:
                 nn.functional.cross_entropy(logits, labels).backward()
-    except (NotImplementedError, RuntimeError):  # an operator without a meta kernel, or one that needs values
+    except (
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+    ):  # no meta kernel, values needed, or a model that no copy is of
         return None
     return int(counter.get_total_flops())
