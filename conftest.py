@@ -66,11 +66,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     marker = item.get_closest_marker("workload")
-    if marker is not None and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        item.stash[CELL] = Cell.of(marker.args[0], **item.callspec.params)  # type: ignore[arg-type]  # values of axes, see above
-        item.add_marker(pytest.mark.benchmark(timer=measured_clock, group=marker.args[0]))
-        # A failed cell has no time to store, and pytest-benchmark would complain of that:
-        item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
+    values = getattr(getattr(item, "callspec", None), "params", None)
+    if marker is None or not values or not all(isinstance(value, str | int) for value in values.values()):
+        return  # no cell; or pytest's stand-in for a workload that has none
+    item.stash[CELL] = Cell.of(marker.args[0], **values)
+    item.add_marker(pytest.mark.benchmark(timer=measured_clock, group=marker.args[0]))
+    # A failed cell has no time to store, and pytest-benchmark would complain of that:
+    item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
 
 
 @pytest.hookimpl(trylast=True)
@@ -79,6 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if SESSION not in config.stash or not any(CELL in item.stash for item in items):
         return
     order = list(WORKLOADS)
+    empty = [item for item in items if item.get_closest_marker("workload") and CELL not in item.stash]
+    items[:] = [item for item in items if item not in empty]  # stand-ins for workloads without a cell
     items.sort(key=lambda item: order.index(item.stash[CELL].workload) if CELL in item.stash else -1)
     if RESUMED in config.stash:
         session = config.stash[SESSION]

@@ -24,6 +24,7 @@ QUICK_COMPILED = ("mlp", "cnn")  # others take more than 20 s to compile on a CP
 SHARE_OF_PRODUCT_SPEED = 0.4
 OVERHEAD_SECONDS = 0.8
 COMPILE_SECONDS = 15.0
+CAPACITY_SECONDS = 60.0  # twenty attempts; nobody knows beforehand how large they get
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ class Request:
         grid: ``quick`` or ``full``.
         given: Axis -> the values asked for, for the axes that were.
         seeds: Trainings of an accuracy cell; None for the grid's own number.
+        capacity: Whether to look for the largest batches, and for nothing else.
     """
 
     grid: str = "quick"
     given: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     seeds: int | None = None
+    capacity: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -70,6 +73,8 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     A cell that the machine cannot run is in the plan, with its obstacle, where the command line
     asked for what is in the way; where only the grid did, it is left out.
     """
+    if (workload == "capacity") != request.capacity:
+        return []
     given = request.given
     planned: dict[Cell, PlannedCell] = {}
     for values in _combinations(workload, request, machine):
@@ -91,7 +96,7 @@ def _combinations(workload: str, request: Request, machine: Machine) -> Iterator
         choices |= {"model": (model,), "device": (device,)}
         yield from _product(taken, choices)
         if workload == "train" and "compile" not in choices and _compiles_quickly(model, str(device), request, machine):
-            smallest = {name: values[:1] for name, values in choices.items()}
+            smallest = {name: (min(values) if name == "batch_size" else values[0],) for name, values in choices.items()}
             yield from _product(taken, smallest | {"compile": ("default",)})
 
 
@@ -106,6 +111,8 @@ def _model_choices(
     """The grid's values of the axes that it varies, for one model on one device."""
     dataset = (machine.models[model].dataset,)
     precisions = machine.precisions.get(device, ("fp32",))
+    if workload == "capacity":
+        return {"dataset": dataset, "precision": [name for name in precisions if name in ("fp32", "bf16")]}
     if workload == "accuracy":
         return {
             "dataset": dataset,
@@ -182,6 +189,8 @@ def estimate_seconds(planned: PlannedCell, machine: Machine, settings: Settings)
     if planned.obstacle:
         return 0.0
     cell = planned.cell
+    if cell.workload == "capacity":
+        return CAPACITY_SECONDS
     step = _step_seconds(cell, machine)
     if cell.workload == "accuracy":
         return OVERHEAD_SECONDS + planned.seeds * int(cell["epochs"]) * 4000 / int(cell["batch_size"]) * step

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.capacity import largest_that_fits
 from bench.grid import PlannedCell, Request, estimate_seconds, plan
 from bench.machine import Machine
 from bench.settings import Settings
@@ -157,9 +159,61 @@ class Session:
         settings = replace(self.invocation.settings, seeds=planned.seeds)
         if planned.obstacle:
             return self._keep(Record(cell, "skipped", planned.obstacle, started=_now()))
+        if cell.workload == "capacity":
+            return self._keep(*self._find_capacity(cell, settings))
         started = _now()
-        outcome = self._workers.call("bench.measurement:measure", cell, settings, limits=self.invocation.limits)
-        return self._keep(_to_record(cell, outcome, settings, started), outcome.log)
+        with TemporaryDirectory(prefix="trainmark-compiled-") as cache:
+            settings = replace(settings, compile_cache=Path(cache))
+            outcome = self._call("measure", cell, settings)
+            record = _to_record(cell, outcome, settings, started)
+            if record.metrics.get("compile_seconds") is not None:
+                again = self._call("measure_first_step", cell, settings)
+                record = replace(record, metrics={**record.metrics, "compile_warm_seconds": again.value})
+        return self._keep(record, outcome.log)
+
+    def _find_capacity(self, cell: Cell, settings: Settings) -> tuple[Record, str]:
+        """The record of the largest batch, or of the first attempt that ended otherwise than for memory."""
+        started = _now()
+        on_device = cell["device"] in ("cuda", "xpu")
+        limit = self.invocation.limits.memory_bytes
+        peaks: dict[int, int | None] = {}
+        attempts: list[Outcome] = []
+
+        def fits(batch_size: int) -> bool:
+            attempt = Cell.of("train", **(cell.settings | {"batch_size": batch_size}))
+            attempts.append(self._call("try_batch", attempt, settings))
+            if attempts[-1].status not in ("ok", "oom"):
+                raise _EndedOtherwise
+            peaks[batch_size] = peak = attempts[-1].value
+            unseen = limit and not on_device and peak and peak > limit  # a peak between two looks at the memory
+            return attempts[-1].status == "ok" and not unseen
+
+        try:
+            largest = largest_that_fits(fits)
+        except _EndedOtherwise:
+            return _to_record(cell, attempts[-1], settings, started), attempts[-1].log
+        if not largest:
+            return _to_record(cell, attempts[0], settings, started), attempts[0].log
+        record = Record(
+            cell,
+            "ok",
+            metrics={
+                "max_batch_size": largest,
+                "device_allocated_bytes" if on_device else "peak_memory_bytes": peaks[largest],
+                "cell_seconds": sum(attempt.seconds for attempt in attempts),
+            },
+            rounds=tuple(attempt.seconds for attempt in attempts),
+            settings={
+                "threads": settings.threads,
+                "seed": settings.seed,
+                "memory_limit_bytes": limit,
+            },
+            started=started,
+        )
+        return record, attempts[-1].log
+
+    def _call(self, function: str, cell: Cell, settings: Settings) -> Outcome:
+        return self._workers.call(f"bench.measurement:{function}", cell, settings, limits=self.invocation.limits)
 
     def _keep(self, record: Record, log: str = "") -> Measured:
         if self._journal is not None:
@@ -214,6 +268,10 @@ class Session:
             else known.get(cell.key) or estimate_seconds(self._plan[cell.key], self.machine, settings)
             for cell in cells
         }
+
+
+class _EndedOtherwise(Exception):
+    """An attempt to train a batch ended neither well nor for want of memory."""
 
 
 def find_interrupted(folder: Path) -> tuple[Path, JournalState]:

@@ -33,12 +33,14 @@ REQUEST = Request(given={"model": ("mlp",), "batch_size": (8, 16), "precision": 
 class FakeWorkers:
     """Answers without a process: the machine, then a record or what ``endings`` says."""
 
-    def __init__(self, machine: Machine = CPU, **endings: Outcome) -> None:
+    def __init__(self, machine: Machine = CPU, **endings: Any) -> None:
         self.machine = machine
         self.endings = endings
         self.measured: list[Cell] = []
 
     def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
+        if function in self.endings:
+            return self.endings[function](arguments[0])
         if function == "bench.environment:describe":
             return self.endings.get("describe", Outcome("ok", self.machine, None, "", 0.1))
         cell = arguments[0]
@@ -186,3 +188,39 @@ def test_estimates_come_from_the_journal_then_from_the_size(session: Callable[..
     assert set(estimates) == {cell.key for cell in cells}
     assert all(seconds == 0 for key, seconds in estimates.items() if "tf32" in key)
     assert all(seconds > 0 for key, seconds in estimates.items() if "tf32" not in key)
+
+
+def find_capacity(session: Callable[..., Session], attempt: Callable[[Cell], Outcome]) -> Record:
+    run = session(FakeWorkers(**{"bench.measurement:try_batch": attempt}))
+    run.invocation = replace(
+        run.invocation, request=replace(REQUEST, given={"model": ("mlp",)}, capacity=True), limits=Limits(None, 10**9)
+    )
+    (cell,) = run.plan("capacity")
+    return run.measure(cell).record
+
+
+def test_the_largest_batch_is_found_by_what_ran_out_of_memory(session: Callable[..., Session]) -> None:
+    def attempt(cell: Cell) -> Outcome:
+        fits = int(cell["batch_size"]) <= 5000
+        return Outcome("ok", 1000, None, "", 1.0) if fits else Outcome("oom", None, "no memory", "", 1.0)
+
+    record = find_capacity(session, attempt)
+    assert record.status == "ok"
+    assert 5000 - 5000 // 64 <= record.metrics["max_batch_size"] <= 5000
+    assert record.metrics["cell_seconds"] == len(record.rounds)
+
+
+def test_a_peak_over_the_limit_does_not_fit_though_nobody_saw_it_then(session: Callable[..., Session]) -> None:
+    record = find_capacity(session, lambda cell: Outcome("ok", int(cell["batch_size"]) * 10**7, None, "", 1.0))
+    assert 98 <= record.metrics["max_batch_size"] <= 100
+    assert record.metrics["peak_memory_bytes"] == record.metrics["max_batch_size"] * 10**7
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout", "error"])
+def test_a_search_that_ends_otherwise_says_how(session: Callable[..., Session], status: str) -> None:
+    record = find_capacity(session, lambda cell: Outcome(status, None, "as it said", "", 1.0))
+    assert (record.status, record.reason) == (status, "as it said")
+
+
+def test_where_not_even_one_sample_fits_the_record_is_out_of_memory(session: Callable[..., Session]) -> None:
+    assert find_capacity(session, lambda cell: Outcome("oom", None, "no memory", "", 1.0)).status == "oom"
