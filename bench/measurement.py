@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,13 +18,15 @@ from torch import Tensor
 
 from bench.datasets import Batch, Feed, as_tensors
 from bench.failures import NotFiniteError, UnsupportedError
+from bench.instruments import count_compilation, count_work, time_phases, workspace_bytes
 from bench.meters.clock import Block, Clock, clock_of
+from bench.meters.counts import reset_compile_counts
 from bench.meters.disturbance import DisturbanceMeter
-from bench.meters.flops import count_flops, count_parameters
+from bench.meters.flops import count_parameters
 from bench.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
 from bench.settings import Settings
 from bench.training import evaluate, train_epoch
-from bench.workloads import Steps, built, compiled, feed, forward_pass, model_and_data, prepare, training_step
+from bench.workloads import built, compiled, feed, inference_parts, model_and_data, prepare, training_parts
 from models import ModelSpec
 from results.cell import Cell
 from results.record import Record
@@ -49,17 +50,14 @@ def measure(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Re
         cell: What to measure.
         settings: How.
         report: Told what is being done, for the reason of a timeout.
-        scratch: An empty folder for this cell alone, where torch.compile keeps its cache: so the
-            compile time is that of a cold cache.
+        scratch: An empty folder for this cell alone. Unless the settings name another, torch.compile
+            keeps its cache there: so the compile time is that of a cold cache.
 
     Raises:
         UnsupportedError: The cell cannot be run here.
         NotFiniteError: A loss or an output is not finite.
     """
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "inductor")
-    os.environ["TRITON_CACHE_DIR"] = str(scratch / "triton")
-    torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
+    _set_up(settings, scratch)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     reset_device_peak(str(cell["device"]))
     if cell.workload == "accuracy":
@@ -69,6 +67,38 @@ def measure(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Re
     return Record(cell=cell, status="ok", started=started, **findings)
 
 
+def measure_first_step(cell: Cell, settings: Settings, report: Report, scratch: Path) -> float:
+    """Seconds of the first step of a compiled cell, in a process that has compiled nothing before.
+
+    With the cache of another process in ``settings.compile_cache`` this is the warm-cache time.
+    """
+    _set_up(settings, scratch)
+    report("compiling from the cache")
+    steps = prepare(cell, settings)
+    with steps.context:
+        return timed_block(clock_of(str(cell["device"])), steps.advance, 1).waited_seconds
+
+
+def try_batch(cell: Cell, settings: Settings, report: Report, scratch: Path) -> int | None:
+    """Trains three steps, and gives the peak memory: of the device where it tells, else of the process."""
+    _set_up(settings, scratch)
+    device = str(cell["device"])
+    reset_device_peak(device)
+    steps = prepare(cell, settings)
+    for number in range(3):  # the second has the optimizer's state beside the gradients, the third is like it
+        report(f"trying step {number + 1} with a batch of {cell['batch_size']}")
+        timed_block(clock_of(device), steps.advance, 1)
+    return device_peak(device).allocated or peak_memory_bytes()
+
+
+def _set_up(settings: Settings, scratch: Path) -> None:
+    cache = settings.compile_cache or scratch
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
+    os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+
+
 def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
     """The parts of a record of a workload that takes steps."""
     report("preparing")
@@ -76,26 +106,37 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     device = str(cell["device"])
     clock = clock_of(device)
     is_compiled = cell.settings.get("compile", "off") != "off"
+    reset_compile_counts()
     with steps.context:
         report("compiling" if is_compiled else "warming up")
         first = timed_block(clock, steps.advance, 1)
+        first_peak = peak_memory_bytes()
         warmup = Warmup(0.0, True, 1) if settings.once else warm_up(clock, steps.advance, settings, report)
         report("timing rounds")
-        with DisturbanceMeter() as meter, _no_recompilation(is_compiled):
+        with DisturbanceMeter() as meter:
             if settings.once:
-                blocks = [timed_block(clock, steps.advance, 1)]
+                blocks, recompiled = [first], False
             else:
-                blocks = time_rounds(clock, steps.advance, warmup.steps_per_round, settings)
+                blocks, recompiled = time_steady_rounds(
+                    clock, steps.advance, warmup.steps_per_round, settings, is_compiled
+                )
         host_peak, peak = peak_memory_bytes(), device_peak(device)  # before instruments add their own
         report("timing single steps")
         if warmup.steps_per_round == 1:  # the rounds are single steps already
             latencies = [block.waited_seconds for block in blocks]
         else:
             latencies = single_steps(clock, steps.advance, settings)
-    report("counting")
     rounds = [block.seconds / warmup.steps_per_round for block in blocks]
     host_rounds = [block.host_seconds / warmup.steps_per_round for block in blocks if block.host_seconds is not None]
     interval = median_interval(rounds)
+    found = count_compilation(cell)  # before the counts below compile something themselves
+    if not settings.once:
+        report("timing phases")
+        with steps.context:
+            found |= time_phases(steps, cell, interval.middle, settings)
+        report("counting")
+        found |= count_work(steps, cell, settings)
+        found["workspace_bytes"] = workspace_bytes(found, peak.allocated, steps)
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
     flags = {
@@ -103,6 +144,7 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         "unsteady": not warmup.steady or drifts(rounds),
         "clocks-disagree": clocks_disagree(rounds, host_rounds),
         "few-rounds": interval.low is None,
+        "recompiles": recompiled,
     }
     return {
         "metrics": {
@@ -113,11 +155,12 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
             "latency_p50_seconds": median(latencies),
             "latency_p99_seconds": percentile_99(latencies),
             "compile_seconds": first.seconds if is_compiled else None,
+            "compile_peak_memory_bytes": first_peak if is_compiled else None,
             "warmup_seconds": warmup.seconds + (0.0 if is_compiled else first.seconds),
             "peak_memory_bytes": host_peak,
             "device_allocated_bytes": peak.allocated,
             "device_reserved_bytes": peak.reserved,
-            **_static_counts(cell, steps),
+            **found,
         },
         "rounds": tuple(rounds),
         "host_rounds": tuple(host_rounds),
@@ -215,8 +258,8 @@ def train_once(
     torch.manual_seed(seed)
     model = built(spec, cell)
     runnable = compiled(model, cell)
-    step = training_step(runnable, cell)
-    forward = forward_pass(runnable, cell)
+    step = training_parts(runnable, cell).step
+    forward = inference_parts(runnable, cell).step
     training = Training(0.0, [], [], count_parameters(model))
     for epoch in range(epochs):
         report(f"training seed {seed}, epoch {epoch + 1} of {epochs}")
@@ -258,10 +301,9 @@ def warm_up(clock: Clock, advance: Callable[[], Tensor], settings: Settings, rep
     steps = max(1, math.ceil(ROUND_SECONDS / max(per_step[0], 1e-9)))
     steady = False
     while not steady and time.perf_counter() - begun < WARMUP_LIMIT * settings.max_seconds:
-        block = timed_block(clock, advance, steps)
-        if len(per_step) == 1:  # the first step was slow: its estimate made the block too short
-            steps = max(1, math.ceil(steps * ROUND_SECONDS / block.seconds))
-        per_step.append(block.seconds / steps)
+        per_step.append(timed_block(clock, advance, steps).seconds / steps)
+        if len(per_step) == 2:  # the first step was slow: its estimate made the block too short
+            steps = max(1, math.ceil(ROUND_SECONDS / max(per_step[1], 1e-9)))
         report(f"warming up, {len(per_step)} blocks of {steps} steps")
         steady = len(per_step) > 2 and min(per_step[-2:]) >= (1 - STEADY) * min(per_step[:-2])
     return Warmup(time.perf_counter() - begun, steady, steps)
@@ -275,6 +317,24 @@ def time_rounds(clock: Clock, advance: Callable[[], Tensor], steps: int, setting
         blocks.append(timed_block(clock, advance, steps))
         total += blocks[-1].seconds
     return blocks
+
+
+def time_steady_rounds(
+    clock: Clock, advance: Callable[[], Tensor], steps: int, settings: Settings, is_compiled: bool
+) -> tuple[list[Block], bool]:
+    """The clean pass, with recompilation forbidden; and whether the cell recompiled all the same.
+
+    What recompiles in its steady state is timed as it is, recompilations included.
+    """
+    if not is_compiled:
+        return time_rounds(clock, advance, steps, settings), False
+    try:
+        with torch.compiler.set_stance("fail_on_recompile"):
+            return time_rounds(clock, advance, steps, settings), False
+    except RuntimeError as error:
+        if "recompile" not in str(error):
+            raise
+    return time_rounds(clock, advance, steps, settings), True
 
 
 def single_steps(clock: Clock, advance: Callable[[], Tensor], settings: Settings) -> list[float]:
@@ -336,16 +396,3 @@ def percentile_99(latencies: Sequence[float]) -> float | None:
     if len(latencies) < LATENCY_STEPS:
         return None
     return sorted(latencies)[math.ceil(0.99 * len(latencies)) - 1]
-
-
-def _static_counts(cell: Cell, steps: Steps) -> dict[str, int | None]:
-    if steps.model is None:
-        return {}
-    return {
-        "parameters": count_parameters(steps.model),
-        "flops_per_step": count_flops(steps.model, steps.shape, training=cell.workload == "train"),
-    }
-
-
-def _no_recompilation(is_compiled: bool) -> Any:
-    return torch.compiler.set_stance("fail_on_recompile") if is_compiled else nullcontext()

@@ -34,6 +34,7 @@ class Settings:
         max_seconds: Rounds go on until they have taken this long together.
         once: Take a single step and nothing more, to see that a cell runs.
         places: Where data sets lie.
+        compile_cache: Where torch.compile keeps what it made; None for a folder of the cell's own.
     """
 
     threads: int = 1
@@ -43,3 +44,4 @@ class Settings:
     max_seconds: float = 1.0
     once: bool = False
     places: DataPlaces = field(default_factory=DataPlaces)
+    compile_cache: Path | None = None

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.datasets import Batch
 
-Step = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[[Tensor, Tensor], Tensor]  # from images [B, C, H, W] and labels [B] to a loss or to logits
+Model = Callable[[Tensor], Tensor]  # from images [B, C, H, W] to logits [B, classes]
+Criterion = Callable[[Tensor, Tensor], Tensor]  # from logits and labels [B] to a mean loss []
 LEARNING_RATE = 1e-3  # the lecture's
 
 
 def train_step(
-    model: nn.Module, criterion: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+    model: Model, criterion: Criterion, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
 ) -> Tensor:
     """One step of training in full precision; gives the loss, a tensor [].
 
@@ -32,12 +34,12 @@ def train_step(
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return loss  # type: ignore[no-any-return]  # nn.Module calls are untyped
+    return loss
 
 
 def mixed_precision_step(
-    model: nn.Module,
-    criterion: nn.Module,
+    model: Model,
+    criterion: Criterion,
     optimizer: torch.optim.Optimizer,
     dtype: torch.dtype,
     scaler: torch.amp.GradScaler,
@@ -55,7 +57,7 @@ def mixed_precision_step(
     scaler.scale(loss).backward()
     scaler.step(optimizer)
     scaler.update()
-    return loss  # type: ignore[no-any-return]  # nn.Module calls are untyped
+    return loss
 
 
 def train_epoch(step: Step, batches: Iterable[Batch]) -> Tensor:
@@ -73,17 +75,18 @@ def train_epoch(step: Step, batches: Iterable[Batch]) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
+def evaluate(forward: Step, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
     """Share of samples that are labelled rightly.
 
     Args:
-        forward: From [B, C, H, W] to logits [B, classes]; its model is in eval mode.
+        forward: From images [B, C, H, W], and labels that it leaves alone, to logits [B, classes];
+            its model is in eval mode.
         images: [N, C, H, W].
         labels: [N].
         batch_size: Samples in one forward pass.
     """
     right = sum(
-        int((forward(some).argmax(1) == wanted).sum())
+        int((forward(some, wanted).argmax(1) == wanted).sum())
         for some, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True)
     )
     return right / len(labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +13,61 @@ from torch import Tensor, nn
 from bench import precision
 from bench.datasets import Batch, Data, Feed, load
 from bench.settings import Settings
-from bench.training import LEARNING_RATE, Step, mixed_precision_step, train_step
+from bench.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
 from models import ModelSpec
 from models import load as load_model
 from results.cell import Cell
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """What a training step is made of; an instrument may put stand-ins in their place.
+
+    Attributes:
+        model: From images [B, C, H, W] to logits [B, classes]; compiled where the cell is.
+        criterion: From logits and labels [B] to a mean loss [].
+        optimizer: Of the model's parameters.
+        dtype: Of autocast; None for full precision.
+        scaler: Of the loss; disabled except for fp16.
+    """
+
+    model: Model
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
+    dtype: torch.dtype | None
+    scaler: torch.amp.GradScaler
+
+    @property
+    def step(self) -> Step:
+        """The lecture's step over these parts."""
+        if self.dtype is None:
+            return partial(train_step, self.model, self.criterion, self.optimizer)
+        return partial(mixed_precision_step, self.model, self.criterion, self.optimizer, self.dtype, self.scaler)
+
+
+@dataclass(frozen=True)
+class InferenceParts:
+    """What an inference step is made of.
+
+    Attributes:
+        model: From images [B, C, H, W] to logits [B, classes]; compiled where the cell is.
+        dtype: Of autocast; None for full precision.
+    """
+
+    model: Model
+    dtype: torch.dtype | None
+
+    @property
+    def step(self) -> Step:
+        """The forward pass; the labels are there and not looked at."""
+        return self._forward if self.dtype is None else self._autocast_forward
+
+    def _forward(self, images: Tensor, _labels: Tensor) -> Tensor:
+        return self.model(images)
+
+    def _autocast_forward(self, images: Tensor, _labels: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, self.dtype):
+            return self.model(images)
 
 
 @dataclass(frozen=True)
@@ -24,18 +75,28 @@ class Steps:
     """A cell made ready.
 
     Attributes:
-        advance: Takes one step and gives the tensor that must stay finite: loss, output or batch.
+        batches: Without end, on the device.
+        step: From a batch to the tensor that must stay finite: loss, output, or the batch itself.
         context: To be entered around all steps.
         shape: Of a batch: [B, C, H, W].
+        feed: Where the batches come from.
         adaptation: What was done to the images to fit the model.
         model: Uncompiled; None where the workload has none.
+        parts: What the step is made of; None likewise.
     """
 
-    advance: Callable[[], Tensor]
+    batches: Iterator[Batch]
+    step: Step
     context: AbstractContextManager[object]
     shape: tuple[int, ...]
+    feed: Feed
     adaptation: str
     model: nn.Module | None = None
+    parts: TrainingParts | InferenceParts | None = None
+
+    def advance(self) -> Tensor:
+        """Takes a batch and does a step with it."""
+        return self.step(*next(self.batches))
 
 
 def prepare(cell: Cell, settings: Settings) -> Steps:
@@ -45,47 +106,36 @@ def prepare(cell: Cell, settings: Settings) -> Steps:
         UnsupportedError: Model and data set do not fit each other.
         MissingDataError: The data set's files are not there.
     """
-    return {"train": _training_steps, "inference": _inference_steps, "input": _input_steps}[cell.workload](
-        cell, settings
-    )
-
-
-def _training_steps(cell: Cell, settings: Settings) -> Steps:
+    if cell.workload == "input":
+        return _input_steps(cell, settings)
+    training = cell.workload == "train"
     spec, data = model_and_data(cell, settings)
-    model = built(spec, cell)
-    batches = feed(cell, data).endless()
-    step = training_step(compiled(model, cell), cell)
+    model = built(spec, cell).train(training)
+    source = feed(cell, data)
+    parts = (training_parts if training else inference_parts)(compiled(model, cell), cell)
     return Steps(
-        advance=lambda: step(*next(batches)),
-        context=nullcontext(),
+        batches=source.endless(),
+        step=parts.step,
+        context=nullcontext() if training else torch.inference_mode(),
         shape=(int(cell["batch_size"]), *spec.input_shape),
+        feed=source,
         adaptation=str(data.adaptation),
         model=model,
-    )
-
-
-def _inference_steps(cell: Cell, settings: Settings) -> Steps:
-    spec, data = model_and_data(cell, settings)
-    model = built(spec, cell).eval()
-    batches = feed(cell, data).endless()
-    forward = forward_pass(compiled(model, cell), cell)
-    return Steps(
-        advance=lambda: forward(next(batches)[0]),
-        context=torch.inference_mode(),
-        shape=(int(cell["batch_size"]), *spec.input_shape),
-        adaptation=str(data.adaptation),
-        model=model,
+        parts=parts,
     )
 
 
 def _input_steps(cell: Cell, settings: Settings) -> Steps:
     data = load(str(cell["dataset"]), settings.places, None, None, samples=int(cell["batch_size"]))
-    batches: Iterator[Batch] = feed(cell, data).endless()
+    source = feed(cell, data)
+    batches = source.endless()
     images, _ = next(batches)
     return Steps(
-        advance=lambda: next(batches)[0],
+        batches=batches,
+        step=lambda images, _labels: images,
         context=nullcontext(),
         shape=tuple(images.shape),
+        feed=source,
         adaptation=str(data.adaptation),
     )
 
@@ -115,29 +165,17 @@ def compiled(model: nn.Module, cell: Cell) -> nn.Module:
     return torch.compile(model, mode=mode)  # type: ignore[return-value]  # a module gives a module
 
 
-def training_step(model: nn.Module, cell: Cell) -> Step:
-    """The lecture's step with AdamW and cross-entropy, in the cell's precision."""
-    criterion = nn.CrossEntropyLoss()
+def training_parts(model: nn.Module, cell: Cell) -> TrainingParts:
+    """AdamW and cross-entropy, as the lecture has them, in the cell's precision."""
+    name, device = str(cell["precision"]), str(cell["device"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    dtype = precision.autocast_dtype(str(cell["precision"]))
-    if dtype is None:
-        return partial(train_step, model, criterion, optimizer)
-    scaler = precision.grad_scaler(str(cell["precision"]), str(cell["device"]))
-    return partial(mixed_precision_step, model, criterion, optimizer, dtype, scaler)
+    dtype, scaler = precision.autocast_dtype(name), precision.grad_scaler(name, device)
+    return TrainingParts(model, nn.CrossEntropyLoss(), optimizer, dtype, scaler)
 
 
-def forward_pass(model: nn.Module, cell: Cell) -> Callable[[Tensor], Tensor]:
-    """From images [B, C, H, W] to logits [B, classes], in the cell's precision."""
-    dtype = precision.autocast_dtype(str(cell["precision"]))
-    if dtype is None:
-        return model
-    device = str(cell["device"])
-
-    def forward(images: Tensor) -> Tensor:
-        with torch.autocast(device, dtype):
-            return model(images)  # type: ignore[no-any-return]  # nn.Module calls are untyped
-
-    return forward
+def inference_parts(model: nn.Module, cell: Cell) -> InferenceParts:
+    """The forward pass in the cell's precision."""
+    return InferenceParts(model, precision.autocast_dtype(str(cell["precision"])))
 
 
 def feed(cell: Cell, data: Data) -> Feed:

@@ -24,6 +24,10 @@ _FLAGS = {
         "Too few rounds for a confidence interval",
         "Read these times as a single look. Give the cells more time to be sure of them.",
     ),
+    "recompiles": (
+        "torch.compile went on compiling in the steady state",
+        "Something in the model changes from step to step. TORCH_LOGS=recompiles says what.",
+    ),
 }
 _STATUSES = {
     "oom": "Use a smaller batch, a smaller model or a narrower precision.",

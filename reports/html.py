@@ -14,6 +14,7 @@ from reports.anchors import anchor
 from reports.check import judge
 from reports.comparison import VERDICTS, Comparison
 from reports.conditions import facts, machine
+from reports.payback import paybacks
 from results.cell import WORKLOADS
 from results.record import STATUSES, Run
 from results.runs import to_frame
@@ -43,6 +44,10 @@ def render(runs: Sequence[Run], comparison: Comparison | None = None) -> str:
     frame = to_frame([subject])
     accuracy = [record for record in subject.records if record.cell.workload == "accuracy"]
     inputs = [record for record in subject.records if record.cell.workload == "input"]
+    stepping = [record for record in subject.records if record.metrics.get("forward_seconds") is not None]
+    counted = [record for record in subject.records if record.metrics.get("operators_per_step") is not None]
+    capacities = [record for record in subject.records if record.metrics.get("max_batch_size") is not None]
+    compiled = paybacks(subject.records)
     compared = {cell.key: cell for cell in comparison.cells} if comparison else {}
     template = _templates().get_template("report.html")
     return template.render(
@@ -62,6 +67,10 @@ def render(runs: Sequence[Run], comparison: Comparison | None = None) -> str:
         curves=plots.accuracy_plots(frame[frame["workload"].eq("accuracy")]),
         accuracy=tables.accuracy_table(accuracy) if accuracy else None,
         inputs=tables.input_table(inputs) if inputs else None,
+        phases=tables.phases_table(stepping) if stepping else None,
+        compilation=tables.compile_table(compiled) if compiled else None,
+        counts=tables.counts_table(counted) if counted else None,
+        capacity=tables.capacity_table(capacities) if capacities else None,
         cells=tables.cells_table(subject.records, compared),
     )
 

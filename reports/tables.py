@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -9,10 +10,21 @@ from statistics import median
 from reports import formatting
 from reports.anchors import anchor
 from reports.comparison import CellComparison
+from reports.payback import Payback
 from results.cell import AXES
 from results.record import Record
 
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+PHASES = {
+    "data": "Data",
+    "copy": "Copy",
+    "forward": "Forward",
+    "loss": "Loss",
+    "zero_grad": "zero_grad",
+    "backward": "Backward",
+    "optimizer": "Optimizer",
+    "other": "Other",
+}
 _AXIS_TITLES = {"batch_size": "Batch", "memory_format": "Layout"}
 
 
@@ -95,8 +107,6 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
         _time(records, "compile_seconds", "Compile time"),
         _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
         _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
-        _number(records, "parameters", "Parameters"),
-        _number(records, "flops_per_step", "FLOP/step"),
     ]
     return _table(records, columns)
 
@@ -121,6 +131,87 @@ def input_table(records: Sequence[Record]) -> Table:
     """What it costs to have a batch."""
     columns = [_time(records, "step_seconds", "Batch time"), _number(records, "samples_per_second", "Samples/s")]
     return _table(records, columns, always=("loader",))
+
+
+def phases_table(records: Sequence[Record]) -> Table:
+    """Where the time of a step goes, in percent of it."""
+    whole = [record.metrics.get("instrumented_step_seconds") for record in records]
+
+    def phase(name: str) -> Column:
+        parts = [record.metrics.get(f"{name}_seconds") for record in records]
+        values = tuple(
+            Value(formatting.DASH) if part is None or not step else Value(f"{100 * part / step:.1f}", part / step)
+            for part, step in zip(parts, whole, strict=True)
+        )
+        return Column(f"{PHASES[name]} (%)", True, formatting.metric_meaning(f"{name}_seconds"), values)
+
+    columns = [_time(records, "instrumented_step_seconds", "Step, instrumented"), *map(phase, PHASES)]
+    return _table(records, columns)
+
+
+def counts_table(records: Sequence[Record]) -> Table:
+    """What a step does and holds, counted: the same numbers in every run."""
+    columns = [
+        _number(records, "parameters", "Parameters"),
+        _number(records, "flops_per_step", "FLOP/step"),
+        _number(records, "moved_bytes_per_step", "Bytes moved/step"),
+        _number(records, "operators_per_step", "Operators/step"),
+        _number(records, "copies_per_step", "Copies/step"),
+        _number(records, "host_reads_per_step", "Host reads/step"),
+        _number(records, "kernel_launches_per_step", "Launches/step"),
+        _number(records, "float64_operators_per_step", "float64/step"),
+        _megabytes(records, "parameter_bytes", "Parameters (MB)"),
+        _megabytes(records, "gradient_bytes", "Gradients (MB)"),
+        _megabytes(records, "optimizer_bytes", "Optimizer (MB)"),
+        _megabytes(records, "activation_bytes", "Activations (MB)"),
+        _megabytes(records, "workspace_bytes", "Workspace (MB)"),
+    ]
+    return _table(records, columns)
+
+
+def compile_table(paybacks: Sequence[Payback]) -> Table:
+    """What torch.compile costs, and after how many steps it has paid."""
+    records = [payback.compiled for payback in paybacks]
+    columns = [
+        _time(records, "compile_seconds", "Compiling, cold cache"),
+        _time(records, "compile_warm_seconds", "Warm cache"),
+        _time(records, "step_seconds", "Step time"),
+        Column(
+            "Speed-up",
+            True,
+            "time of an eager step over that of a compiled one",
+            tuple(Value(formatting.times(payback.speedup), payback.speedup) for payback in paybacks),
+        ),
+        Column(
+            "Pays after (steps)",
+            True,
+            "steps that win back the compilation with a cold cache",
+            tuple(map(_break_even, paybacks)),
+        ),
+        _number(records, "graphs", "Graphs"),
+        _number(records, "graph_breaks", "Graph breaks"),
+        _number(records, "recompiles", "Recompiles"),
+        _megabytes(records, "compile_peak_memory_bytes", "Peak memory (MB)"),
+    ]
+    return _table(records, columns)
+
+
+def _break_even(payback: Payback) -> Value:
+    if not payback.decided:
+        return Value("undecided")
+    if payback.steps is None:
+        return Value("never", math.inf)
+    return Value(formatting.whole(math.ceil(payback.steps)), payback.steps)
+
+
+def capacity_table(records: Sequence[Record]) -> Table:
+    """The largest batch that can be trained."""
+    columns = [
+        _number(records, "max_batch_size", "Largest batch"),
+        _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
+        _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
+    ]
+    return _table(records, columns, always=("precision",))
 
 
 def _table(records: Sequence[Record], columns: Iterable[Column], always: tuple[str, ...] = ("batch_size",)) -> Table:

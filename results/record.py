@@ -58,11 +58,44 @@ METRICS: dict[str, Metric] = {
     "accuracy_highest": Metric("", "higher", "no", "the best seed's held-out accuracy after the last epoch"),
     "loss": Metric("", "lower", "no", "mean training loss of the last epoch, mean over seeds"),
     "compile_seconds": Metric("s", "lower", "tolerance", "first step with an empty compile cache", 0.5),
+    "max_batch_size": Metric("", "higher", "tolerance", "largest batch that can be trained, exact to 1 in 64", 0.05),
     "peak_memory_bytes": Metric("B", "lower", "tolerance", "largest resident memory of the cell's own process", 0.1),
     "device_allocated_bytes": Metric("B", "lower", "tolerance", "peak of live tensors on the device", 0.02),
     "device_reserved_bytes": Metric("B", "lower", "tolerance", "peak of what the allocator held on the device", 0.1),
+    "compile_warm_seconds": Metric("s", "lower", "tolerance", "first step with a filled compile cache", 0.5),
+    "compile_peak_memory_bytes": Metric("B", "lower", "tolerance", "peak_memory_bytes up to the first step's end", 0.1),
+    "graphs": Metric("", "lower", "exact", "unique graphs that torch.compile made"),
+    "graph_breaks": Metric("", "lower", "exact", "places where a compiled model goes back to Python"),
+    "recompiles": Metric("", "lower", "exact", "times that a function was compiled again"),
+    "cudagraph_skips": Metric("", "lower", "exact", "times that CUDA graphs were asked for and not used"),
     "parameters": Metric("", "neither", "exact", "trainable parameters"),
     "flops_per_step": Metric("FLOP", "lower", "exact", "floating-point operations of a step, 2 per multiply-add"),
+    "operators_per_step": Metric("", "lower", "exact", "operators that an eager step dispatches"),
+    "copies_per_step": Metric("", "lower", "exact", "of them, that copy or convert a tensor"),
+    "host_reads_per_step": Metric("", "lower", "exact", "of them, whose result the host waits for"),
+    "float64_operators_per_step": Metric("", "lower", "exact", "of them, that give a float64 tensor"),
+    "gradient_additions_per_step": Metric("", "lower", "exact", "of them, that add to a gradient already there"),
+    "new_bytes_per_step": Metric("B", "lower", "exact", "tensors that an eager step makes"),
+    "moved_bytes_per_step": Metric(
+        "B", "lower", "exact", "tensors that an eager step reads and writes, views left out"
+    ),
+    "retained_tensors_per_step": Metric("", "lower", "exact", "tensors alive that each step adds"),
+    "kernel_launches_per_step": Metric("", "lower", "exact", "CUDA kernels and graphs launched"),
+    "synchronisations_per_step": Metric("", "lower", "exact", "times that the host waited for the CUDA device"),
+    "parameter_bytes": Metric("B", "lower", "exact", "parameters and buffers"),
+    "gradient_bytes": Metric("B", "lower", "exact", "gradients held after a step"),
+    "optimizer_bytes": Metric("B", "lower", "exact", "state of the optimizer"),
+    "activation_bytes": Metric("B", "lower", "exact", "what the forward pass keeps for the backward pass"),
+    "workspace_bytes": Metric("B", "lower", "no", "device_allocated_bytes without all of these and the data"),
+    "data_seconds": Metric("s", "lower", "no", "of an instrumented step: having a batch"),
+    "copy_seconds": Metric("s", "lower", "no", "of an instrumented step: host to device"),
+    "forward_seconds": Metric("s", "lower", "no", "of an instrumented step: the model"),
+    "loss_seconds": Metric("s", "lower", "no", "of an instrumented step: the criterion"),
+    "zero_grad_seconds": Metric("s", "lower", "no", "of an instrumented step: optimizer.zero_grad"),
+    "backward_seconds": Metric("s", "lower", "no", "of an instrumented step: loss.backward"),
+    "optimizer_seconds": Metric("s", "lower", "no", "of an instrumented step: optimizer.step"),
+    "other_seconds": Metric("s", "lower", "no", "of an instrumented step: what is between the lines"),
+    "instrumented_step_seconds": Metric("s", "lower", "no", "the sum of these: a step with its phases timed"),
     "warmup_seconds": Metric("s", "lower", "no", "time from the first step until rounds began, compilation left out"),
     "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, its process included"),
 }
@@ -89,7 +122,8 @@ class Record:
         settings: What the cell was run with beside its axes: ``threads``, ``seeds``, ``seed`` …
             Two records are comparable only where these are equal.
         disturbance: What else the machine did meanwhile; see ``bench.meters.disturbance``.
-        flags: Words of warning: ``disturbed``, ``unsteady``, ``clocks-disagree``, ``few-rounds``.
+        flags: Words of warning: ``disturbed``, ``unsteady``, ``clocks-disagree``, ``few-rounds``,
+            ``recompiles``.
         started: UTC time in ISO 8601.
     """
 

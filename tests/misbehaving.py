@@ -104,3 +104,65 @@ class Sleeping(Digits):
 class NotANumber(Digits):
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images) * float("nan")
+
+
+class Reading(Digits):
+    """The host reads a number off the device at each step."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        self.largest = logits.detach().amax().item()
+        return logits
+
+
+class Upcasting(Digits):
+    """Computes in float64 where float32 was meant."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        weight, bias = self.linear.weight.double(), self.linear.bias.double()
+        return nn.functional.linear(images.flatten(1).double(), weight, bias).float()
+
+
+class Copying(Digits):
+    """Copies its input for nothing."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.clone())
+
+
+class Keeping(Digits):
+    """Keeps what it computed, and with it the graph behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        self.history.append(logits)
+        return logits
+
+
+class Breaking(Digits):
+    """Leaves the graph in the middle of it."""
+
+    def misbehave(self) -> None:
+        torch._dynamo.graph_break()
+
+
+class Recompiling(Digits):
+    """Is another model at each step."""
+
+    steps = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.steps += 1
+        return super().forward(images) * self.steps
+
+
+class Spacious(Digits):
+    """Takes 8 MB of memory for each sample."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.space = torch.ones(len(images), 2_000_000)
+        return super().forward(images)

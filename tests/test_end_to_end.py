@@ -243,6 +243,16 @@ def test_cells_that_end_badly_leave_records_and_the_others_go_on(tmp_path) -> No
     assert [item["params"]["model"] for item in stored] == ["mlp"]  # nothing failed has a time
 
 
+def test_the_largest_batch_is_found_in_processes_of_a_limited_memory(tmp_path) -> None:
+    model = "misbehaving:Spacious"  # 8 MB for each sample
+    options = ("--find-max-batch", f"--model={model}", "--precision=fp32", "--memory-limit=1200MB")
+    code, output = bench(tmp_path, *options, "--benchmark-autosave")
+    assert code == 0, output
+    (record,) = read_run(only_run(tmp_path)).records
+    found, peak = record.metrics["max_batch_size"], record.metrics["peak_memory_bytes"]
+    assert peak <= 1_200_000_000 < peak + (1 + found // 64 + 1) * 8_000_000
+
+
 def test_a_run_of_failures_alone_is_stored_too(tmp_path) -> None:
     options = (*TINY[1:], "--model=misbehaving:NotANumber", "--batch-size=8", "-k", "train", "--benchmark-autosave")
     code, output = bench(tmp_path, *options)

@@ -1,0 +1,99 @@
+"""The instrumented and the static pass: where a step's time and memory go, and what it does, counted."""
+
+from __future__ import annotations
+
+import math
+
+from bench.meters import counts
+from bench.meters.flops import count_flops, count_parameters
+from bench.meters.phases import measure_phases
+from bench.settings import Settings
+from bench.workloads import Steps, TrainingParts, prepare
+from results.cell import Cell
+
+PHASE_SHARE = 0.5  # of max_seconds, at most
+PHASE_STEPS = (2, 100)  # at least, at most
+
+Findings = dict[str, float | int | None]
+
+
+def time_phases(steps: Steps, cell: Cell, step_seconds: float, settings: Settings) -> Findings:
+    """Seconds of each phase of a step, mean over as many steps as the time allows."""
+    fewest, most = PHASE_STEPS
+    affordable = math.floor(PHASE_SHARE * settings.max_seconds / step_seconds)
+    phases = measure_phases(steps, str(cell["device"]), number=min(max(affordable, fewest), most))
+    named: Findings = {f"{phase}_seconds": seconds for phase, seconds in phases.seconds.items()}
+    return named | {"other_seconds": phases.other_seconds, "instrumented_step_seconds": phases.step_seconds}
+
+
+def count_compilation(cell: Cell) -> Findings:
+    """What torch.compile has made of a compiled cell."""
+    made = counts.compile_counts()
+    if cell.settings.get("compile", "off") == "off" or made is None:
+        return {}
+    return {
+        "graphs": made.graphs,
+        "graph_breaks": made.graph_breaks,
+        "recompiles": made.recompiles,
+        "cudagraph_skips": made.cudagraph_skips,
+    }
+
+
+def count_work(steps: Steps, cell: Cell, settings: Settings) -> Findings:
+    """Counts over an eager step of the cell, all of them the same in every run."""
+    if steps.model is None:
+        return {}
+    device = str(cell["device"])
+    found = count_launches(steps, device)
+    if cell["compile"] != "off":  # what is counted below is the step that the compiler was given
+        steps = prepare(Cell.of(cell.workload, **(cell.settings | {"compile": "off"})), settings)
+    assert steps.model is not None and steps.parts is not None  # as it has for every cell with a model
+    with steps.context:
+        batch = next(steps.batches)
+        steps.step(*batch)  # a new model has no gradients yet
+        counted = counts.count_step(lambda: steps.step(*batch), steps.model, device)
+    return found | {
+        "parameters": count_parameters(steps.model),
+        "flops_per_step": count_flops(steps.model, steps.shape, training=cell.workload == "train"),
+        "operators_per_step": counted.operators,
+        "copies_per_step": counted.copies,
+        "host_reads_per_step": counted.host_reads,
+        "float64_operators_per_step": counted.float64_operators,
+        "gradient_additions_per_step": counted.gradient_additions,
+        "new_bytes_per_step": counted.new_bytes,
+        "moved_bytes_per_step": counted.moved_bytes,
+        "retained_tensors_per_step": counted.retained_tensors,
+        "activation_bytes": counted.saved_bytes,
+        **_holdings(steps),
+    }
+
+
+def count_launches(steps: Steps, device: str) -> Findings:
+    """Launches and waits of a step as the cell runs it, compiled or not."""
+    with steps.context:
+        batch = next(steps.batches)
+        launches = counts.count_launches(lambda: steps.step(*batch), device)
+    if launches is None:
+        return {}
+    return {"kernel_launches_per_step": launches.kernels, "synchronisations_per_step": launches.synchronisations}
+
+
+def workspace_bytes(found: Findings, allocated: int | None, steps: Steps) -> int | None:
+    """What the device held at its peak beside model, gradients, optimizer, activations and data."""
+    names = ("parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes")
+    if allocated is None or any(found.get(name) is None for name in names):
+        return None
+    data = sum(tensor.numel() * tensor.element_size() for tensor in steps.feed.resident or ())
+    return allocated - data - sum(int(found[name] or 0) for name in names)
+
+
+def _holdings(steps: Steps) -> Findings:
+    assert steps.model is not None  # asked for cells with a model alone
+    if not isinstance(steps.parts, TrainingParts):
+        return {"parameter_bytes": counts.held_bytes((*steps.model.parameters(), *steps.model.buffers()))}
+    held = counts.composition(steps.model, steps.parts.optimizer)
+    return {
+        "parameter_bytes": held.parameters,
+        "gradient_bytes": held.gradients,
+        "optimizer_bytes": held.optimizer,
+    }

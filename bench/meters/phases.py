@@ -1,0 +1,204 @@
+"""Where a step's time goes: the lecture's five lines and what surrounds them, timed one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from bench.workloads import Steps, TrainingParts
+
+PHASES = ("data", "copy", "forward", "loss", "zero_grad", "backward", "optimizer")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Phases:
+    """How long the parts of a step take, instruments included, mean over the steps looked at.
+
+    Attributes:
+        seconds: Name from PHASES -> seconds; absent where the workload has no such part.
+        step_seconds: The whole step. What no part accounts for is ``other_seconds``.
+    """
+
+    seconds: dict[str, float]
+    step_seconds: float
+
+    @property
+    def other_seconds(self) -> float:
+        """The step without its parts: the loop itself, autocast, the interpreter."""
+        return self.step_seconds - sum(self.seconds.values())
+
+
+class PhaseClock:
+    """Marks the beginning and the end of each part; reads the marks when all steps are done.
+
+    On CUDA a mark is an event on the stream: it waits for nothing and changes no order of work.
+    Elsewhere it is the host's clock, and on MPS and XPU therefore the time to launch.
+
+    Args:
+        device: Where the steps run.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._on_cuda = device == "cuda"
+        self._spans: list[tuple[str, Any, Any]] = []
+        self._inner: list[list[tuple[Any, Any]]] = []  # for each open span the spans within it
+        self._nested: dict[int, list[tuple[Any, Any]]] = {}  # span number -> spans to take off it
+
+    @contextmanager
+    def span(self, phase: str) -> Iterator[None]:
+        """Times a block as that phase; a span within it is taken off."""
+        self._inner.append([])
+        begin = self._mark()
+        try:
+            yield
+        finally:
+            end = self._mark()
+            within = self._inner.pop()
+            if self._inner:
+                self._inner[-1].append((begin, end))
+            self._nested[len(self._spans)] = within
+            self._spans.append((phase, begin, end))
+
+    def around(self, phase: str, function: Callable[P, T]) -> Callable[P, T]:
+        """The function, timed as that phase."""
+
+        def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self.span(phase):
+                return function(*args, **kwargs)
+
+        return timed
+
+    def totals(self) -> dict[str, float]:
+        """Seconds of each phase over all spans, without what was nested in them."""
+        if self._on_cuda:
+            torch.cuda.synchronize()
+        found: dict[str, float] = {}
+        for number, (phase, begin, end) in enumerate(self._spans):
+            own = self._between(begin, end) - sum(self._between(*inner) for inner in self._nested[number])
+            found[phase] = found.get(phase, 0.0) + own
+        return found
+
+    def _mark(self) -> Any:
+        if not self._on_cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _between(self, begin: Any, end: Any) -> float:
+        return float(begin.elapsed_time(end) / 1e3 if self._on_cuda else end - begin)
+
+
+def measure_phases(steps: Steps, device: str, number: int) -> Phases:
+    """Times the parts of some steps, by handing the step stand-ins that time what they stand for.
+
+    The step itself is the one that the clean pass timed: same lines, same order.
+
+    Args:
+        steps: A cell made ready; afterwards as before.
+        device: Where it runs.
+        number: Steps to look at.
+    """
+    clock = PhaseClock(device)
+    step = _timed_step(steps, clock)
+    original = steps.feed.transfer
+    steps.feed.transfer = clock.around("copy", original)
+    take_batch = clock.around("data", steps.batches.__next__)
+    try:
+        for _ in range(number):
+            with clock.span("other"):
+                step(*take_batch())
+    finally:
+        steps.feed.transfer = original
+    totals = {phase: seconds / number for phase, seconds in clock.totals().items()}
+    whole = sum(totals.values())
+    del totals["other"]
+    if steps.feed.resident is not None:
+        totals["copy"] = 0.0  # the batches are on the device already
+    return Phases(totals, whole)
+
+
+def _timed_step(steps: Steps, clock: PhaseClock) -> Callable[[Tensor, Tensor], object]:
+    if steps.parts is None:
+        return steps.step
+    model = clock.around("forward", steps.parts.model)
+    if not isinstance(steps.parts, TrainingParts):
+        return replace(steps.parts, model=model).step
+    return replace(
+        steps.parts,
+        model=model,
+        criterion=_TimedCriterion(steps.parts.criterion, clock),  # type: ignore[arg-type]  # stand-ins, see there
+        optimizer=_TimedOptimizer(steps.parts.optimizer, clock),  # type: ignore[arg-type]
+        scaler=_TimedScaler(steps.parts.scaler, clock),  # type: ignore[arg-type]
+    ).step
+
+
+@dataclass(frozen=True)
+class _TimedLoss:
+    """Stands in for a loss: ``backward`` is timed."""
+
+    tensor: Tensor
+    clock: PhaseClock
+
+    def backward(self) -> None:
+        with self.clock.span("backward"):
+            self.tensor.backward()
+
+
+@dataclass(frozen=True)
+class _TimedCriterion:
+    """Stands in for a criterion: its call is timed, and so is what its loss will do."""
+
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    clock: PhaseClock
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> _TimedLoss:
+        with self.clock.span("loss"):
+            loss = self.criterion(logits, labels)
+        return _TimedLoss(loss, self.clock)
+
+
+@dataclass(frozen=True)
+class _TimedOptimizer:
+    """Stands in for an optimizer: its two lines of the loop are timed."""
+
+    optimizer: torch.optim.Optimizer
+    clock: PhaseClock
+
+    def zero_grad(self) -> None:
+        with self.clock.span("zero_grad"):
+            self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        with self.clock.span("optimizer"):
+            self.optimizer.step()
+
+
+@dataclass(frozen=True)
+class _TimedScaler:
+    """Stands in for a gradient scaler: scaling counts to the loss, the rest to the optimizer."""
+
+    scaler: torch.amp.GradScaler
+    clock: PhaseClock
+
+    def scale(self, loss: _TimedLoss) -> _TimedLoss:
+        with self.clock.span("loss"):
+            scaled = self.scaler.scale(loss.tensor)
+        return replace(loss, tensor=scaled)
+
+    def step(self, optimizer: _TimedOptimizer) -> None:
+        with self.clock.span("optimizer"):
+            self.scaler.step(optimizer.optimizer)
+
+    def update(self) -> None:
+        with self.clock.span("optimizer"):
+            self.scaler.update()
