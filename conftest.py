@@ -103,6 +103,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     run = config.stash[SESSION]
     lines = [f"another run is being measured now, {path.stem}: both will be slow" for path in in_use(run.journals)]
     if not run.invocation.settings.once and RESUMED not in config.stash:
+        run.probe_peaks(cells)
         run.begin(cells, _commit(config), keep_options(config))
     config.stash[ESTIMATES] = run.estimates(cells)
     lines.append(terminal.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))

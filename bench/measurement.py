@@ -22,6 +22,7 @@ from bench.instruments import count_compilation, count_work, time_phases, worksp
 from bench.meters.clock import Block, Clock, clock_of
 from bench.meters.counts import reset_compile_counts
 from bench.meters.disturbance import DisturbanceMeter
+from bench.meters.energy import measure_energy
 from bench.meters.flops import count_parameters
 from bench.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
 from bench.settings import Settings
@@ -113,7 +114,7 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         first_peak = peak_memory_bytes()
         warmup = Warmup(0.0, True, 1) if settings.once else warm_up(clock, steps.advance, settings, report)
         report("timing rounds")
-        with DisturbanceMeter() as meter:
+        with DisturbanceMeter(device) as meter:
             if settings.once:
                 blocks, recompiled = [first], False
             else:
@@ -136,11 +137,16 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
             found |= time_phases(steps, cell, interval.middle, settings)
         report("counting")
         found |= count_work(steps, cell, settings)
+        report("measuring energy")
+        with steps.context:
+            found |= measure_energy(steps.advance, device, steps.shape[0])
         found["workspace_bytes"] = workspace_bytes(found, peak.allocated, steps)
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
     flags = {
         "disturbed": disturbance.disturbed,
+        "throttled": bool(disturbance.gpu_throttled),
+        "shared-gpu": bool(disturbance.gpu_other_memory_bytes),
         "unsteady": not warmup.steady or drifts(rounds),
         "clocks-disagree": clocks_disagree(rounds, host_rounds),
         "few-rounds": interval.low is None,
@@ -183,7 +189,7 @@ def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[st
     held_out = images.to(device), labels.to(device)
     epochs = 1 if settings.once else int(cell["epochs"])
     seeds = list(range(settings.seed, settings.seed + (1 if settings.once else settings.seeds)))
-    with DisturbanceMeter() as meter:
+    with DisturbanceMeter(device) as meter:
         trainings = [train_once(cell, spec, batches, held_out, seed, epochs, settings, report) for seed in seeds]
     host_peak, peak = peak_memory_bytes(), device_peak(device)
     disturbance = meter.result

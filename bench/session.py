@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ from typing import Any
 from bench.capacity import largest_that_fits
 from bench.grid import PlannedCell, Request, estimate_seconds, plan
 from bench.machine import Machine
+from bench.probes import Peaks, load_peaks, store_peaks, utilisation
 from bench.settings import Settings
 from bench.worker import Limits, Outcome, Workers
 from results.cell import Cell
@@ -20,6 +21,7 @@ from results.journal import FOLDER, Journal, JournalState, interrupted, read_jou
 from results.record import Record, RunFacts
 from results.runs import read_runs, run_files
 
+PEAKS = "peaks"  # folder of what each machine can reach, beside the runs
 HISTORY = 3  # stored runs that are asked how long a cell took
 
 
@@ -110,6 +112,24 @@ class Session:
         self._plan.update((item.cell.key, item) for item in planned)
         return [item.cell for item in planned]
 
+    def probe_peaks(self, cells: Iterable[Cell]) -> None:
+        """Finds out what each device of these cells can reach, once a machine: peaks are kept by fingerprint.
+
+        Where the probes fail, utilisation is not measured.
+        """
+        fingerprint, threads = self.machine.environment["fingerprint"], self.invocation.settings.threads
+        stepping = [cell for cell in cells if "precision" in cell.settings and not self._plan[cell.key].obstacle]
+        for device in dict.fromkeys(str(cell["device"]) for cell in stepping):
+            wanted = set(self.machine.precisions[device])
+            peaks = load_peaks(self.folder / PEAKS, fingerprint, device, threads)
+            if peaks is None or not wanted <= set(peaks.flops_per_second):
+                outcome = self._workers.call("bench.probes:measure_peaks", device, tuple(sorted(wanted)), threads)
+                if outcome.status != "ok":
+                    continue
+                peaks = outcome.value
+                store_peaks(self.folder / PEAKS, fingerprint, peaks)
+            self.facts = replace(self.facts, peaks={**self.facts.peaks, device: asdict(peaks)})
+
     def begin(self, cells: Iterable[Cell], commit: str | None, invocation: Mapping[str, Any]) -> None:
         """Opens the journal of a new run of these cells."""
         self.facts = replace(self.facts, planned=tuple(cell.key for cell in cells))
@@ -169,7 +189,23 @@ class Session:
             if record.metrics.get("compile_seconds") is not None:
                 again = self._call("measure_first_step", cell, settings)
                 record = replace(record, metrics={**record.metrics, "compile_warm_seconds": again.value})
-        return self._keep(record, outcome.log)
+        return self._keep(self._with_utilisation(record), outcome.log)
+
+    def _with_utilisation(self, record: Record) -> Record:
+        """The record with its distance from this machine's peaks."""
+        metrics, device = record.metrics, str(record.cell["device"])
+        if metrics.get("flops_per_step") is None or device not in self.facts.peaks:
+            return record
+        eager = record.cell["compile"] == "off"  # what a compiled step moves, nobody has counted
+        found = utilisation(
+            metrics["flops_per_step"],
+            metrics.get("moved_bytes_per_step") if eager else None,
+            metrics["step_seconds"],
+            str(record.cell["precision"]),
+            Peaks(**self.facts.peaks[device]),
+        )
+        numbers = {name: value for name, value in found.items() if name != "roofline_bound"}  # a word
+        return replace(record, metrics={**metrics, **numbers})  # type: ignore[dict-item]  # the rest are numbers
 
     def _find_capacity(self, cell: Cell, settings: Settings) -> tuple[Record, str]:
         """The record of the largest batch, or of the first attempt that ended otherwise than for memory."""

@@ -11,6 +11,14 @@ _FLAGS = {
         "Other work ran on the machine meanwhile",
         "These times may be too long. Stop what else runs, then measure these cells again.",
     ),
+    "throttled": (
+        "The GPU was held back for its power or temperature",
+        "These times are of a slower GPU. Let it cool, or raise its power limit, then measure these cells again.",
+    ),
+    "shared-gpu": (
+        "Other processes held memory on the GPU",
+        "They may have computed as well. Stop them, then measure these cells again.",
+    ),
     "unsteady": (
         "The step time did not settle",
         "A changing clock frequency or temperature is the usual cause. Let the machine rest, or fix its "

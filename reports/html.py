@@ -46,6 +46,7 @@ def render(runs: Sequence[Run], comparison: Comparison | None = None) -> str:
     inputs = [record for record in subject.records if record.cell.workload == "input"]
     stepping = [record for record in subject.records if record.metrics.get("forward_seconds") is not None]
     counted = [record for record in subject.records if record.metrics.get("operators_per_step") is not None]
+    near_limits = [record for record in subject.records if record.metrics.get("flops_utilisation") is not None]
     capacities = [record for record in subject.records if record.metrics.get("max_batch_size") is not None]
     compiled = paybacks(subject.records)
     compared = {cell.key: cell for cell in comparison.cells} if comparison else {}
@@ -69,6 +70,7 @@ def render(runs: Sequence[Run], comparison: Comparison | None = None) -> str:
         inputs=tables.input_table(inputs) if inputs else None,
         phases=tables.phases_table(stepping) if stepping else None,
         compilation=tables.compile_table(compiled) if compiled else None,
+        limits=tables.limits_table(near_limits) if near_limits else None,
         counts=tables.counts_table(counted) if counted else None,
         capacity=tables.capacity_table(capacities) if capacities else None,
         cells=tables.cells_table(subject.records, compared),

@@ -169,6 +169,21 @@ def counts_table(records: Sequence[Record]) -> Table:
     return _table(records, columns)
 
 
+def limits_table(records: Sequence[Record]) -> Table:
+    """How near a step comes to what the machine can reach, and what it draws."""
+    columns = [
+        _number(records, "achieved_flops_per_second", "FLOP/s"),
+        _share(records, "flops_utilisation", "Of the peak (%)"),
+        _number(records, "achieved_bytes_per_second", "Bytes/s"),
+        _share(records, "bytes_utilisation", "Of peak traffic (%)"),
+        _number(records, "arithmetic_intensity", "FLOP/byte"),
+        _number(records, "energy_joules_per_sample", "Joules/sample"),
+        _number(records, "power_watts", "Power (W)"),
+        _number(records, "idle_power_watts", "Idle power (W)"),
+    ]
+    return _table(records, columns)
+
+
 def compile_table(paybacks: Sequence[Payback]) -> Table:
     """What torch.compile costs, and after how many steps it has paid."""
     records = [payback.compiled for payback in paybacks]

@@ -96,6 +96,17 @@ METRICS: dict[str, Metric] = {
     "optimizer_seconds": Metric("s", "lower", "no", "of an instrumented step: optimizer.step"),
     "other_seconds": Metric("s", "lower", "no", "of an instrumented step: what is between the lines"),
     "instrumented_step_seconds": Metric("s", "lower", "no", "the sum of these: a step with its phases timed"),
+    "energy_joules_per_step": Metric("J", "lower", "tolerance", "drawn by the whole GPU, or all CPU packages", 0.1),
+    "energy_joules_per_sample": Metric("J", "lower", "no", "the same over the samples of a step"),
+    "power_watts": Metric("W", "neither", "no", "mean power while steps ran"),
+    "idle_power_watts": Metric("W", "neither", "no", "mean power while this process did nothing"),
+    "achieved_flops_per_second": Metric("FLOP/s", "higher", "no", "flops_per_step over step_seconds"),
+    "flops_utilisation": Metric("", "higher", "no", "the same, of the largest rate that probes reached here"),
+    "achieved_bytes_per_second": Metric("B/s", "higher", "no", "moved_bytes_per_step over step_seconds"),
+    "bytes_utilisation": Metric(
+        "", "higher", "no", "the same, of the largest rate that probes reached, caches included"
+    ),
+    "arithmetic_intensity": Metric("FLOP/B", "neither", "no", "flops_per_step over moved_bytes_per_step"),
     "warmup_seconds": Metric("s", "lower", "no", "time from the first step until rounds began, compilation left out"),
     "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, its process included"),
 }
@@ -123,7 +134,7 @@ class Record:
             Two records are comparable only where these are equal.
         disturbance: What else the machine did meanwhile; see ``bench.meters.disturbance``.
         flags: Words of warning: ``disturbed``, ``unsteady``, ``clocks-disagree``, ``few-rounds``,
-            ``recompiles``.
+            ``recompiles``, ``throttled``, ``shared-gpu``.
         started: UTC time in ISO 8601.
     """
 
@@ -227,6 +238,7 @@ class RunFacts:
         complete: Whether every planned cell has a record.
         options: The command-line options that chose the cells, for ``--resume`` and for readers.
         planned: Join keys of the planned cells.
+        peaks: Device -> what probes reached on it; see ``bench.probes.Peaks``. Empty where not probed.
     """
 
     id: str
@@ -235,6 +247,7 @@ class RunFacts:
     complete: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     planned: tuple[str, ...] = ()
+    peaks: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types."""

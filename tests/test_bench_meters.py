@@ -21,6 +21,7 @@ from bench.meters.clock import Block, clock_of, event_clock, host_clock, synchro
 from bench.meters.disturbance import STEAL_LIMIT, WAITING_LIMIT, Disturbance, DisturbanceMeter
 from bench.meters.flops import count_flops, count_parameters
 from bench.meters.memory import DeviceMemory, device_peak, peak_memory_bytes, reset_device_peak
+from bench.meters.nvml import GpuState
 from models import MODELS
 
 # Clocks
@@ -144,7 +145,8 @@ def test_counters_become_shares_of_their_window(monkeypatch: pytest.MonkeyPatch)
 
 def test_nothing_that_changes_is_zero_and_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = between(QUIET, replace(QUIET, clock=11.0, steal=(5.0, 1100.0)), monkeypatch)
-    assert {name: value for name, value in asdict(found).items() if name != "load_before"} == {
+    ours = {name: value for name, value in asdict(found).items() if name != "load_before" and name[:3] != "gpu"}
+    assert ours == {
         "waiting_share": 0,
         "steal_share": 0,
         "involuntary_switches": 0,
@@ -166,7 +168,21 @@ def test_what_the_system_does_not_tell_is_none_and_not_zero(monkeypatch: pytest.
 @pytest.mark.parametrize("name", ["waiting", "steal", "switches", "throttled", "thermal"])
 def test_a_counter_that_falls_silent_in_between_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     found = between(QUIET, replace(QUIET, clock=11.0, **{name: None}), monkeypatch)
-    assert [value for key, value in asdict(found).items() if key.startswith(name) or name in key] == [None]
+    assert [value for key, value in asdict(found).items() if name in key and key[:3] != "gpu"] == [None]
+
+
+def test_the_state_of_a_gpu_is_looked_at_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    cool = GpuState(400.0, 1980.0, 3201.0, 50.0, (), 0, 1.0)
+    hot = replace(cool, sm_clock_mhz=1200.0, temperature_celsius=85.0, throttle_reasons=("thermal",))
+    for states, throttled in (([cool, cool], 0), ([cool, hot], 1)):
+        remaining = iter(states)
+        monkeypatch.setattr(disturbance, "_gpu_state", lambda device, remaining=remaining: next(remaining))
+        with DisturbanceMeter("cuda") as meter:
+            pass
+        assert meter.result is not None
+        assert meter.result.gpu_throttled == throttled
+        assert meter.result.gpu_temperature_celsius_after == states[1].temperature_celsius
+        assert meter.result.gpu_other_memory_bytes == 0
 
 
 def test_a_window_shorter_than_the_kernels_tick_has_no_share_of_stolen_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from bench.grid import Request
 from bench.machine import Machine, ModelFacts
+from bench.probes import Peaks
 from bench.session import Invocation, Session, SessionError, find_interrupted
 from bench.settings import Settings
 from bench.worker import Limits, Outcome
@@ -224,3 +225,31 @@ def test_a_search_that_ends_otherwise_says_how(session: Callable[..., Session], 
 
 def test_where_not_even_one_sample_fits_the_record_is_out_of_memory(session: Callable[..., Session]) -> None:
     assert find_capacity(session, lambda cell: Outcome("oom", None, "no memory", "", 1.0)).status == "oom"
+
+
+PEAKS = Peaks({"fp32": 1e9}, 1e9, 1e9, "cpu", 1, 2.0)
+
+
+def test_peaks_are_probed_once_a_machine_and_give_utilisation(session: Callable[..., Session]) -> None:
+    probed: list[str] = []
+
+    def probe(device: str) -> Outcome:
+        probed.append(device)
+        return Outcome("ok", PEAKS, None, "", 2.0)
+
+    record = Record(Cell.of("train"), "ok", metrics={"step_seconds": 0.5, "flops_per_step": 250_000_000}, rounds=(0.5,))
+    for _ in range(2):
+        run = session(
+            FakeWorkers(measure=Outcome("ok", record, None, "", 2.0), **{"bench.probes:measure_peaks": probe})
+        )
+        cells = run.plan("train")
+        run.probe_peaks(cells)
+        assert run.measure(cells[0]).record.metrics["flops_utilisation"] == 0.5
+    assert probed == ["cpu"]
+
+
+def test_without_peaks_utilisation_is_not_measured(session: Callable[..., Session]) -> None:
+    run = session(FakeWorkers(**{"bench.probes:measure_peaks": lambda device: Outcome("error", None, "no", "", 0.1)}))
+    cells = run.plan("train")
+    run.probe_peaks(cells)
+    assert "flops_utilisation" not in run.measure(cells[0]).record.metrics

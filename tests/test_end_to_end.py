@@ -144,6 +144,16 @@ def test_what_was_not_measured_is_none_and_what_was_is_a_number(finished) -> Non
     assert training.metrics["step_seconds_low"] <= training.metrics["step_seconds"]
 
 
+def test_no_step_is_faster_than_the_peaks_of_its_machine(finished) -> None:
+    folder, _ = finished
+    run = read_run(only_run(folder))
+    used = [
+        record.metrics["flops_utilisation"] for record in run.records if record.cell.workload in ("train", "inference")
+    ]
+    assert all(0 < share <= 1 for share in used)
+    assert run.facts.peaks["cpu"]["flops_per_second"]["fp32"] > 1e9
+
+
 def test_accuracy_is_that_of_the_last_epoch_over_all_seeds(finished) -> None:
     folder, _ = finished
     frame = load_runs(run_files(folder))

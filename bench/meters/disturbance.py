@@ -7,7 +7,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from bench.meters.nvml import GpuState, open_gpu
 
 # Shares of the timed window above which a cell counts as disturbed: docs/measuring.md, "Disturbance".
 WAITING_LIMIT = 0.05
@@ -29,6 +31,12 @@ class Disturbance:
         throttled_periods: Scheduler periods in which a CPU quota stopped this control group.
         thermal_events: Times that a core was slowed for its temperature.
         load_before: Runnable threads on the machine, mean of the minute before.
+        gpu_throttled: 1 where the GPU was held back, before or after, for power or temperature; else 0.
+        gpu_other_memory_bytes: That other processes hold on the GPU.
+        gpu_temperature_celsius_before: Of the GPU.
+        gpu_temperature_celsius_after: Likewise.
+        gpu_sm_clock_mhz_before: Of its multiprocessors.
+        gpu_sm_clock_mhz_after: Likewise.
     """
 
     waiting_share: float | None
@@ -37,6 +45,12 @@ class Disturbance:
     throttled_periods: int | None
     thermal_events: int | None
     load_before: float | None
+    gpu_throttled: int | None = None
+    gpu_other_memory_bytes: int | None = None
+    gpu_temperature_celsius_before: float | None = None
+    gpu_temperature_celsius_after: float | None = None
+    gpu_sm_clock_mhz_before: float | None = None
+    gpu_sm_clock_mhz_after: float | None = None
 
     @property
     def disturbed(self) -> bool:
@@ -64,11 +78,19 @@ class _Counters:
 
 
 class DisturbanceMeter:
-    """A context manager: ``result`` holds the Disturbance of the block once it has ended."""
+    """A context manager: ``result`` holds the Disturbance of the block once it has ended.
+
+    Args:
+        device: Whose GPU is looked at, where it is one that NVML knows.
+    """
 
     result: Disturbance | None = None
 
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+
     def __enter__(self) -> DisturbanceMeter:
+        self._gpu_before = _gpu_state(self._device)
         self._load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         self._before = _read_counters()
         return self
@@ -90,7 +112,31 @@ class DisturbanceMeter:
             throttled_periods=_difference(before.throttled, after.throttled),
             thermal_events=_difference(before.thermal, after.thermal),
             load_before=self._load,
+            **_gpu_facts(self._gpu_before, _gpu_state(self._device)),
         )
+
+
+def _gpu_state(device: str) -> GpuState | None:
+    gpu = open_gpu(device)
+    if gpu is None:
+        return None
+    with gpu:
+        return gpu.state()
+
+
+def _gpu_facts(before: GpuState | None, after: GpuState | None) -> dict[str, Any]:
+    if before is None or after is None:
+        return {}
+    reasons = [state.throttle_reasons for state in (before, after) if state.throttle_reasons is not None]
+    others = [state.other_memory_bytes for state in (before, after) if state.other_memory_bytes is not None]
+    return {
+        "gpu_throttled": int(any(reasons)) if reasons else None,
+        "gpu_other_memory_bytes": max(others, default=None),
+        "gpu_temperature_celsius_before": before.temperature_celsius,
+        "gpu_temperature_celsius_after": after.temperature_celsius,
+        "gpu_sm_clock_mhz_before": before.sm_clock_mhz,
+        "gpu_sm_clock_mhz_after": after.sm_clock_mhz,
+    }
 
 
 def _difference(before: T | None, after: T | None) -> T | None:
