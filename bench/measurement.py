@@ -25,6 +25,7 @@ from bench.meters.disturbance import DisturbanceMeter
 from bench.meters.energy import measure_energy
 from bench.meters.flops import count_parameters
 from bench.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
+from bench.profiling import profile_steps
 from bench.settings import Settings
 from bench.training import evaluate, train_epoch
 from bench.workloads import built, compiled, feed, inference_parts, model_and_data, prepare, training_parts
@@ -41,6 +42,8 @@ DRIFT = 0.10  # between the first and the last third of the rounds: more is call
 WARMUP_LIMIT = 3.0  # of max_seconds; a cell that is not steady by then is measured and flagged
 CLOCKS_AGREE = 0.02  # between the device's and the host's time of a cell
 LATENCY_STEPS = 100  # enough for a 99th percentile
+PROFILE_STEPS = 10  # at most: the quicker half of them is kept
+PROFILE_SECONDS = 2.0  # of steps in a profile, two of them at least
 LATENCY_SHARE = 0.5  # of max_seconds, at most
 
 
@@ -140,6 +143,11 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         report("measuring energy")
         with steps.context:
             found |= measure_energy(steps.advance, device, steps.shape[0])
+        if settings.artifacts is not None and cell.workload != "input":
+            report("profiling")
+            affordable = math.ceil(PROFILE_SECONDS / interval.middle)
+            with steps.context:
+                profile_steps(steps.advance, cell, settings.artifacts, steps=min(max(affordable, 2), PROFILE_STEPS))
         found["workspace_bytes"] = workspace_bytes(found, peak.allocated, steps)
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended

@@ -34,6 +34,7 @@ DEFAULTS = {
     "data_root": "data",
     "download": False,
     "in_process": False,
+    "profile": False,
 }
 # What an interrupted run was begun with and --resume goes on with, beside the axes.
 KEPT = (
@@ -65,6 +66,7 @@ def add_options(parser: pytest.Parser) -> None:
         help=f"of a cell (default {DEFAULT_TIMEOUT:g}); 90, 90s, 15m or 2h",
     )
     how.addoption("--memory-limit", type=_bytes, metavar="SIZE", help="resident memory of a cell, such as 4GB")
+    how.addoption("--profile", action="store_true", help="profile each cell as well: python -m reports profile CELL")
     how.addoption("--resume", action="store_true", help="finish the last interrupted run, with its own options")
     how.addoption("--in-process", action="store_true", help="run cells in this process, for a debugger")
     where = parser.getgroup("trainmark: where data sets lie")
@@ -99,6 +101,7 @@ def read_options(config: pytest.Config) -> Invocation:
         ),
         limits=Limits(option("timeout"), option("memory_limit")),
         in_process=option("in_process"),
+        profile=option("profile"),
     )
 
 

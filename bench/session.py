@@ -19,7 +19,7 @@ from bench.worker import Limits, Outcome, Workers
 from results.cell import Cell
 from results.journal import FOLDER, Journal, JournalState, interrupted, read_journal
 from results.record import Record, RunFacts
-from results.runs import read_runs, run_files
+from results.runs import artifact_folder, read_runs, run_files
 
 PEAKS = "peaks"  # folder of what each machine can reach, beside the runs
 HISTORY = 3  # stored runs that are asked how long a cell took
@@ -38,12 +38,14 @@ class Invocation:
         settings: How they are measured.
         limits: What a cell may use.
         in_process: Whether cells run in this process, for a debugger.
+        profile: Whether a profile of each cell is taken as well.
     """
 
     request: Request
     settings: Settings
     limits: Limits
     in_process: bool = False
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,15 @@ class Session:
         fingerprint, threads = self.machine.environment["fingerprint"], self.invocation.settings.threads
         stepping = [cell for cell in cells if "precision" in cell.settings and not self._plan[cell.key].obstacle]
         for device in dict.fromkeys(str(cell["device"]) for cell in stepping):
-            wanted = set(self.machine.precisions[device])
+            wanted = {str(cell["precision"]) for cell in stepping if cell["device"] == device}
             peaks = load_peaks(self.folder / PEAKS, fingerprint, device, threads)
             if peaks is None or not wanted <= set(peaks.flops_per_second):
-                outcome = self._workers.call("bench.probes:measure_peaks", device, tuple(sorted(wanted)), threads)
+                missing = wanted - set(peaks.flops_per_second if peaks else ())
+                outcome = self._workers.call("bench.probes:measure_peaks", device, tuple(sorted(missing)), threads)
                 if outcome.status != "ok":
                     continue
-                peaks = outcome.value
+                known = {} if peaks is None else peaks.flops_per_second
+                peaks = replace(outcome.value, flops_per_second={**known, **outcome.value.flops_per_second})
                 store_peaks(self.folder / PEAKS, fingerprint, peaks)
             self.facts = replace(self.facts, peaks={**self.facts.peaks, device: asdict(peaks)})
 
@@ -176,7 +180,8 @@ class Session:
         if cell.key in self._recovered:
             return Measured(self.records[cell.key], recovered=True)
         planned = self._plan[cell.key]
-        settings = replace(self.invocation.settings, seeds=planned.seeds)
+        artifacts = self.artifacts if self.invocation.profile else None
+        settings = replace(self.invocation.settings, seeds=planned.seeds, artifacts=artifacts)
         if planned.obstacle:
             return self._keep(Record(cell, "skipped", planned.obstacle, started=_now()))
         if cell.workload == "capacity":
@@ -258,6 +263,11 @@ class Session:
         return Measured(record, log)
 
     @property
+    def artifacts(self) -> Path:
+        """Where profiles and traces lie until the run is stored."""
+        return self.journals / f"{self.facts.id}.artifacts"
+
+    @property
     def complete(self) -> bool:
         """Whether every planned cell has a record."""
         return set(self.facts.planned) <= set(self.records)
@@ -267,7 +277,7 @@ class Session:
         self.facts = replace(self.facts, finished=_now(), complete=self.complete)
 
     def close(self, stored: Path | None) -> None:
-        """Ends the journal; it is deleted where the complete run is stored in a file.
+        """Ends the journal; it is deleted where the complete run is stored in a file, its artifacts beside it.
 
         Args:
             stored: The file; None where the run was not saved.
@@ -276,6 +286,8 @@ class Session:
         if self._journal is None:
             return
         if stored is not None and self.complete:
+            if self.artifacts.is_dir():
+                self.artifacts.rename(artifact_folder(stored))
             self._journal.remove()
         else:
             self._journal.close()
@@ -348,6 +360,7 @@ def _told(invocation: Invocation) -> dict[str, Any]:
         "timeout_seconds": invocation.limits.seconds,
         "memory_limit_bytes": invocation.limits.memory_bytes,
         "in_process": invocation.in_process,
+        "profile": invocation.profile,
     }
 
 

@@ -34,6 +34,7 @@ class Settings:
         max_seconds: Rounds go on until they have taken this long together.
         once: Take a single step and nothing more, to see that a cell runs.
         places: Where data sets lie.
+        artifacts: Folder for a profile and a trace of each cell; None for no profiling.
         compile_cache: Where torch.compile keeps what it made; None for a folder of the cell's own.
     """
 
@@ -44,4 +45,5 @@ class Settings:
     max_seconds: float = 1.0
     once: bool = False
     places: DataPlaces = field(default_factory=DataPlaces)
+    artifacts: Path | None = None
     compile_cache: Path | None = None

@@ -1,4 +1,4 @@
-"""What is read of stored runs: python -m reports {html,compare,check,list}."""
+"""What is read of stored runs: python -m reports {html,compare,check,profile,diff-profile,list}."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from pathlib import Path
 from reports import terminal
 from reports.check import FINE, USAGE, judge
 from reports.comparison import TIME_MARGIN, Comparison, compare
-from results.record import Run
-from results.runs import DEFAULT_FOLDER, RunNotFound, UnreadableRun, find_run, read_run, run_files
+from reports.profiles import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
+from results.profiles import trace_path
+from results.record import Run, SchemaError
+from results.runs import DEFAULT_FOLDER, RunNotFound, UnreadableRun, artifact_folder, find_run, read_run, run_files
 
 RUN = "a file, a part of its name, its number, or latest"
+CELL = "words of its label or join key, such as: train cnn 128"
+TOP = 20  # rows that fit a terminal
 
 
 class EmptyRun(ValueError):
@@ -27,10 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows the rest
-    commands = {"html": _html, "compare": _compare, "check": _check, "list": _list}
+    commands = {
+        "html": _html,
+        "compare": _compare,
+        "check": _check,
+        "profile": _profile,
+        "diff-profile": _diff_profile,
+        "list": _list,
+    }
     try:
         return commands[options.command](options)
-    except (RunNotFound, UnreadableRun, EmptyRun) as error:
+    except (RunNotFound, UnreadableRun, EmptyRun, NoProfile, SchemaError) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         print(f"{error.filename}: {error.strerror}. Name another file or folder.", file=sys.stderr)
@@ -40,10 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _html(options: argparse.Namespace) -> int:
     from reports.html import render  # here, so that the other commands need not load the plots
 
-    runs = [_run(name, options.results) for name in options.run or ["latest"]]
+    files = [find_run(name, options.results) for name in options.run or ["latest"]]
+    runs = [_read(file) for file in files]
     comparison = _comparison(_run(options.baseline, options.results), runs[0], options) if options.baseline else None
     output: Path = options.output or options.results / "report.html"
-    output.write_text(render(runs, comparison), encoding="utf-8", errors="replace")
+    page = render(runs, comparison, leading_operators(files[0]), output.parent)
+    output.write_text(page, encoding="utf-8", errors="replace")
     print(output)
     return FINE
 
@@ -61,13 +74,51 @@ def _check(options: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
+def _profile(options: argparse.Namespace) -> int:
+    file = find_run(options.run, options.results)
+    profile = find_profile(options.cell, profiles_of(file))
+    print(terminal.profile_table(profile, options.top))
+    trace = trace_path(artifact_folder(file), profile.key)
+    if trace.exists():
+        print(f"A trace of some steps, which Perfetto opens: {trace}")
+    return FINE
+
+
+def _diff_profile(options: argparse.Namespace) -> int:
+    base_file, new_file = (find_run(name, options.results) for name in (options.base, options.new))
+    base = {profile.key: profile for profile in profiles_of(base_file)}
+    new = profiles_of(new_file)
+    common = [profile for profile in new if profile.key in base]
+    if not common:
+        raise NoProfile(
+            f"No cell has a profile in both {base_file.stem} and {new_file.stem}: "
+            "measure the same cells in both: pytest bench --profile"
+        )
+    chosen = fitting(options.cell, common) if options.cell else common
+    print("\n\n".join(terminal.explanation_table(explain(base[one.key], one), options.top) for one in chosen))
+    if len({_fingerprint(file) for file in (base_file, new_file)}) > 1:
+        print("\nThe runs differ in machine or software: what differs may come from there.")
+    left_out = len(base.keys() ^ {profile.key for profile in new})
+    if left_out and not options.cell:
+        print(f"\n{left_out} profiled {'cell is' if left_out == 1 else 'cells are'} in one of the runs alone.")
+    return FINE
+
+
+def _fingerprint(file: Path) -> str:
+    return str(read_run(file).environment.get("fingerprint"))
+
+
 def _list(options: argparse.Namespace) -> int:
     print(terminal.runs_table(run_files(options.results), options.results))
     return FINE
 
 
 def _run(name: str, folder: Path) -> Run:
-    run = read_run(find_run(name, folder))
+    return _read(find_run(name, folder))
+
+
+def _read(file: Path) -> Run:
+    run = read_run(file)
     if not run.records:
         raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again: pytest bench")
     return run
@@ -111,6 +162,20 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}")
         command.add_argument("new", metavar="NEW", help="what is judged, named likewise")
 
+    ranked = argparse.ArgumentParser(add_help=False)
+    ranked.add_argument("--top", type=count, default=TOP, metavar="N", help="rows to show (default: %(default)s)")
+
+    profile = commands.add_parser("profile", parents=[stored, ranked], help="where the time of a profiled cell goes")
+    profile.add_argument("cell", nargs="+", metavar="CELL", help=f"{CELL}, which fit one cell")
+    profile.add_argument("--run", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
+
+    difference = commands.add_parser(
+        "diff-profile", parents=[stored, ranked], help="which operators explain the difference between two runs"
+    )
+    difference.add_argument("base", metavar="A", help=f"what to explain the difference from: {RUN}")
+    difference.add_argument("new", metavar="B", help="what differs, named likewise")
+    difference.add_argument("cell", nargs="*", metavar="CELL", help=f"{CELL} (default: every cell of both)")
+
     commands.add_parser("list", parents=[stored], help="the stored runs")
     return parser
 
@@ -121,6 +186,14 @@ def share(text: str) -> float:
     if not 0 < share < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not above zero: 0.3 stands for 30%")
     return share
+
+
+def count(text: str) -> int:
+    """A whole number from one on, likewise."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return count
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -15,6 +17,7 @@ from reports.check import judge
 from reports.comparison import VERDICTS, Comparison
 from reports.conditions import facts, machine
 from reports.payback import paybacks
+from reports.profiles import Leading
 from results.cell import WORKLOADS
 from results.record import STATUSES, Run
 from results.runs import to_frame
@@ -31,7 +34,9 @@ class Gallery:
     plots: tuple[plots.Plot, ...]
 
 
-def render(runs: Sequence[Run], comparison: Comparison | None = None) -> str:
+def render(
+    runs: Sequence[Run], comparison: Comparison | None = None, profiled: Sequence[Leading] = (), folder: Path = Path()
+) -> str:
     """The page of the first run, as one document that loads nothing.
 
     The same runs give the same page: it holds no moment of its own making.
@@ -39,6 +44,8 @@ def render(runs: Sequence[Run], comparison: Comparison | None = None) -> str:
     Args:
         runs: The subject first; the others are only listed. At least one.
         comparison: Of the subject with a base.
+        profiled: What leads in the subject's profiled cells.
+        folder: Where the page will lie: links to traces are relative to it.
     """
     subject = runs[0]
     frame = to_frame([subject])
@@ -70,6 +77,10 @@ def render(runs: Sequence[Run], comparison: Comparison | None = None) -> str:
         inputs=tables.input_table(inputs) if inputs else None,
         phases=tables.phases_table(stepping) if stepping else None,
         compilation=tables.compile_table(compiled) if compiled else None,
+        profiled=[
+            (leading, Path(os.path.relpath(leading.trace, folder)).as_posix() if leading.trace else None)
+            for leading in profiled
+        ],
         limits=tables.limits_table(near_limits) if near_limits else None,
         counts=tables.counts_table(counted) if counted else None,
         capacity=tables.capacity_table(capacities) if capacities else None,

@@ -9,10 +9,14 @@ from reports import formatting
 from reports.check import Verdict, counts_sentence, judge
 from reports.comparison import CellComparison, Comparison
 from reports.conditions import machine
+from reports.profiles import Change, Explanation, Rest
+from results.profiles import OTHERS, Operator, Profile
 from results.record import Run
 from results.runs import UnreadableRun, read_run
 
 LABEL_WIDTH = 60
+SHAPES_WIDTH = 48
+PROFILED = "A profiled step takes up to 2.7 times as long as a measured one: read shares, and let compare tell times."
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -54,6 +58,120 @@ def runs_table(files: Sequence[Path], folder: Path) -> str:
         return f"No runs in {folder}. Record one: pytest bench --benchmark-autosave"
     header = ("run", "started", "commit", "machine", "cells", "failed", "state")
     return "\n".join([*(table([header, *rows], right_aligned=(4, 5)) if rows else []), *unreadable])
+
+
+def profile_table(profile: Profile, top: int) -> str:
+    """Where the steps of a cell spend their time: its kernels, then its operators, largest self time first."""
+    steps = f"mean of {profile.steps} steps" if profile.steps != 1 else "one step"
+    lines = [
+        f"{formatting.plain(profile.label)}: a profiled step takes {formatting.duration(profile.step_seconds)} "
+        f"on {formatting.plain(profile.device)}, {steps}."
+    ]
+    for kind in ("kernel", "operator"):
+        rows = [row for row in profile.operators if row.kind == kind]
+        if rows:
+            lines += ["", *_operators_table(kind, rows, profile.step_seconds, top)]
+    between = f"{formatting.duration(profile.between_seconds)}, {_share(profile.between_seconds, profile.step_seconds)}"
+    lines += ["", f"Between operators, in Python, the profiler or waiting: {between} of a step.", PROFILED]
+    return "\n".join(lines)
+
+
+def explanation_table(explanation: Explanation, top: int) -> str:
+    """Why a step of a cell takes another time: the operators that changed, largest change first."""
+    shown, hidden = explanation.changes[:top], explanation.changes[top:]
+    rows = [_change_row(change, explanation) for change in shown]
+    if hidden:
+        seconds = sum(change.seconds for change in hidden)
+        rows.append(_sum_row(f"{len(hidden)} more that changed", seconds, explanation))
+    rows += [_rest_row(rest, explanation) for rest in explanation.rest]
+    rows.append(_sum_row("between operators: Python, the profiler, waiting", explanation.between_seconds, explanation))
+    header = ("operator", "shapes", "base", "new", "change", "share", "calls of a step")
+    return "\n".join([_explanation_sentence(explanation), "", *table([header, *rows], right_aligned=(2, 3, 4, 5))])
+
+
+def _explanation_sentence(explanation: Explanation) -> str:
+    base, new = formatting.duration(explanation.base_seconds), formatting.duration(explanation.new_seconds)
+    label = formatting.plain(explanation.label)
+    if not explanation.differs:
+        said = f"{label}: a profiled step took {base} and takes {new}, too little of a difference to explain."
+    else:
+        said = f"{label}: a profiled step took {base} and takes {new}, {_signed(explanation.seconds)}."
+    if explanation.same_work:
+        return f"{said}\nBoth do the same operators on the same shapes, as often: each only took another time."
+    return said
+
+
+def _operators_table(kind: str, rows: Sequence[Operator], step_seconds: float, top: int) -> list[str]:
+    listed = [row for row in rows if row.name != OTHERS]
+    shown, hidden = listed[:top], [*listed[top:], *(row for row in rows if row.name == OTHERS)]
+    with_device = kind == "operator" and any(row.device_seconds_per_step is not None for row in rows)
+    header = [kind, "shapes", "calls", "self", "share", "total", "device", "FLOP", "memory"]
+    body = [
+        [
+            formatting.plain(row.name, LABEL_WIDTH),
+            formatting.plain(row.shapes, SHAPES_WIDTH),
+            _calls(row.calls_per_step),
+            formatting.duration(row.self_seconds_per_step),
+            _share(row.self_seconds_per_step, step_seconds),
+            formatting.duration(row.total_seconds_per_step),
+            formatting.duration(row.device_seconds_per_step),
+            formatting.prefixed(row.flops_per_step),
+            formatting.prefixed(row.allocated_bytes_per_step, "B"),
+        ]
+        for row in shown
+    ]
+    if hidden:
+        seconds = sum(row.self_seconds_per_step for row in hidden)
+        calls = _calls(sum(row.calls_per_step for row in hidden))
+        body.append(["all others", "", calls, formatting.duration(seconds), _share(seconds, step_seconds), *[""] * 4])
+    left_out = {
+        *(("device",) if not with_device else ()),
+        *(("shapes", "total", "FLOP", "memory") if kind == "kernel" else ()),
+    }
+    columns = [number for number, name in enumerate(header) if name not in left_out]
+    picked = [[row[number] for number in columns] for row in [header, *body]]
+    first_number = columns.index(header.index("calls"))
+    return table(picked, right_aligned=range(first_number, len(columns)))
+
+
+def _change_row(change: Change, explanation: Explanation) -> tuple[str, ...]:
+    calls = _calls(change.new_calls)
+    if change.calls_changed:
+        calls = f"{_calls(change.base_calls)} → {calls}"
+    return (
+        formatting.plain(change.name, LABEL_WIDTH),
+        "kernel" if change.kind == "kernel" else formatting.plain(change.shapes, SHAPES_WIDTH),
+        formatting.duration(change.base_seconds),
+        formatting.duration(change.new_seconds),
+        _signed(change.seconds),
+        _share_of(explanation, change.seconds),
+        calls,
+    )
+
+
+def _rest_row(rest: Rest, explanation: Explanation) -> tuple[str, ...]:
+    noun = rest.kind if rest.count == 1 else f"{rest.kind}s"
+    return _sum_row(f"{rest.count} {noun} that hardly changed", rest.seconds, explanation)
+
+
+def _sum_row(name: str, seconds: float, explanation: Explanation) -> tuple[str, ...]:
+    return (name, "", "", "", _signed(seconds), _share_of(explanation, seconds), "")
+
+
+def _signed(seconds: float) -> str:
+    return f"{formatting.MINUS if seconds < 0 else '+'}{formatting.duration(abs(seconds))}"
+
+
+def _share_of(explanation: Explanation, seconds: float) -> str:
+    return formatting.percent(explanation.share(seconds), 0).replace("-", formatting.MINUS)
+
+
+def _calls(per_step: float) -> str:
+    return formatting.whole(per_step) if float(per_step).is_integer() else formatting.digits(per_step)
+
+
+def _share(seconds: float, whole: float) -> str:
+    return formatting.percent(seconds / whole if whole > 0 else None, 1)
 
 
 def table(rows: Sequence[Sequence[str]], right_aligned: Iterable[int] = ()) -> list[str]:

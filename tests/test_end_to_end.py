@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from reports.profiles import artifact_links
 from results.journal import FOLDER as JOURNALS
 from results.journal import read_journal
 from results.runs import load_runs, read_run, run_files
@@ -261,6 +262,30 @@ def test_the_largest_batch_is_found_in_processes_of_a_limited_memory(tmp_path) -
     (record,) = read_run(only_run(tmp_path)).records
     found, peak = record.metrics["max_batch_size"], record.metrics["peak_memory_bytes"]
     assert peak <= 1_200_000_000 < peak + (1 + found // 64 + 1) * 8_000_000
+
+
+def test_a_profile_lies_beside_its_run_and_can_be_read(tmp_path) -> None:
+    options = (*TINY, "--batch-size=8", "-k", "train", "--profile", "--benchmark-autosave")
+    code, output = bench(tmp_path, *options)
+    assert code == 0, output
+    assert "USDT" not in output
+    run = only_run(tmp_path)
+    (artifacts,) = artifact_links(run).values()
+    assert artifacts.trace is not None
+    metrics = read_run(run).records[0].metrics
+    phases = ("data", "copy", "forward", "loss", "zero_grad", "backward", "optimizer", "other")
+    whole = metrics["instrumented_step_seconds"]
+    assert sum(metrics[f"{phase}_seconds"] for phase in phases) == pytest.approx(whole, rel=0.03)
+    done = subprocess.run(
+        [sys.executable, "-m", "reports", "profile", "train", "mlp", f"--results={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "aten::addmm" in done.stdout
+    assert list((tmp_path / JOURNALS).iterdir()) == []
 
 
 def test_a_run_of_failures_alone_is_stored_too(tmp_path) -> None:

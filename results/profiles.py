@@ -1,0 +1,197 @@
+"""The profile of a cell: what its operators and kernels took, and the files that hold it beside a run's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from results.record import SchemaError
+
+PROFILE_VERSION = 1
+# 1  first version: key, label, steps, step_seconds, device, operators.
+
+KINDS = {
+    "operator": "called on the host; its self time is the host's",
+    "kernel": "run by the accelerator; its self time is the accelerator's",
+}
+OTHERS = "(all others)"  # the row that sums up what is not listed by itself, so that totals add up
+PROFILE_ENDING = ".profile.json"
+TRACE_ENDING = ".trace.json.gz"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator on inputs of some shapes, or a kernel: one row of a profile, mean over its steps.
+
+    Attributes:
+        name: Such as ``aten::addmm``, a kernel's name, or OTHERS.
+        shapes: Of the tensors it was given, such as ``64x784, 784x256``; empty for a kernel.
+        calls_per_step: How often a step called it.
+        self_seconds_per_step: In itself, without the operators that it called.
+        total_seconds_per_step: With them.
+        device_seconds_per_step: Of the kernels it launched itself; None where that was not measured.
+        flops_per_step: By PyTorch's formula; None where it has none for this operator.
+        allocated_bytes_per_step: Memory it took less memory it gave back, itself; None for a kernel.
+        kind: A key of KINDS.
+    """
+
+    name: str
+    shapes: str
+    calls_per_step: float
+    self_seconds_per_step: float
+    total_seconds_per_step: float
+    device_seconds_per_step: float | None
+    flops_per_step: float | None
+    allocated_bytes_per_step: float | None
+    kind: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise SchemaError(f"kind {self.kind!r} of {self.name} is not one of {', '.join(KINDS)}")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a cell's steps goes.
+
+    A profiled step takes up to 2.7 times as long as a measured one, the more so the shorter its
+    operators are: its times tell shares, and are compared with those of another profile alone.
+
+    Attributes:
+        key: Join key of the cell.
+        label: Its name for people.
+        steps: Steps that the numbers are the mean of.
+        step_seconds: Wall time of a profiled step.
+        device: Where the cell ran.
+        operators: Largest self time first, of each kind the others as a row of their own.
+    """
+
+    key: str
+    label: str
+    steps: int
+    step_seconds: float
+    device: str
+    operators: tuple[Operator, ...]
+
+    def __post_init__(self) -> None:
+        numbers = [self.step_seconds] + [row.self_seconds_per_step for row in self.operators]
+        if not all(math.isfinite(number) for number in numbers):
+            raise SchemaError(f"a time in the profile of {self.label} is not finite")
+
+    @property
+    def between_seconds(self) -> float:
+        """Of a step, outside every operator: Python, the profiler itself, and waiting for a device."""
+        return self.step_seconds - sum(row.self_seconds_per_step for row in self.operators if row.kind == "operator")
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain JSON types."""
+        return {
+            "profile_version": PROFILE_VERSION,
+            **asdict(self),
+            "operators": [asdict(row) for row in self.operators],
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> Profile:
+        """The profile that :meth:`to_json` wrote; unknown keys are ignored.
+
+        Raises:
+            SchemaError: It is no profile, one of a newer version, or a part is missing or of the wrong kind.
+        """
+        if not isinstance(document, Mapping) or "profile_version" not in document:
+            raise SchemaError("not a stored profile")
+        _check_version(document["profile_version"])
+        try:
+            operators = tuple(Operator(**_parts(Operator, row)) for row in document["operators"])
+            return cls(**{**_parts(cls, document), "operators": operators})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise SchemaError(f"not a profile: {error!r}") from error
+
+
+def _check_version(version: Any) -> None:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise SchemaError(f"its profile version is {version!r}, not a whole number")
+    if version > PROFILE_VERSION:
+        raise SchemaError(
+            f"a profile of version {version}, this version reads up to {PROFILE_VERSION}: update trainmark to read it"
+        )
+
+
+_WORDS = {"key", "label", "device", "name", "shapes", "kind"}
+_OPTIONAL = {"device_seconds_per_step", "flops_per_step", "allocated_bytes_per_step"}
+
+
+def _parts(of: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass in a document; a TypeError for one of the wrong kind."""
+    parts = {item.name: document[item.name] for item in fields(of)}
+    for name, value in parts.items():
+        if name == "operators" or (value is None and name in _OPTIONAL):
+            continue
+        expected = str if name in _WORDS else (int, float)
+        if not isinstance(value, expected) or isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}")
+    return parts
+
+
+def slug(key: str) -> str:
+    """A file's name for a cell: readable, the same on every system, and its own for every key.
+
+    No underscore is in it: a file with digits before one is taken for a run.
+    """
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    readable = re.sub(r"[^a-z0-9]+", "-", key.lower())[:60].strip("-")
+    return f"{readable}-{digest}" if readable else digest
+
+
+def profile_path(folder: Path, key: str) -> Path:
+    """The file of a cell's profile in a run's folder of artifacts."""
+    return folder / f"{slug(key)}{PROFILE_ENDING}"
+
+
+def trace_path(folder: Path, key: str) -> Path:
+    """The file of a cell's trace there."""
+    return folder / f"{slug(key)}{TRACE_ENDING}"
+
+
+def write_profile(folder: Path, profile: Profile) -> Path:
+    """Stores a profile, whole or not at all, and returns its file; the folder is made where it is missing."""
+    path = profile_path(folder, profile.key)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(profile.to_json(), indent=1, allow_nan=False), encoding="utf-8")
+    unfinished.replace(path)
+    return path
+
+
+def read_profile(path: Path) -> Profile:
+    """The profile in one file.
+
+    Raises:
+        SchemaError: The file cannot be read, or holds no profile that this version reads.
+    """
+    try:
+        return Profile.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}.") from error
+    except (ValueError, RecursionError) as error:  # not JSON, or not text at all
+        raise SchemaError(f"{path}: not JSON, or cut short ({error}).") from error
+    except OSError as error:
+        raise SchemaError(f"{path}: {error.strerror}.") from error
+
+
+def list_profiles(folder: Path) -> list[Profile]:
+    """The profiles in a run's folder of artifacts, by label; each that cannot be read gives one warning."""
+    found = []
+    for path in sorted(folder.glob(f"*{PROFILE_ENDING}")):
+        try:
+            found.append(read_profile(path))
+        except SchemaError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return sorted(found, key=lambda profile: (profile.label, profile.key))
