@@ -29,7 +29,7 @@ from models import MODELS, load
 # Variables that change what is computed or how fast; their values go into the fingerprint.
 VARIABLES = re.compile(
     r"(OMP|MKL|KMP|GOMP|OPENBLAS|DNNL|ONEDNN|CUDA|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|"
-    r"(TORCH|TORCHDYNAMO|TORCHINDUCTOR|TRITON|PYTORCH)_\w+|MALLOC_ARENA_MAX|LD_PRELOAD"
+    r"(TORCH|TORCHDYNAMO|TORCHINDUCTOR|TRITON|PYTORCH)_\w+|MALLOC_\w+|LD_PRELOAD"
 )
 PATH_LIKE = re.compile(r"_(HOME|PATH|DIR|ROOT|CACHE\w*)$")  # where things lie, not what they do
 FOLDERS = re.compile(r"[^\s:;,=]*/")  # of a path among other values: a user's folders are nobody's business

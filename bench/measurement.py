@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.allocator import keep_freed_memory
 from bench.datasets import Batch, Feed, as_tensors
 from bench.failures import NotFiniteError, UnsupportedError
 from bench.instruments import count_compilation, count_work, time_phases, workspace_bytes
@@ -99,6 +100,7 @@ def _set_up(settings: Settings, scratch: Path) -> None:
     cache = settings.compile_cache or scratch
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
     os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
+    keep_freed_memory()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
 

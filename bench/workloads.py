@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -70,6 +70,14 @@ class InferenceParts:
             return self.model(images)
 
 
+@dataclass
+class Alive:
+    """The variables of a training loop: they hold what the last step left until the next replaces it."""
+
+    batch: Batch | None = None
+    result: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Steps:
     """A cell made ready.
@@ -83,6 +91,7 @@ class Steps:
         adaptation: What was done to the images to fit the model.
         model: Uncompiled; None where the workload has none.
         parts: What the step is made of; None likewise.
+        alive: What the last step left behind.
     """
 
     batches: Iterator[Batch]
@@ -93,10 +102,17 @@ class Steps:
     adaptation: str
     model: nn.Module | None = None
     parts: TrainingParts | InferenceParts | None = None
+    alive: Alive = field(default_factory=Alive)
 
     def advance(self) -> Tensor:
-        """Takes a batch and does a step with it."""
-        return self.step(*next(self.batches))
+        """Takes a batch and does a step with it.
+
+        Batch and result stay alive until the next ones are there, as the variables of a training
+        loop do: memory is taken and given back in the order in which a loop would.
+        """
+        self.alive.batch = batch = next(self.batches)
+        self.alive.result = result = self.step(*batch)
+        return result
 
 
 def prepare(cell: Cell, settings: Settings) -> Steps:

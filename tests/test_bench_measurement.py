@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -589,3 +590,14 @@ def test_compile_caches_lie_in_the_cells_own_folder(measured: Measured, tmp_path
     measured("input", Settings(once=True))
     for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         assert tmp_path in Path(os.environ[variable]).parents
+
+
+def test_a_batch_and_its_loss_stay_alive_until_the_next_as_in_a_loop() -> None:
+    steps = prepare(Cell.of("train", batch_size=8), Settings())
+    loss = weakref.ref(steps.advance())
+    batch = weakref.ref(steps.alive.batch[0])
+    assert loss() is not None
+    assert batch() is not None
+    steps.advance()
+    assert loss() is None
+    assert batch() is None

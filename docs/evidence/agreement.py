@@ -1,6 +1,6 @@
 """Does the suite tell the same step time as a loop written by hand? Both in fresh processes, by turns.
 
-    python docs/evidence/agreement.py [PAIRS]
+    python docs/evidence/agreement.py [PAIRS [CELL ...]]     a CELL such as cnn-64
 
 Prints the ratio of each cell, suite over hand-written, with its 95% interval; docs/measuring.md quotes it.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -19,11 +19,13 @@ import torch
 from scipy.stats import bootstrap
 from torch import nn
 
+from bench.allocator import keep_freed_memory
 from bench.datasets import mnist_5k
 from bench.settings import Settings
 from bench.worker import Workers
 from results.cell import Cell
 
+WARM_SECONDS = 0.3  # about what the suite takes to find these cells steady
 SECONDS = 1.0  # of rounds on either side
 BLOCK_SECONDS = 0.02
 
@@ -46,7 +48,8 @@ def hand_written_cnn() -> nn.Module:
 
 
 def time_by_hand(name: str, batch_size: int, report: Callable[[str], None], scratch: Path) -> float:
-    """Median seconds of a training step, as anybody would write it; nothing of the suite is used but the digits."""
+    """Median seconds of a training step as anybody would write it; of the suite it takes digits and allocator alone."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     (pixels, targets), _ = mnist_5k()
@@ -61,7 +64,7 @@ def time_by_hand(name: str, batch_size: int, report: Callable[[str], None], scra
     steps_a_block = 1
     blocks: list[float] = []
     begun = block_begun = time.perf_counter()
-    while time.perf_counter() - begun < 2 * SECONDS:
+    while True:
         order = torch.randperm(len(images))
         for start in range(0, len(images) - batch_size + 1, batch_size):
             chosen = order[start : start + batch_size]
@@ -73,19 +76,21 @@ def time_by_hand(name: str, batch_size: int, report: Callable[[str], None], scra
             steps += 1
             if steps % steps_a_block == 0:
                 now = time.perf_counter()
-                if steps == 5:  # warm enough to choose
-                    steps_a_block = max(1, round(BLOCK_SECONDS * 5 / (now - begun)))
-                blocks.append((now - block_begun) / steps_a_block if steps > 5 else 0.0)
+                if now - begun > WARM_SECONDS:
+                    blocks.append((now - block_begun) / steps_a_block)
+                    if now - begun > WARM_SECONDS + SECONDS:
+                        return median(blocks)
+                else:
+                    steps_a_block = max(1, round(BLOCK_SECONDS / (now - block_begun) * steps_a_block))
+                    steps = 0
                 block_begun = now
-    steady = [seconds for seconds in blocks if seconds][len(blocks) // 2 :]
-    return median(steady)
 
 
-def main(pairs: int) -> None:
+def main(pairs: int, cells: Sequence[str]) -> None:
     workers = Workers()
     settings = Settings(max_seconds=SECONDS)
     order = random.Random(0)
-    for name, batch_size in (("mlp", 64), ("mlp", 256), ("cnn", 64)):
+    for name, batch_size in ((cell.split("-")[0], int(cell.split("-")[1])) for cell in cells):
         ratios = []
         for _ in range(pairs):
             sides = ["suite", "hand"]
@@ -111,4 +116,4 @@ def main(pairs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 40)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 40, sys.argv[2:] or ["mlp-64", "mlp-256", "cnn-64"])
