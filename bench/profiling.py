@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench.meters.clock import Clock, clock_of
+from bench.meters.timeline import record_timeline
 from results.cell import Cell
-from results.profiles import OTHERS, Operator, Profile, trace_path, write_profile
+from results.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
 
 ROWS = 100  # of each kind; below the hundredth an operator takes less than 1% of what they take together
 TRACED_STEPS = 3  # enough to see what repeats; a step of a ResNet-18 is about 5,000 events
@@ -46,10 +47,10 @@ METADATA = {"process_labels", "process_sort_index", "thread_sort_index"}  # thei
 
 
 def profile_steps(advance: Callable[[], Tensor], cell: Cell, folder: Path, steps: int = 10) -> None:
-    """Stores the table of operators of some steps, and a trace of a few more.
+    """Stores the table of operators of some steps, a trace of a few more, and on CUDA the memory of one.
 
     A pass of its own, after the cell was timed: a profiled step takes up to 2.7 times as long,
-    and nothing of this is in a record. Takes ``steps`` + 4 steps.
+    and nothing of this is in a record. Takes ``steps`` + 5 steps at most.
 
     Args:
         advance: Does a step, in the context that the cell's steps need; warm already.
@@ -59,6 +60,9 @@ def profile_steps(advance: Callable[[], Tensor], cell: Cell, folder: Path, steps
     """
     write_profile(folder, measure_profile(advance, cell, steps))
     write_trace(advance, cell, folder, min(steps, TRACED_STEPS))
+    memory = record_timeline(advance, cell.key, str(cell["device"]))
+    if memory is not None:
+        write_timeline(folder, memory)
 
 
 def measure_profile(advance: Callable[[], Tensor], cell: Cell, steps: int = 10) -> Profile:

@@ -13,7 +13,7 @@ from reports import terminal
 from reports.check import FINE, USAGE, judge
 from reports.comparison import TIME_MARGIN, Comparison, compare
 from reports.profiles import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
-from results.profiles import trace_path
+from results.profiles import read_timeline, timeline_path, trace_path
 from results.record import Run, SchemaError
 from results.runs import DEFAULT_FOLDER, RunNotFound, UnreadableRun, artifact_folder, find_run, read_run, run_files
 
@@ -81,6 +81,9 @@ def _profile(options: argparse.Namespace) -> int:
     trace = trace_path(artifact_folder(file), profile.key)
     if trace.exists():
         print(f"A trace of some steps, which Perfetto opens: {trace}")
+    memory = timeline_path(artifact_folder(file), profile.key)
+    if memory.exists():
+        print(terminal.timeline_line(read_timeline(memory), memory))
     return FINE
 
 

@@ -10,7 +10,7 @@ from reports.check import Verdict, counts_sentence, judge
 from reports.comparison import CellComparison, Comparison
 from reports.conditions import machine
 from reports.profiles import Change, Explanation, Rest
-from results.profiles import OTHERS, Operator, Profile
+from results.profiles import OTHERS, MemoryTimeline, Operator, Profile
 from results.record import Run
 from results.runs import UnreadableRun, read_run
 
@@ -74,6 +74,16 @@ def profile_table(profile: Profile, top: int) -> str:
     between = f"{formatting.duration(profile.between_seconds)}, {_share(profile.between_seconds, profile.step_seconds)}"
     lines += ["", f"Between operators, in Python, the profiler or waiting: {between} of a step.", PROFILED]
     return "\n".join(lines)
+
+
+def timeline_line(timeline: MemoryTimeline, file: Path) -> str:
+    """When in a step the device held the most."""
+    at, most = timeline.peak
+    begun = timeline.allocated_bytes[0]
+    return (
+        f"Memory of a step: from {begun / 1e6:,.0f} MB to {most / 1e6:,.0f} MB after {formatting.duration(at)}; "
+        f"each change of it is in {file}"
+    )
 
 
 def explanation_table(explanation: Explanation, top: int) -> str:

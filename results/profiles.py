@@ -24,6 +24,7 @@ KINDS = {
 OTHERS = "(all others)"  # the row that sums up what is not listed by itself, so that totals add up
 PROFILE_ENDING = ".profile.json"
 TRACE_ENDING = ".trace.json.gz"
+TIMELINE_ENDING = ".memory.json"
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,27 @@ def _parts(of: type, document: Mapping[str, Any]) -> dict[str, Any]:
     return parts
 
 
+@dataclass(frozen=True)
+class MemoryTimeline:
+    """Memory of live tensors on a device through one step.
+
+    Attributes:
+        key: Join key of the cell.
+        seconds: Of each allocation and release, from the first on.
+        allocated_bytes: Live after each of them; one for each of ``seconds``.
+    """
+
+    key: str
+    seconds: tuple[float, ...]
+    allocated_bytes: tuple[int, ...]
+
+    @property
+    def peak(self) -> tuple[float, int]:
+        """When the most was allocated, and how much."""
+        most = max(self.allocated_bytes)
+        return self.seconds[self.allocated_bytes.index(most)], most
+
+
 def slug(key: str) -> str:
     """A file's name for a cell: readable, the same on every system, and its own for every key.
 
@@ -158,6 +180,36 @@ def profile_path(folder: Path, key: str) -> Path:
 def trace_path(folder: Path, key: str) -> Path:
     """The file of a cell's trace there."""
     return folder / f"{slug(key)}{TRACE_ENDING}"
+
+
+def timeline_path(folder: Path, key: str) -> Path:
+    """The file of a cell's memory timeline there."""
+    return folder / f"{slug(key)}{TIMELINE_ENDING}"
+
+
+def write_timeline(folder: Path, timeline: MemoryTimeline) -> Path:
+    """Stores a memory timeline and returns its file; the folder is made where it is missing."""
+    path = timeline_path(folder, timeline.key)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"version": PROFILE_VERSION, **asdict(timeline)}), encoding="utf-8")
+    return path
+
+
+def read_timeline(path: Path) -> MemoryTimeline:
+    """The memory timeline in one file.
+
+    Raises:
+        SchemaError: The file cannot be read, or holds none that this version reads.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        _check_version(document["version"])
+        key, seconds, sizes = document["key"], tuple(document["seconds"]), tuple(document["allocated_bytes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SchemaError(f"{path}: no memory timeline ({error}).") from error
+    if not seconds or len(seconds) != len(sizes):
+        raise SchemaError(f"{path}: a memory timeline with {len(seconds)} times for {len(sizes)} sizes.")
+    return MemoryTimeline(key, seconds, sizes)
 
 
 def write_profile(folder: Path, profile: Profile) -> Path:
