@@ -168,7 +168,17 @@ def test_every_metric_says_how_it_is_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "unit"), [("_seconds", "s"), ("_bytes", "B"), ("_per_second", "1/s"), ("flops_per_step", "FLOP")]
+    ("ending", "unit"),
+    [
+        ("_seconds", "s"),
+        ("_bytes", "B"),
+        ("samples_per_second", "1/s"),
+        ("flops_per_second", "FLOP/s"),
+        ("bytes_per_second", "B/s"),
+        ("bytes_per_step", "B"),
+        ("flops_per_step", "FLOP"),
+        ("_watts", "W"),
+    ],
 )
 def test_a_metrics_name_carries_its_unit(ending: str, unit: str) -> None:
     assert {metric.unit for name, metric in METRICS.items() if name.endswith(ending)} == {unit}
