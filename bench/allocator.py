@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import platform
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt, from glibc's malloc.h
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
+LARGEST_ON_HEAP = 32 * 2**20  # where glibc's own threshold, which moves as blocks are freed, ends
 
 
 def keep_freed_memory() -> bool:
-    """Lets glibc neither give freed memory back to the system nor take large blocks from it singly.
+    """Lets glibc keep the freed end of its heap, and keep blocks up to LARGEST_ON_HEAP there.
 
-    Left alone it may do so at every step, and fetch the same pages again in the next: that depends
-    on where the heap happens to end, and makes the same step up to 20% slower in one process than
-    in another (docs/measuring.md, "The allocator").
+    Left alone it may give that memory back at every step and fetch the same pages again in the
+    next: that depends on where the heap happens to end, and makes the same step up to 20% slower
+    in one process than in another (docs/measuring.md, "The allocator"). Larger blocks come from
+    the system singly and go back to it, as they do by default.
 
     Returns:
         Whether it was done; False where the C library is another.
@@ -21,4 +23,4 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(TRIM_THRESHOLD, -1)) and bool(libc.mallopt(MMAP_MAX, 0))
+    return bool(libc.mallopt(TRIM_THRESHOLD, -1)) and bool(libc.mallopt(MMAP_THRESHOLD, LARGEST_ON_HEAP))
