@@ -105,6 +105,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not run.invocation.settings.once and RESUMED not in config.stash:
         run.probe_peaks(cells)
         run.begin(cells, _commit(config), keep_options(config))
+    lines += run.notes
     config.stash[ESTIMATES] = run.estimates(cells)
     lines.append(terminal.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))
     reporter = config.pluginmanager.get_plugin("terminalreporter")

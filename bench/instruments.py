@@ -28,8 +28,10 @@ def time_phases(steps: Steps, cell: Cell, step_seconds: float, settings: Setting
 
 def count_compilation(cell: Cell) -> Findings:
     """What torch.compile has made of a compiled cell."""
+    if cell.settings.get("compile", "off") == "off":
+        return {}
     made = counts.compile_counts()
-    if cell.settings.get("compile", "off") == "off" or made is None:
+    if made is None:
         return {}
     return {
         "graphs": made.graphs,

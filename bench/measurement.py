@@ -112,7 +112,8 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     device = str(cell["device"])
     clock = clock_of(device)
     is_compiled = cell.settings.get("compile", "off") != "off"
-    reset_compile_counts()
+    if is_compiled:
+        reset_compile_counts()
     with steps.context:
         report("compiling" if is_compiled else "warming up")
         first = timed_block(clock, steps.advance, 1)

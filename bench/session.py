@@ -76,6 +76,7 @@ class Session:
         self.folder = folder
         self.journals = folder / FOLDER
         self.stored: Path | None = None
+        self.notes: list[str] = []  # what the user should hear before the first cell
         self.records: dict[str, Record] = {}
         self.facts = RunFacts(id=_new_id(), started=_now(), options=_told(invocation))
         self._workers = Workers(in_process=invocation.in_process)
@@ -117,7 +118,7 @@ class Session:
     def probe_peaks(self, cells: Iterable[Cell]) -> None:
         """Finds out what each device of these cells can reach, once a machine: peaks are kept by fingerprint.
 
-        Where the probes fail, utilisation is not measured.
+        Where the probes fail, utilisation is not measured, and ``notes`` says why.
         """
         fingerprint, threads = self.machine.environment["fingerprint"], self.invocation.settings.threads
         stepping = [cell for cell in cells if "precision" in cell.settings and not self._plan[cell.key].obstacle]
@@ -128,6 +129,7 @@ class Session:
                 missing = wanted - set(peaks.flops_per_second if peaks else ())
                 outcome = self._workers.call("bench.probes:measure_peaks", device, tuple(sorted(missing)), threads)
                 if outcome.status != "ok":
+                    self.notes.append(f"no utilisation on {device}: its probes ended with {outcome.reason}")
                     continue
                 known = {} if peaks is None else peaks.flops_per_second
                 peaks = replace(outcome.value, flops_per_second={**known, **outcome.value.flops_per_second})
@@ -194,6 +196,8 @@ class Session:
             if record.metrics.get("compile_seconds") is not None:
                 again = self._call("measure_first_step", cell, settings)
                 record = replace(record, metrics={**record.metrics, "compile_warm_seconds": again.value})
+                if again.status != "ok":
+                    record = replace(record, flags=(*record.flags, f"warm-compile-{again.status}"))
         return self._keep(self._with_utilisation(record), outcome.log)
 
     def _with_utilisation(self, record: Record) -> Record:
@@ -234,7 +238,10 @@ class Session:
         except _EndedOtherwise:
             return _to_record(cell, attempts[-1], settings, started), attempts[-1].log
         if not largest:
-            return _to_record(cell, attempts[0], settings, started), attempts[0].log
+            reason = attempts[0].reason or f"a single sample takes {peaks[1]} bytes, more than --memory-limit"
+            return _to_record(
+                cell, replace(attempts[0], status="oom", value=None, reason=reason), settings, started
+            ), ""
         record = Record(
             cell,
             "ok",

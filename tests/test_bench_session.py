@@ -248,8 +248,15 @@ def test_peaks_are_probed_once_a_machine_and_give_utilisation(session: Callable[
     assert probed == ["cpu"]
 
 
+def test_a_single_sample_over_the_limit_is_out_of_memory_though_it_ended_well(session: Callable[..., Session]) -> None:
+    record = find_capacity(session, lambda cell: Outcome("ok", 2 * 10**9, None, "", 1.0))
+    assert record.status == "oom"
+    assert "more than --memory-limit" in (record.reason or "")
+
+
 def test_without_peaks_utilisation_is_not_measured(session: Callable[..., Session]) -> None:
     run = session(FakeWorkers(**{"bench.probes:measure_peaks": lambda device: Outcome("error", None, "no", "", 0.1)}))
     cells = run.plan("train")
     run.probe_peaks(cells)
+    assert run.notes == ["no utilisation on cpu: its probes ended with no"]
     assert "flops_utilisation" not in run.measure(cells[0]).record.metrics
