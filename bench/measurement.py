@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.allocator import keep_freed_memory
 from bench.datasets import Batch, Feed, as_tensors
 from bench.failures import NotFiniteError, UnsupportedError
-from bench.instruments import count_compilation, count_work, time_phases, workspace_bytes
+from bench.instruments import Findings, count_compilation, count_work, time_phases, workspace_bytes
 from bench.meters.clock import Block, Clock, clock_of
 from bench.meters.counts import reset_compile_counts
 from bench.meters.disturbance import DisturbanceMeter
@@ -29,13 +29,14 @@ from bench.meters.memory import device_peak, peak_memory_bytes, reset_device_pea
 from bench.profiling import profile_steps
 from bench.settings import Settings
 from bench.training import evaluate, train_epoch
-from bench.workloads import built, compiled, feed, inference_parts, model_and_data, prepare, training_parts
+from bench.worker import SoFar
+from bench.workloads import Steps, built, compiled, feed, inference_parts, model_and_data, prepare, training_parts
 from models import ModelSpec
 from results.cell import Cell
 from results.record import Record
 from results.rounds import median_interval
 
-Report = Callable[[str], None]
+Report = Callable[[str | SoFar], None]
 
 ROUND_SECONDS = 0.02  # long against every clock used (events resolve 0.5 us), short against a neighbour's burst
 STEADY = 0.05  # warm-up ends when the last blocks are not this much faster than all before
@@ -136,22 +137,6 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     rounds = [block.seconds / warmup.steps_per_round for block in blocks]
     host_rounds = [block.host_seconds / warmup.steps_per_round for block in blocks if block.host_seconds is not None]
     interval = median_interval(rounds)
-    found = count_compilation(cell)  # before the counts below compile something themselves
-    if not settings.once:
-        report("timing phases")
-        with steps.context:
-            found |= time_phases(steps, cell, interval.middle, settings)
-        report("counting")
-        found |= count_work(steps, cell, settings)
-        report("measuring energy")
-        with steps.context:
-            found |= measure_energy(steps.advance, device, steps.shape[0])
-        if settings.artifacts is not None and cell.workload != "input":
-            report("profiling")
-            affordable = math.ceil(PROFILE_SECONDS / interval.middle)
-            with steps.context:
-                profile_steps(steps.advance, cell, settings.artifacts, steps=min(max(affordable, 2), PROFILE_STEPS))
-        found["workspace_bytes"] = workspace_bytes(found, peak.allocated, steps)
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
     flags = {
@@ -163,22 +148,23 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         "few-rounds": interval.low is None,
         "recompiles": recompiled,
     }
-    return {
-        "metrics": {
-            "step_seconds": interval.middle,
-            "step_seconds_low": interval.low,
-            "step_seconds_high": interval.high,
-            "samples_per_second": steps.shape[0] / interval.middle,
-            "latency_p50_seconds": median(latencies),
-            "latency_p99_seconds": percentile_99(latencies),
-            "compile_seconds": first.seconds if is_compiled else None,
-            "compile_peak_memory_bytes": first_peak if is_compiled else None,
-            "warmup_seconds": warmup.seconds + (0.0 if is_compiled else first.seconds),
-            "peak_memory_bytes": host_peak,
-            "device_allocated_bytes": peak.allocated,
-            "device_reserved_bytes": peak.reserved,
-            **found,
-        },
+    metrics: Findings = {
+        "step_seconds": interval.middle,
+        "step_seconds_low": interval.low,
+        "step_seconds_high": interval.high,
+        "samples_per_second": steps.shape[0] / interval.middle,
+        "latency_p50_seconds": median(latencies),
+        "latency_p99_seconds": percentile_99(latencies),
+        "compile_seconds": first.seconds if is_compiled else None,
+        "compile_peak_memory_bytes": first_peak if is_compiled else None,
+        "warmup_seconds": warmup.seconds + (0.0 if is_compiled else first.seconds),
+        "peak_memory_bytes": host_peak,
+        "device_allocated_bytes": peak.allocated,
+        "device_reserved_bytes": peak.reserved,
+        **count_compilation(cell),
+    }
+    findings: dict[str, Any] = {
+        "metrics": metrics,
         "rounds": tuple(rounds),
         "host_rounds": tuple(host_rounds),
         "steps_per_round": warmup.steps_per_round,
@@ -186,6 +172,30 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         "disturbance": disturbance.to_json(),
         "flags": tuple(name for name, raised in flags.items() if raised),
     }
+    if not settings.once:
+        report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
+        metrics |= _instrument(steps, cell, interval.middle, settings, report)
+        metrics["workspace_bytes"] = workspace_bytes(metrics, peak.allocated, steps)
+    return findings
+
+
+def _instrument(steps: Steps, cell: Cell, step_seconds: float, settings: Settings, report: Report) -> Findings:
+    """What the instrumented and the static pass find; with a profile where one is asked for."""
+    device = str(cell["device"])
+    report("timing phases")
+    with steps.context:
+        found = time_phases(steps, cell, step_seconds, settings)
+    report("counting")
+    found |= count_work(steps, cell, settings)
+    report("measuring energy")
+    with steps.context:
+        found |= measure_energy(steps.advance, device, steps.shape[0])
+    if settings.artifacts is not None and cell.workload != "input":
+        report("profiling")
+        affordable = math.ceil(PROFILE_SECONDS / step_seconds)
+        with steps.context:
+            profile_steps(steps.advance, cell, settings.artifacts, steps=min(max(affordable, 2), PROFILE_STEPS))
+    return found
 
 
 def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:

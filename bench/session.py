@@ -341,9 +341,11 @@ def find_interrupted(folder: Path) -> tuple[Path, JournalState]:
 
 
 def _to_record(cell: Cell, outcome: Outcome, settings: Settings, started: str) -> Record:
-    if isinstance(outcome.value, Record):
-        metrics = {**outcome.value.metrics, "cell_seconds": outcome.seconds}
-        return replace(outcome.value, metrics=metrics, started=started)
+    if isinstance(outcome.value, Record):  # whole, or timed before an instrument ended badly
+        record = outcome.value
+        if outcome.status != "ok":
+            record = replace(record, reason=outcome.reason, flags=(*record.flags, f"instruments-{outcome.status}"))
+        return replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds}, started=started)
     return Record(
         cell,
         outcome.status,

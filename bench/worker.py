@@ -51,7 +51,7 @@ class Outcome:
 
     Attributes:
         status: ``ok``, ``oom``, ``timeout``, ``crashed``, ``nan``, ``error`` or ``skipped``.
-        value: What the function gave; None unless ``ok``.
+        value: What the function gave; unless ``ok`` what it had handed over so far, None if nothing.
         reason: One sentence; None where ``ok``.
         log: The last lines that the process printed, its traceback included.
         seconds: From the start of the process to its end.
@@ -108,7 +108,7 @@ class Workers:
         child.start()
         sender.close()
         try:
-            ending = _listen(receiver, child, limits, begun)
+            ending, so_far = _listen(receiver, child, limits, begun)
         finally:
             _stop(child)
             receiver.close()
@@ -120,7 +120,15 @@ class Workers:
         else:
             status, reason = _explain_death(child.exitcode, ending.doing, log, _kernel_kills() > kills_before)
             value = None
+        value = so_far if value is None else value
         return Outcome(status, value, reason, log, time.perf_counter() - begun)
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """A value that a function hands to ``report``: it is kept whatever happens to the process afterwards."""
+
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -147,25 +155,30 @@ class _Vanished:
     doing: str
 
 
-def _listen(receiver: Connection, child: Any, limits: Limits, begun: float) -> _Finished | _Stopped | _Vanished:
-    """Waits for the child's end, and for a reason to end it."""
-    doing = "starting"
+def _listen(
+    receiver: Connection, child: Any, limits: Limits, begun: float
+) -> tuple[_Finished | _Stopped | _Vanished, Any]:
+    """Waits for the child's end, and for a reason to end it; gives also what it handed over before."""
+    doing, so_far = "starting", None
     watched = psutil.Process(child.pid) if psutil.pid_exists(child.pid) else None
     while True:
         if wait([receiver, child.sentinel], timeout=POLL_SECONDS):
             try:
                 message = receiver.recv()
             except EOFError:
-                return _Vanished(doing)
+                return _Vanished(doing), so_far
             if isinstance(message, _Finished):
-                return message
-            doing = message
+                return message, so_far
+            if isinstance(message, SoFar):
+                so_far = message.value
+            else:
+                doing = message
         elapsed = time.perf_counter() - begun
         if limits.seconds is not None and elapsed > limits.seconds:
-            return _Stopped("timeout", f"not done after {limits.seconds:g} s (--timeout), while {doing}")
+            return _Stopped("timeout", f"not done after {limits.seconds:g} s (--timeout), while {doing}"), so_far
         excess = _memory_excess(watched, limits)
         if excess:
-            return _Stopped("oom", f"stopped while {doing}: {excess}")
+            return _Stopped("oom", f"stopped while {doing}: {excess}"), so_far
 
 
 def _memory_excess(watched: psutil.Process | None, limits: Limits) -> str | None:
@@ -269,12 +282,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _call_here(function: str, arguments: tuple[Any, ...], scratch: Path) -> Outcome:
     begun = time.perf_counter()
-    ending = _finish(function, (*arguments, _unheard, scratch))
-    return Outcome(ending.status, ending.value, ending.reason, "", time.perf_counter() - begun)
+    handed_over: list[Any] = [None]
 
+    def listen(message: str | SoFar) -> None:
+        if isinstance(message, SoFar):
+            handed_over.append(message.value)
 
-def _unheard(_doing: str) -> None:
-    """In this process nobody waits to hear what is being done."""
+    ending = _finish(function, (*arguments, listen, scratch))
+    value = handed_over[-1] if ending.value is None else ending.value
+    return Outcome(ending.status, value, ending.reason, "", time.perf_counter() - begun)
 
 
 def _volunteer_for_the_oom_killer() -> None:

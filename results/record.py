@@ -123,7 +123,7 @@ class Record:
     Attributes:
         cell: What was measured.
         status: A key of STATUSES.
-        reason: Why the status is not ``ok``; None where it is.
+        reason: Why the status is not ``ok``, or why an instrument gave nothing; else None.
         metrics: Name from METRICS -> number, or None where it was not measured; never NaN.
         rounds: Seconds of one ``round_unit`` of the workload (a step, a batch, a training), one
             number a round, as the primary clock told them: device events on CUDA, else the host.
@@ -134,7 +134,7 @@ class Record:
             Two records are comparable only where these are equal.
         disturbance: What else the machine did meanwhile; see ``bench.meters.disturbance``.
         flags: Words of warning: ``disturbed``, ``unsteady``, ``clocks-disagree``, ``few-rounds``,
-            ``recompiles``, ``throttled``, ``shared-gpu``.
+            ``recompiles``, ``throttled``, ``shared-gpu``, ``instruments-oom`` and the like.
         started: UTC time in ISO 8601.
     """
 

@@ -166,3 +166,13 @@ class Spacious(Digits):
     def forward(self, images: Tensor) -> Tensor:
         self.space = torch.ones(len(images), 2_000_000)
         return super().forward(images)
+
+
+class ShyOfProfilers(Digits):
+    """Dies where somebody watches its operators: after the clean pass, in the static one."""
+
+    def misbehave(self) -> None:
+        from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+        if _get_current_dispatch_mode() is not None:
+            os.abort()

@@ -289,6 +289,18 @@ def test_a_profile_lies_beside_its_run_and_can_be_read(tmp_path) -> None:
     assert list((tmp_path / JOURNALS).iterdir()) == []
 
 
+def test_an_instrument_that_dies_does_not_lose_what_was_timed(tmp_path) -> None:
+    options = ("--model=misbehaving:ShyOfProfilers", "--batch-size=8", "-k", "train", "--benchmark-autosave")
+    code, output = bench(tmp_path, *TINY[1:], *options)
+    assert code == 0, output
+    (record,) = read_run(only_run(tmp_path)).records
+    assert record.status == "ok"
+    assert record.rounds
+    assert record.metrics.get("operators_per_step") is None
+    assert "instruments-crashed" in record.flags
+    assert "died of SIGABRT while counting" in record.reason
+
+
 def test_a_run_of_failures_alone_is_stored_too(tmp_path) -> None:
     options = (*TINY[1:], "--model=misbehaving:NotANumber", "--batch-size=8", "-k", "train", "--benchmark-autosave")
     code, output = bench(tmp_path, *options)
