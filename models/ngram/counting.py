@@ -124,14 +124,15 @@ class Stage:
         A bucket is a range of n-grams with about as many windows as fit the cache; one that is
         more frequent than that has a bucket of its own.
         """
-        shift = max(0, (len(level) - 1).bit_length() - (MOST_CELLS - 1).bit_length())
+        shift = max(0, len(level).bit_length() - MOST_CELLS.bit_length())
         so_far = np.cumsum(windows_by_cell(level.words, level.counts, known > 1, np.uint64(shift)))
         target = max(BUCKET_WINDOWS, int(so_far[-1]) // MOST_BUCKETS)
         edges = _edges(so_far, target)
         bases = edges[:-1] << shift
-        spans = np.diff(np.minimum(edges << shift, len(level)))
+        spans = np.diff(np.minimum(edges << shift, len(level))) - 1  # what is added to a base, at most
+        spans = np.maximum(spans, 0)
         bits = max(1, (vocabulary_size - 1).bit_length())
-        widest = max(int(span - 1).bit_length() for span in spans)
+        widest = int(spans.max()).bit_length()
         words = min(order - known, max(1, (64 - widest) // bits))
         return cls(
             known=known,
@@ -142,7 +143,7 @@ class Stage:
             buckets=np.repeat(np.arange(len(bases), dtype=np.uint16), np.diff(edges)),
             bases=bases.astype(np.uint32),
             bounds=np.concatenate([[0], so_far[edges[1:] - 1]]),
-            key_bits=np.array([words * bits + int(span - 1).bit_length() for span in spans]),
+            key_bits=np.array([words * bits + int(span).bit_length() for span in spans]),
         )
 
 
@@ -298,8 +299,11 @@ def tally(words: NDArray[np.uint32], counts: NDArray[np.uint32]) -> None:
 def windows_by_cell(
     words: NDArray[np.uint32], counts: NDArray[np.uint32], deep: bool, shift: np.uint64
 ) -> NDArray[np.int64]:
-    """[cells]: how often the n-grams of each cell occur; if ``deep``, what begins with ``<s>`` is left out."""
-    cells = np.zeros(((np.uint64(len(words)) - np.uint64(1)) >> shift) + np.uint64(1), np.int64)
+    """[cells]: how often the n-grams of each cell occur; if ``deep``, what begins with ``<s>`` is left out.
+
+    There is a cell at least, though there be no n-gram.
+    """
+    cells = np.zeros((max(np.uint64(len(words)), np.uint64(1)) - np.uint64(1) >> shift) + np.uint64(1), np.int64)
     for entry in range(np.uint64(len(words))):
         if not deep or words[entry] != 0:
             cells[entry >> shift] += counts[entry]

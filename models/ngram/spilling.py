@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -22,6 +23,8 @@ from models.ngram.pool import Pool
 
 PIECE_TOKENS = 1 << 20  # read at once: 4 MB, and as much again for where their n-grams stand
 RESERVE_BYTES = 64 << 20  # for pieces of the text, what sorting needs beside keys, and what Python takes meanwhile
+Number = TypeVar("Number", bound=np.generic)
+
 LEAST_WINDOWS = 1 << 18  # of a range: with fewer, a text would be read for little
 
 
@@ -132,15 +135,18 @@ class LevelFile:
     def finished(self) -> Level:
         """The level, mapped from its files."""
         self._write("starts", np.array([self.size]))
-        kinds = {"words": np.uint32, "counts": np.uint32, "starts": np.int64}
-        return Level(**{name: _mapped(path, kinds[name]) for name, path in self._paths.items()})
+        return Level(
+            _mapped(self._paths["words"], np.uint32),
+            _mapped(self._paths["counts"], np.uint32),
+            _mapped(self._paths["starts"], np.int64),
+        )
 
     def _write(self, name: str, array: NDArray[np.generic]) -> None:
         with self._paths[name].open("ab") as file:
             array.tofile(file)
 
 
-def _mapped(path: Path, kind: type[np.generic]) -> NDArray[np.generic]:
+def _mapped(path: Path, kind: type[Number]) -> NDArray[Number]:
     return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
 
 
