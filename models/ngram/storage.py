@@ -79,7 +79,7 @@ def load(path: Path | str) -> NgramModel:
         arrays = {name: _array(path, name, *described) for name, described in header["arrays"].items()}
         orders = range(1, int(header["order"]) + 1)
         levels = [Level(*(arrays[f"{order}.{part}"] for part in ("words", "counts", "starts"))) for order in orders]
-        estimates = ()
+        estimates: tuple[Estimate, ...] = ()
         if header["smoothing"] == "kneser-ney":
             parts = ("log_probabilities", "log_backoffs")
             estimates = tuple(Estimate(*(arrays[f"{order}.{part}"] for part in parts)) for order in orders)
