@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench.meters.clock import Clock, clock_of
 from bench.meters.timeline import record_timeline
+from bench.paths import without_folders
 from results.cell import Cell
 from results.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
 
@@ -29,8 +30,6 @@ DIGITS = 10  # after the point of seconds: the profiler tells nanoseconds
 
 ACTIVITIES = {"cuda": ProfilerActivity.CUDA, "xpu": ProfilerActivity.XPU}  # MPS has none: host alone
 
-# Paths in names that come from somebody's code: two folders or more, with a drive or without.
-PATH = re.compile(r"(?<![\w<])(?:[A-Za-z]:)?(?:[\\/][\w.+@~-]+)*[\\/][\w.+@~-]+[\\/]([\w.+@~-]+)")
 COMPILED_GRAPH = re.compile(r"(CompiledFxGraph) \w+")  # its hash is another for every change of the code
 
 # What a trace keeps of an event, all else could name the machine or its user. Links between operators,
@@ -244,7 +243,7 @@ def _shape_text(shape: Sequence[Any]) -> str:
 
 def public_name(name: str) -> str:
     """A name without the folders of this machine, and without what differs from one compilation to the next."""
-    return COMPILED_GRAPH.sub(r"\1", PATH.sub(r"\1", name))
+    return COMPILED_GRAPH.sub(r"\1", without_folders(name))
 
 
 def anonymous_trace(document: dict[str, Any]) -> dict[str, Any]:
