@@ -142,9 +142,6 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
     flags = {
-        "disturbed": disturbance.disturbed,
-        "throttled": bool(disturbance.gpu_throttled),
-        "shared-gpu": bool(disturbance.gpu_other_memory_bytes),
         "unsteady": not warmup.steady or drifts(rounds),
         "clocks-disagree": clocks_disagree(rounds, host_rounds),
         "few-rounds": interval.low is None,
@@ -173,7 +170,7 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         "steps_per_round": warmup.steps_per_round,
         "settings": {"threads": settings.threads, "seed": settings.seed, "adaptation": steps.adaptation},
         "disturbance": disturbance.to_json(),
-        "flags": tuple(name for name, raised in flags.items() if raised),
+        "flags": (*disturbance.flags, *(name for name, raised in flags.items() if raised)),
     }
     if not settings.once:
         report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
@@ -248,7 +245,7 @@ def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[st
             "held_out_samples": len(held_out[1]),
         },
         "disturbance": disturbance.to_json(),
-        "flags": ("disturbed",) if disturbance.disturbed else (),
+        "flags": disturbance.flags,
     }
 
 

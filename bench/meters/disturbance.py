@@ -78,6 +78,16 @@ class Disturbance:
             or (self.thermal_events or 0) > 0
         )
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a record of this window warns of."""
+        raised = {
+            "disturbed": self.disturbed,
+            "throttled": bool(self.gpu_throttled),
+            "shared-gpu": bool(self.gpu_other_memory_bytes),
+        }
+        return tuple(name for name, is_raised in raised.items() if is_raised)
+
     def to_json(self) -> dict[str, float | int | str | None]:
         """Plain JSON types."""
         return asdict(self)
