@@ -220,7 +220,7 @@ def _flops(event: Any, known: Mapping[Call, int | None] | None) -> float:
     """Of all calls; 0 where there is no formula for them."""
     if known is None:
         return float(event.flops)
-    return event.count * (flops_of_call(event.key, event.input_shapes or (), known) or 0)
+    return float(event.count * (flops_of_call(event.key, event.input_shapes or (), known) or 0))
 
 
 def _seconds(microseconds: float, steps: int) -> float:
