@@ -118,7 +118,9 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     with steps.context:
         report("compiling" if is_compiled else "warming up")
         first = timed_block(clock, steps.advance, 1)
-        first_peak = peak_memory_bytes()
+        first_peak, first_device_peak = peak_memory_bytes(), device_peak(device)
+        if is_compiled:
+            reset_device_peak(device)  # what the compiler tried out is no part of a step
         warmup = Warmup(0.0, True, 1) if settings.once else warm_up(clock, steps.advance, settings, report)
         report("timing rounds")
         with DisturbanceMeter(device) as meter:
@@ -140,9 +142,6 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
     flags = {
-        "disturbed": disturbance.disturbed,
-        "throttled": bool(disturbance.gpu_throttled),
-        "shared-gpu": bool(disturbance.gpu_other_memory_bytes),
         "unsteady": not warmup.steady or drifts(rounds),
         "clocks-disagree": clocks_disagree(rounds, host_rounds),
         "few-rounds": interval.low is None,
@@ -155,8 +154,9 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         "samples_per_second": steps.shape[0] / interval.middle,
         "latency_p50_seconds": median(latencies),
         "latency_p99_seconds": percentile_99(latencies),
-        "compile_seconds": first.seconds if is_compiled else None,
+        "compile_seconds": first.waited_seconds if is_compiled else None,
         "compile_peak_memory_bytes": first_peak if is_compiled else None,
+        "compile_device_allocated_bytes": first_device_peak.allocated if is_compiled else None,
         "warmup_seconds": warmup.seconds + (0.0 if is_compiled else first.seconds),
         "peak_memory_bytes": host_peak,
         "device_allocated_bytes": peak.allocated,
@@ -170,7 +170,7 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         "steps_per_round": warmup.steps_per_round,
         "settings": {"threads": settings.threads, "seed": settings.seed, "adaptation": steps.adaptation},
         "disturbance": disturbance.to_json(),
-        "flags": tuple(name for name, raised in flags.items() if raised),
+        "flags": (*disturbance.flags, *(name for name, raised in flags.items() if raised)),
     }
     if not settings.once:
         report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
@@ -245,7 +245,7 @@ def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[st
             "held_out_samples": len(held_out[1]),
         },
         "disturbance": disturbance.to_json(),
-        "flags": ("disturbed",) if disturbance.disturbed else (),
+        "flags": disturbance.flags,
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from bench.capacity import largest_that_fits
 from bench.grid import PlannedCell, Request, estimate_seconds, plan
 from bench.machine import Machine
+from bench.paths import without_folders
 from bench.probes import Peaks, load_peaks, store_peaks, utilisation
 from bench.settings import Settings
 from bench.worker import Limits, Outcome, Workers
@@ -213,8 +214,7 @@ class Session:
             str(record.cell["precision"]),
             Peaks(**self.facts.peaks[device]),
         )
-        numbers = {name: value for name, value in found.items() if name != "roofline_bound"}  # a word
-        return replace(record, metrics={**metrics, **numbers})  # type: ignore[dict-item]  # the rest are numbers
+        return replace(record, metrics={**metrics, **found})
 
     def _find_capacity(self, cell: Cell, settings: Settings) -> tuple[Record, str]:
         """The record of the largest batch, or of the first attempt that ended otherwise than for memory."""
@@ -341,15 +341,16 @@ def find_interrupted(folder: Path) -> tuple[Path, JournalState]:
 
 
 def _to_record(cell: Cell, outcome: Outcome, settings: Settings, started: str) -> Record:
+    reason = None if outcome.reason is None else without_folders(outcome.reason)
     if isinstance(outcome.value, Record):  # whole, or timed before an instrument ended badly
         record = outcome.value
         if outcome.status != "ok":
-            record = replace(record, reason=outcome.reason, flags=(*record.flags, f"instruments-{outcome.status}"))
+            record = replace(record, reason=reason, flags=(*record.flags, f"instruments-{outcome.status}"))
         return replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds}, started=started)
     return Record(
         cell,
         outcome.status,
-        outcome.reason,
+        reason,
         metrics={"cell_seconds": outcome.seconds},
         settings={"threads": settings.threads, "seed": settings.seed},
         started=started,

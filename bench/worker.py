@@ -30,6 +30,10 @@ POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
 LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is stopped before the kernel acts
 LOG_LINES = 20  # of the child's last words kept for a reason
 CGROUP = Path("/sys/fs/cgroup")
+NO_MEMORY = (  # in PyTorch's words, and in those of cuBLAS and cuDNN, which allocate by themselves
+    *("can't allocate memory", "out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
 
 
 @dataclass(frozen=True)
@@ -277,7 +281,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    return isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY)
 
 
 def _call_here(function: str, arguments: tuple[Any, ...], scratch: Path) -> Outcome:

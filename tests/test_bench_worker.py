@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from bench import worker
 from bench.worker import Limits, Workers
@@ -85,6 +86,23 @@ def test_an_allocation_that_fails_is_out_of_memory(workers: Workers) -> None:
     outcome = workers.call("misbehaving:ask_for_too_much")
     assert outcome.status == "oom"
     assert "can't allocate memory" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), False),
+        (ValueError("out of memory"), False),  # somebody's own word
+    ],
+)
+def test_a_lack_of_memory_is_known_by_its_type_or_its_words(error: Exception, expected: bool) -> None:
+    assert worker._is_out_of_memory(error) is expected
 
 
 def test_an_exception_is_an_error_with_its_first_line_and_a_log(workers: Workers) -> None:
