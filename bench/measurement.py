@@ -63,7 +63,7 @@ def measure(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Re
         UnsupportedError: The cell cannot be run here.
         NotFiniteError: A loss or an output is not finite.
     """
-    _set_up(settings, scratch)
+    set_up(settings, scratch)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     reset_device_peak(str(cell["device"]))
     if cell.workload == "accuracy":
@@ -78,7 +78,7 @@ def measure_first_step(cell: Cell, settings: Settings, report: Report, scratch: 
 
     With the cache of another process in ``settings.compile_cache`` this is the warm-cache time.
     """
-    _set_up(settings, scratch)
+    set_up(settings, scratch)
     report("compiling from the cache")
     steps = prepare(cell, settings)
     with steps.context:
@@ -87,7 +87,7 @@ def measure_first_step(cell: Cell, settings: Settings, report: Report, scratch: 
 
 def try_batch(cell: Cell, settings: Settings, report: Report, scratch: Path) -> int | None:
     """Trains three steps, and gives the peak memory: of the device where it tells, else of the process."""
-    _set_up(settings, scratch)
+    set_up(settings, scratch)
     device = str(cell["device"])
     reset_device_peak(device)
     steps = prepare(cell, settings)
@@ -97,7 +97,8 @@ def try_batch(cell: Cell, settings: Settings, report: Report, scratch: Path) -> 
     return device_peak(device).allocated or peak_memory_bytes()
 
 
-def _set_up(settings: Settings, scratch: Path) -> None:
+def set_up(settings: Settings, scratch: Path) -> None:
+    """Makes this process ready to measure: allocator, threads, seed, and folders of the compiler's own."""
     cache = settings.compile_cache or scratch
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
     os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")

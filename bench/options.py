@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from bench.grid import GRIDS, Request
 from bench.session import Invocation
-from bench.settings import DataPlaces, Settings
+from bench.settings import DataPlaces, Settings, default_threads
 from bench.worker import Limits
 from results.cell import AXES, Axis, Value
 
@@ -103,18 +102,6 @@ def read_options(config: pytest.Config) -> Invocation:
         in_process=option("in_process"),
         profile=option("profile"),
     )
-
-
-def default_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else all physical cores but one.
-
-    One core is left to the rest of the machine: OpenMP threads wait for each other after every
-    operator, so a single one that loses its core holds up all (docs/measuring.md, "Threads").
-    """
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
-    return max(1, (psutil.cpu_count(logical=False) or os.cpu_count() or 2) - 1)
 
 
 def keep_options(config: pytest.Config) -> dict[str, Any]:

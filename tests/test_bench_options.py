@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from bench.grid import Request
-from bench.options import add_options, default_threads, keep_options, read_options, restore_options
+from bench.options import add_options, keep_options, read_options, restore_options
 from bench.session import Invocation
 from results.cell import AXES
 
