@@ -8,8 +8,8 @@ is served by a process of its own, forked from this one, which has imported torc
 nothing; when that process is gone, whatever became of it, this one says so::
 
     {"protocol": 1}
-    <- {"task": "replicate", "cell": …, "settings": …}
-    -> {"ready": 24}                                  steps that take about a round
+    <- {"task": "replicate", "cell": …, "settings": …, "block_seconds": 0.06}
+    -> {"ready": 48}                                  steps that take about that long
     <- {"block": 48}
     -> {"seconds": 0.0613}                            as often as asked
     <- {"end": true}
@@ -134,9 +134,10 @@ def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> di
     steps, clock = prepare(cell, settings), clock_of(str(cell["device"]))
     with steps.context:
         timed_block(clock, steps.advance, 1)
-        warmup = warm_up(clock, steps.advance, settings, lambda doing: None)
+        few = warm_up(clock, steps.advance, settings, lambda doing: None).steps_per_round
+        step_seconds = timed_block(clock, steps.advance, few).seconds / few
         before = control_seconds()
-        channel.send({"ready": warmup.steps_per_round})
+        channel.send({"ready": max(1, round(request["block_seconds"] / step_seconds))})
         with DisturbanceMeter(str(cell["device"])) as meter:
             while (asked := channel.receive()) is not None and "block" in asked:
                 channel.send({"seconds": timed_block(clock, steps.advance, asked["block"]).seconds})

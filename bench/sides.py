@@ -167,29 +167,36 @@ class Side:
         self._log.close()
 
     def call(self, task: str, **request: Any) -> dict[str, Any]:
-        """Does a task in a process of its own, and gives its ``status``, ``reason`` and ``value``."""
-        try:
-            self.send({"task": task, **request})
-            ending = self.receive()
-        except SideEnded as end:
-            return {"status": end.status, "reason": end.reason, "value": None}
+        """Does a task in a process of its own, and gives what came of it.
+
+        Raises:
+            SideEnded: Nothing came of it.
+        """
+        self.send({"task": task, **request})
+        value: dict[str, Any] = self.receive()["value"]
         self.wait_until_gone()
-        return ending
+        return value
 
     def send(self, document: Mapping[str, Any]) -> None:
-        """Writes one line to the server, or to the process that it has forked."""
+        """Writes one line to the server, or to the process that it has forked.
+
+        Raises:
+            SideEnded: The server is gone; another one has been started.
+        """
         assert self._server.stdin is not None  # a pipe
         try:
             self._server.stdin.write(json.dumps(document).encode() + b"\n")
             self._server.stdin.flush()
         except BrokenPipeError:
-            raise SideEnded("crashed", f"the server of {self.place.name} is gone: {self._last_words()}") from None
+            words = self._last_words()
+            self._restart()
+            raise SideEnded("crashed", f"the server of {self.place.name} is gone: {words}") from None
 
     def receive(self) -> dict[str, Any]:
         """The next line.
 
         Raises:
-            SideEnded: The process that should have written it is gone, or it took too long; the server
+            SideEnded: The process that should have written it is gone, or took too long; the server
                 is then ready for the next request.
         """
         document = self._next_line(self.timeout)
@@ -197,10 +204,45 @@ class Side:
             self._restart()
             raise SideEnded("timeout", f"no answer after {self.timeout:g} s (--timeout)")
         if "gone" in document:
-            code = document["gone"]
+            code, words = document["gone"], self._last_words()
+            if self._server.poll() is not None:
+                self._restart()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            raise SideEnded("crashed", f"died of {how}: {self._last_words()}")
+            raise SideEnded("crashed", f"died of {how}: {words}")
+        if document.get("status", "ok") != "ok":  # the last line of a process that could not go on
+            self.wait_until_gone()
+            raise SideEnded(document["status"], document["reason"])
         return document
+
+    def begin(self, request: Mapping[str, Any]) -> int:
+        """Gets one half of a pair ready; gives the steps of a block.
+
+        Raises:
+            SideEnded: It could not be made ready.
+        """
+        self.send({"task": "replicate", **request})
+        return int(self.receive()["ready"])
+
+    def block(self, steps: int) -> float:
+        """Seconds of a block of steps.
+
+        Raises:
+            SideEnded: The process is gone, or what it computes is not finite.
+        """
+        self.send({"block": steps})
+        return float(self.receive()["seconds"])
+
+    def end(self) -> dict[str, Any]:
+        """Ends this half of the pair, and gives what disturbed it meanwhile.
+
+        Raises:
+            SideEnded: The process was gone before.
+        """
+        self.send({"end": True})
+        ending = self.receive()
+        self.wait_until_gone()
+        value: dict[str, Any] = ending["value"]
+        return value
 
     def wait_until_gone(self) -> None:
         """Returns when the process that served the last request has ended."""
