@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.allocator import keep_freed_memory
 from bench.datasets import Batch, Feed, as_tensors
 from bench.failures import NotFiniteError, UnsupportedError
-from bench.instruments import Findings, count_compilation, count_work, time_phases, workspace_bytes
+from bench.instruments import Findings, count_compilation, count_samples, count_work, time_phases, workspace_bytes
 from bench.meters.clock import Block, Clock, clock_of
 from bench.meters.counts import reset_compile_counts
 from bench.meters.disturbance import DisturbanceMeter
@@ -36,6 +36,7 @@ from results.cell import Cell
 from results.record import Record
 from results.rounds import median_interval
 
+Result = TypeVar("Result")
 Report = Callable[[str | SoFar], None]
 
 ROUND_SECONDS = 0.02  # long against every clock used (events resolve 0.5 us), short against a neighbour's burst
@@ -230,6 +231,8 @@ def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[st
             "device_allocated_bytes": peak.allocated,
             "device_reserved_bytes": peak.reserved,
             "parameters": trainings[0].parameters,
+            "training_samples": sum(training.samples for training in trainings),
+            "repeated_samples_per_epoch": count_samples(batches.epoch, settings.seed)["repeated_samples_per_epoch"],
         },
         "rounds": tuple(seconds),
         "series": {
@@ -259,12 +262,14 @@ class Training:
         losses: Mean training loss of each epoch.
         accuracies: Held-out accuracy after each epoch.
         parameters: Of the model.
+        samples: That steps were given.
     """
 
     seconds: float
     losses: list[float]
     accuracies: list[float]
     parameters: int
+    samples: int = 0
 
 
 def train_once(
@@ -293,12 +298,12 @@ def train_once(
         report(f"training seed {seed}, epoch {epoch + 1} of {epochs}")
         some = batches.first(2) if settings.once else batches.epoch()
         runnable.train()
-        loss, block = timed(clock, partial(train_epoch, step, some))
+        (loss, samples), block = timed(clock, partial(train_epoch, step, some))
         check_finite(loss, f"the loss of epoch {epoch + 1} with seed {seed}")
         runnable.eval()
         training.losses.append(loss.item())
         training.accuracies.append(evaluate(forward, *held_out))
-        training = replace(training, seconds=training.seconds + block.seconds)
+        training = replace(training, seconds=training.seconds + block.seconds, samples=training.samples + samples)
     return training
 
 
@@ -392,9 +397,9 @@ def timed_block(clock: Clock, advance: Callable[[], Tensor], steps: int) -> Bloc
     return block
 
 
-def timed(clock: Clock, work: Callable[[], Tensor]) -> tuple[Tensor, Block]:
+def timed(clock: Clock, work: Callable[[], Result]) -> tuple[Result, Block]:
     """The result of work and how long it took."""
-    results: list[Tensor] = []
+    results: list[Result] = []
     block = clock(lambda: results.append(work()))
     return results[0], block
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.against import Against
 from bench.grid import GRIDS, Request
 from bench.session import Invocation
 from bench.settings import DataPlaces, Settings, default_threads
@@ -35,6 +36,8 @@ DEFAULTS = {
     "in_process": False,
     "profile": False,
 }
+POLICIES = ("pass", "warn", "fail")
+NOT_AGAINST = ("find_max_batch", "resume", "in_process", "profile", "memory_limit", "benchmark_disable")
 # What an interrupted run was begun with and --resume goes on with, beside the axes.
 KEPT = (
     *DEFAULTS,
@@ -68,6 +71,22 @@ def add_options(parser: pytest.Parser) -> None:
     how.addoption("--profile", action="store_true", help="profile each cell as well: python -m reports profile CELL")
     how.addoption("--resume", action="store_true", help="finish the last interrupted run, with its own options")
     how.addoption("--in-process", action="store_true", help="run cells in this process, for a debugger")
+    against = parser.getgroup("trainmark: against another side", "both sides are measured together, pair by pair")
+    against.addoption(
+        "--against",
+        action="append",
+        metavar="SIDE",
+        help="a git ref, a Python interpreter, env:NAME=value or self; repeat it to combine them",
+    )
+    against.addoption("--budget", type=_budget, default=600.0, metavar="TIME", help="for all of it (default 10m)")
+    against.addoption(
+        "--margin",
+        default="",
+        metavar="SHARE,...",
+        help="by how much a time may differ (default 3%%); for some cells another: 3%%,train cnn=5%%",
+    )
+    against.addoption("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
+    against.addoption("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")
     where = parser.getgroup("trainmark: where data sets lie")
     where.addoption("--data-root", default="data", metavar="DIR", help="folder in torchvision's layout (default data)")
     where.addoption("--download", action="store_true", help="let torchvision fetch what is missing there")
@@ -101,6 +120,28 @@ def read_options(config: pytest.Config) -> Invocation:
         limits=Limits(option("timeout"), option("memory_limit")),
         in_process=option("in_process"),
         profile=option("profile"),
+    )
+
+
+def read_against(config: pytest.Config) -> Against | None:
+    """What the command line says of another side; None where it names none.
+
+    Raises:
+        pytest.UsageError: An option does not go with it.
+    """
+    option = config.getoption
+    if not option("against"):
+        return None
+    for name in NOT_AGAINST:
+        if option(name):
+            raise pytest.UsageError(f"--{name.replace('_', '-')} does not go with --against.")
+    return Against(
+        parts=tuple(option("against")),
+        budget_seconds=option("budget"),
+        threads=option("threads"),
+        margins=option("margin"),
+        inconclusive=option("inconclusive"),
+        missing=option("missing"),
     )
 
 
@@ -161,9 +202,17 @@ def _positive(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _time("--timeout", text)
+
+
+def _budget(text: str) -> float:
+    return _time("--budget", text)
+
+
+def _time(option: str, text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if not found or float(found[1]) == 0:
-        raise pytest.UsageError(f"--timeout {text}: not a time; write 90, 90s, 15m or 2h.")
+        raise pytest.UsageError(f"{option} {text}: not a time; write 90, 90s, 15m or 2h.")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 

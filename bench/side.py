@@ -11,7 +11,7 @@ nothing; when that process is gone, whatever became of it, this one says so::
     <- {"task": "replicate", "cell": …, "settings": …, "block_seconds": 0.06}
     -> {"ready": 48}                                  steps that take about that long
     <- {"block": 48}
-    -> {"seconds": 0.0613}                            as often as asked
+    -> {"seconds": 0.0613, "waited": 0.0002}          as often as asked
     <- {"end": true}
     -> {"status": "ok", "reason": null, "value": …}
     -> {"gone": 0}                                    the exit code
@@ -39,6 +39,7 @@ from bench.worker import finish
 from results.cell import WORKLOADS, Cell
 
 PROTOCOL = 1
+WAITING = Path("/proc/thread-self/schedstat")
 CONTROL_REPEATS = 5
 CONTROL_LOOPS = 20_000  # about a millisecond of plain Python
 
@@ -105,7 +106,7 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
         except UnknownModel:
             continue  # a model of the other side alone
         known.append(name)
-    machine = describe(known, (), settings.places, settings.threads, lambda doing: None, scratch)
+    machine = describe(known, (), settings.places, settings.threads, lambda _doing: None, scratch)
     asked = replace(asked, given={**asked.given, "model": tuple(known)})
     planned = [item for workload in WORKLOADS for item in plan(workload, asked, machine)] if known else []
     return {
@@ -119,7 +120,7 @@ def record(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict
     """One whole record of a cell, as ``pytest bench`` measures it."""
     from bench.measurement import measure
 
-    return measure(_cell(request["cell"]), _settings(request["settings"]), lambda doing: None, scratch).to_json()
+    return measure(_cell(request["cell"]), _settings(request["settings"]), lambda _doing: None, scratch).to_json()
 
 
 def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> dict[str, Any]:
@@ -134,16 +135,25 @@ def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> di
     steps, clock = prepare(cell, settings), clock_of(str(cell["device"]))
     with steps.context:
         timed_block(clock, steps.advance, 1)
-        few = warm_up(clock, steps.advance, settings, lambda doing: None).steps_per_round
+        few = warm_up(clock, steps.advance, settings, lambda _doing: None).steps_per_round
         step_seconds = timed_block(clock, steps.advance, few).seconds / few
         before = control_seconds()
         channel.send({"ready": max(1, round(request["block_seconds"] / step_seconds))})
         with DisturbanceMeter(str(cell["device"])) as meter:
             while (asked := channel.receive()) is not None and "block" in asked:
-                channel.send({"seconds": timed_block(clock, steps.advance, asked["block"]).seconds})
+                waited, worked = waiting_seconds(), time.thread_time()
+                seconds = timed_block(clock, steps.advance, asked["block"]).seconds
+                channel.send(
+                    {"seconds": seconds, "waited": waiting_seconds() - waited, "cpu": time.thread_time() - worked}
+                )
         after = control_seconds()
     assert meter.result is not None  # its block has ended
     return {"disturbance": meter.result.to_json(), "control_seconds": [before, after]}
+
+
+def waiting_seconds() -> float:
+    """Seconds for which this thread has been ready and had no core; 0 where the system does not tell."""
+    return int(WAITING.read_bytes().split()[1]) / 1e9 if WAITING.exists() else 0.0
 
 
 def control_seconds() -> float:
@@ -178,7 +188,7 @@ def _settings(document: Mapping[str, Any]) -> Settings:
 def main() -> None:
     """Takes standard input and output for the protocol, imports what all tasks need, and serves."""
     channel = Channel(os.dup(0), os.dup(1))
-    with open(os.devnull, "rb") as nothing:
+    with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)  # for C++ too
     import bench.preload

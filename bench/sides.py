@@ -128,7 +128,9 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 class Side:
-    """The server of a side, from its start to the end of the block::
+    """The server of a side, from its start to the end of the block.
+
+    As in::
 
         with Side(place, timeout=900) as side:
             ending = side.call("record", cell=…, settings=…)

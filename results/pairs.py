@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from results.record import SCHEMA_VERSION, Record, Run, RunFacts, SchemaError, check_schema_version
+from results.runs import UnreadableRun
 
 FOLDER = "pairs"  # beside the stored runs
 CONTROL_DRIFT = 0.25  # of the control workload within a pair; docs/measuring.md, "Disturbed pairs"
@@ -159,6 +161,40 @@ def write_paired_run(run: PairedRun, folder: Path) -> Path:
 def paired_files(folder: Path) -> list[Path]:
     """Files of paired runs in a folder of runs, the oldest first."""
     return sorted(path for path in (folder / FOLDER).glob("*.json") if re.match(r"\d{8}T", path.name))
+
+
+def read_paired_run(path: Path) -> PairedRun:
+    """The paired run in one file.
+
+    Raises:
+        UnreadableRun: The file is cut short, not JSON, of a newer schema, or no paired run.
+    """
+    try:
+        return PairedRun.from_json(path.stem, json.loads(path.read_text(encoding="utf-8")))
+    except SchemaError as error:
+        raise UnreadableRun(f"{path}: {error}.") from error
+    except (ValueError, RecursionError) as error:  # not JSON, or not text at all
+        raise UnreadableRun(f"{path}: not JSON, or cut short ({error}).") from error
+
+
+def read_paired_runs(folder: Path) -> list[PairedRun]:
+    """The paired runs of a folder of runs that can be read; each that cannot gives one warning."""
+    runs = []
+    for path in paired_files(folder):
+        try:
+            runs.append(read_paired_run(path))
+        except UnreadableRun as error:
+            warnings.warn(str(error), stacklevel=2)
+    return runs
+
+
+def find_paired(name: str, folder: Path) -> Path | None:
+    """The file of a paired run named by its path, a part of its name, or ``latest``; None unless one fits."""
+    if Path(name).is_file():
+        return Path(name)
+    files = paired_files(folder)
+    fitting = files[-1:] if name == "latest" else [path for path in files if name in path.stem]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _run_to_json(run: Run) -> dict[str, Any]:

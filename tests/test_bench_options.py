@@ -14,6 +14,7 @@ import pytest
 from bench.grid import Request
 from bench.options import add_options, keep_options, read_options, restore_options
 from bench.session import Invocation
+from bench.settings import default_threads
 from results.cell import AXES
 
 OF_PYTEST_BENCHMARK = {
