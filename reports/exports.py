@@ -17,7 +17,7 @@ from results.record import METRICS
 ANNOTATIONS = 10  # that GitHub shows of one kind in a step
 NOT_XML = re.compile(
     "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # characters that XML 1.0 has no way to write
+)  # XML 1.0 cannot write it
 
 
 def to_json(verdict: Verdict, comparison: Comparison) -> str:

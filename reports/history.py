@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 import numpy as np
@@ -79,5 +80,5 @@ def _changes(label: str, metric: str, points: Sequence[tuple[Run, float]]) -> li
             median(value for _, value in after) / median(value for _, value in before),
             (len(before), len(after)),
         )
-        for before, after in zip(parts, parts[1:], strict=False)
+        for before, after in pairwise(parts)
     ]

@@ -135,7 +135,7 @@ def _ratio(values: Sequence[float]) -> Interval:
 
 def _more_pairs(values: Sequence[float], bound: float, family: int) -> int | None:
     """From the spread so far and the distance to the nearer bound."""
-    if len(values) < 2:
+    if len(values) < LOOKS[0]:
         return LOOKS[0] - len(values)
     array: Floats = np.asarray(values, dtype=float)
     spread = 1.4826 * float(np.median(np.abs(array - np.median(array))))
