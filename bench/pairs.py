@@ -17,8 +17,8 @@ from results.cell import Cell
 from results.pairs import Pair, Replicate
 from results.record import Record
 
-BLOCK_SECONDS = 0.04  # long against a clock and a switch of processes, short against a neighbour's burst
-QUADS = 3  # of four blocks each, ABBA or BAAB: a drift that is even over a quad cancels
+BLOCK_SECONDS = 0.02  # long against a clock and a switch of processes, short against a neighbour's burst
+QUADS = 6  # of four blocks each, ABBA or BAAB: a drift that is even over a quad cancels
 GENERATION_ROUNDS = 6  # pairs of each cell between two starts of the servers: one start's memory layout is no verdict
 WARM_SECONDS = 0.1  # see Settings.max_seconds; a process that was forked needs few blocks to be steady
 
@@ -205,7 +205,7 @@ def measure_pair(
     """
     names = order.sample(["base", "new"], 2)
     begun: list[str] = []
-    blocks: dict[str, list[float]] = {"base": [], "new": []}
+    blocks: dict[str, list[tuple[float, float]]] = {"base": [], "new": []}
     ends: dict[str, dict[str, Any]] = {}
     doing = names[0]
     try:
@@ -230,11 +230,12 @@ def measure_pair(
     return {name: _replicate(blocks[name], ends[name]) for name in ("base", "new")}, steps
 
 
-def _replicate(blocks: Sequence[float], ending: Mapping[str, Any]) -> Replicate:
+def _replicate(blocks: Sequence[tuple[float, float]], ending: Mapping[str, Any]) -> Replicate:
     disturbance = ending["disturbance"]
     before, after = ending["control_seconds"]
     return Replicate(
-        blocks=tuple(blocks),
+        blocks=tuple(own for own, _ in blocks),
+        wall_blocks=tuple(wall for _, wall in blocks),
         waiting_share=disturbance["waiting_share"],
         steal_share=disturbance["steal_share"],
         throttled=bool(disturbance["throttled_periods"] or disturbance["thermal_events"]),

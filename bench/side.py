@@ -8,10 +8,10 @@ is served by a process of its own, forked from this one, which has imported torc
 nothing; when that process is gone, whatever became of it, this one says so::
 
     {"protocol": 1}
-    <- {"task": "replicate", "cell": …, "settings": …, "block_seconds": 0.06}
-    -> {"ready": 48}                                  steps that take about that long
-    <- {"block": 48}
-    -> {"seconds": 0.0613, "waited": 0.0002}          as often as asked
+    <- {"task": "replicate", "cell": …, "settings": …, "block_seconds": 0.02}
+    -> {"ready": 16}                                  steps that take about that long
+    <- {"block": 16}
+    -> {"seconds": 0.0213, "own": 0.0209}             by the clock, and without waiting for a core
     <- {"end": true}
     -> {"status": "ok", "reason": null, "value": …}
     -> {"gone": 0}                                    the exit code
@@ -154,6 +154,15 @@ def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> di
 def waiting_seconds() -> float:
     """Seconds for which this thread has been ready and had no core; 0 where the system does not tell."""
     return int(WAITING.read_bytes().split()[1]) / 1e9 if WAITING.exists() else 0.0
+
+
+def own_seconds(seconds: float, waited: float, worked: float) -> float:
+    """What a block took without the time in which it was ready and another process had the core.
+
+    Sleeping and waiting for data count: only the scheduler's queue does not. The kernel may tell of a
+    wait late, in the next block; a block takes no less than the thread has computed, though.
+    """
+    return max(seconds - waited, worked)
 
 
 def control_seconds() -> float:

@@ -225,14 +225,15 @@ class Side:
         self.send({"task": "replicate", **request})
         return int(self.receive()["ready"])
 
-    def block(self, steps: int) -> float:
-        """Seconds of a block of steps.
+    def block(self, steps: int) -> tuple[float, float]:
+        """Seconds of a block of steps: its own, and by the clock.
 
         Raises:
             SideEnded: The process is gone, or what it computes is not finite.
         """
         self.send({"block": steps})
-        return float(self.receive()["seconds"])
+        took = self.receive()
+        return float(took["own"]), float(took["seconds"])
 
     def end(self) -> dict[str, Any]:
         """Ends this half of the pair, and gives what disturbed it meanwhile.

@@ -15,9 +15,7 @@ from reports.comparison import CellComparison, Comparison, MetricChange
 from results.record import METRICS
 
 ANNOTATIONS = 10  # that GitHub shows of one kind in a step
-NOT_XML = re.compile(
-    "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # XML 1.0 cannot write it
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 cannot write it
 
 
 def to_json(verdict: Verdict, comparison: Comparison) -> str:

@@ -25,7 +25,9 @@ class Replicate:
     """What one process measured, as one half of a pair.
 
     Attributes:
-        blocks: Seconds of each block of steps, in the order in which they were timed.
+        blocks: Seconds of each block of steps, in the order in which they were timed, without those in
+            which it was ready and had no core.
+        wall_blocks: The same by the clock.
         waiting_share: Of the window, in which its threads were ready and had no core; None where not told.
         steal_share: Of the cores' time, given to others by the hypervisor.
         throttled: Whether a quota or the temperature held the machine back meanwhile.
@@ -34,6 +36,7 @@ class Replicate:
     """
 
     blocks: tuple[float, ...]
+    wall_blocks: tuple[float, ...] = ()
     waiting_share: float | None = None
     steal_share: float | None = None
     throttled: bool = False
@@ -41,8 +44,8 @@ class Replicate:
 
     @property
     def seconds(self) -> float:
-        """Of the quickest block: a neighbour can only add to a time."""
-        return min(self.blocks)
+        """The lower quartile of the blocks: a neighbour can only add to a time, and one lucky block is no measure."""
+        return sorted(self.blocks)[len(self.blocks) // 4]
 
     @property
     def disturbed(self) -> bool:
@@ -219,7 +222,9 @@ def _run_from_json(name: str, document: Mapping[str, Any]) -> Run:
 
 def _pair_from_json(document: Mapping[str, Any]) -> Pair:
     sides = {
-        side: Replicate(**(document[side] | {"blocks": tuple(map(float, document[side]["blocks"]))}))
+        side: Replicate(
+            **(document[side] | {name: tuple(map(float, document[side][name])) for name in ("blocks", "wall_blocks")})
+        )
         for side in ("base", "new")
     }
     if not all(replicate.blocks and replicate.seconds > 0 for replicate in sides.values()):

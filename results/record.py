@@ -70,9 +70,7 @@ METRICS: dict[str, Metric] = {
     "cudagraph_skips": Metric("", "lower", "exact", "times that CUDA graphs were asked for and not used"),
     "parameters": Metric("", "neither", "exact", "trainable parameters"),
     "samples_per_step": Metric("", "neither", "exact", "samples of the batch that a step was given"),
-    "repeated_samples_per_epoch": Metric(
-        "", "lower", "exact", "of a batch, at the same place in the next epoch"
-    ),
+    "repeated_samples_per_epoch": Metric("", "lower", "exact", "of a batch, at the same place in the next epoch"),
     "training_samples": Metric("", "neither", "exact", "samples that a whole training was given, over all seeds"),
     "flops_per_step": Metric("FLOP", "lower", "exact", "floating-point operations of a step, 2 per multiply-add"),
     "operators_per_step": Metric("", "lower", "exact", "operators that an eager step dispatches"),

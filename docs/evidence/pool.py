@@ -4,7 +4,7 @@
 
 Both sides are the working tree, each with its own server, started anew every GENERATION_ROUNDS pairs of each cell.
 MOMENT is a word for the circumstances, such as quiet-1 or busy-2. Pairs are appended: one row a pair, with the twelve
-block times in microseconds a step.
+block times of each side in microseconds a step, without and with waiting for a core.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gzip
 import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.pairs import BLOCK_SECONDS, GENERATION_ROUNDS, WARM_SECONDS, measure_pair
@@ -31,7 +32,12 @@ CELLS = (
     Cell.of("inference", model="cnn", batch_size=16),
     Cell.of("input", loader="dataloader"),
 )
-COLUMNS = ("moment", "generation", "cell", "steps", "base_us", "new_us", "waiting", "steal", "throttled", "drift")
+COLUMNS = ("moment", "generation", "cell", "steps", "base_us", "new_us", "base_wall_us", "new_wall_us")
+COLUMNS += ("waiting", "steal", "throttled", "drift")
+
+
+def _micros(blocks: Sequence[float], steps: int) -> str:
+    return " ".join(f"{1e6 * block / steps:.4g}" for block in blocks)
 
 
 def main(moment: str, seconds: float, path: Path) -> None:
@@ -66,7 +72,8 @@ def main(moment: str, seconds: float, path: Path) -> None:
                             generation,
                             cell.label,
                             steps[cell],
-                            *(" ".join(f"{1e6 * block / steps[cell]:.5g}" for block in half.blocks) for half in halves),
+                            *(_micros(half.blocks, steps[cell]) for half in halves),
+                            *(_micros(half.wall_blocks, steps[cell]) for half in halves),
                             *(
                                 " ".join(f"{value:.3f}" for value in values)
                                 for values in (
