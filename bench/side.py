@@ -143,9 +143,9 @@ def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> di
             while (asked := channel.receive()) is not None and "block" in asked:
                 waited, worked = waiting_seconds(), time.thread_time()
                 seconds = timed_block(clock, steps.advance, asked["block"]).seconds
-                channel.send(
-                    {"seconds": seconds, "waited": waiting_seconds() - waited, "cpu": time.thread_time() - worked}
-                )
+                waited, worked = waiting_seconds() - waited, time.thread_time() - worked
+                own = own_seconds(seconds, waited, worked) if cell["device"] == "cpu" else seconds
+                channel.send({"seconds": seconds, "own": own})
         after = control_seconds()
     assert meter.result is not None  # its block has ended
     return {"disturbance": meter.result.to_json(), "control_seconds": [before, after]}
