@@ -7,7 +7,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reports import exports, markdown, terminal
@@ -112,7 +112,7 @@ def _paired_comparison(options: argparse.Namespace) -> Comparison:
 
 def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespace) -> None:
     """Writes what was asked for; what is for GitHub goes to the log and to the step's summary."""
-    texts = {
+    texts: dict[str, Callable[[], str]] = {
         "json": lambda: exports.to_json(verdict, comparison),
         "junit": lambda: exports.to_junit(verdict, comparison),
         "markdown": lambda: markdown.render(verdict, comparison),
