@@ -166,14 +166,18 @@ def own_seconds(seconds: float, waited: float, worked: float) -> float:
 
 
 def control_seconds() -> float:
-    """Seconds of a fixed piece of work that no change of a training can touch: the quickest of a few tries."""
+    """Seconds of a fixed piece of work that no change of a training can touch: the quickest of a few tries.
+
+    Of computing, not by the clock: it tells how fast the core is, as a neighbour on its other half or the
+    temperature may change it.
+    """
     times = []
     for _ in range(CONTROL_REPEATS):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         number = 0
         for step in range(CONTROL_LOOPS):
             number ^= step
-        times.append(time.perf_counter() - begun)
+        times.append(time.thread_time() - begun)
     return min(times)
 
 
