@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from bench.replay import measured_clock, replay
 from bench.session import Measured, Session, SessionError, find_interrupted
 from bench.sides import SideError
 from reports.check import Policy, Verdict, judge
-from reports.comparison import compare_paired, control_floor, decide_pairs
+from reports.comparison import compare_paired, control_floor, open_cells
 from reports.margins import Margins
 from reports.terminal import comparison_table
 from results.cell import WORKLOADS, Cell
 from results.journal import JournalInUse, in_use
-from results.pairs import Pair, read_paired_runs, write_paired_run
+from results.pairs import read_paired_runs, write_paired_run
 from results.record import SECTION, Record, SchemaError, run_section
 from results.runs import find_saved
 
@@ -145,11 +145,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
             reporter.write_line(line)
 
     def look(labels: Mapping[str, str]) -> Look:
-        def still_open(pairs: Mapping[str, Sequence[Pair]]) -> dict[str, bool]:
-            decisions = decide_pairs(pairs, margins, labels)
-            return {key: decision.alarm is not None for key, decision in decisions.items() if decision.open}
-
-        return still_open
+        return lambda pairs: open_cells(pairs, margins, labels)
 
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config)
     with _as_usage_errors():

@@ -20,6 +20,7 @@ from results.record import Record
 BLOCK_SECONDS = 0.02  # long against a clock and a switch of processes, short against a neighbour's burst
 QUADS = 6  # of four blocks each, ABBA or BAAB: a drift that is even over a quad cancels
 GENERATION_ROUNDS = 6  # pairs of each cell between two starts of the servers: one start's memory layout is no verdict
+FEW_CELLS = 3  # with no more than these a generation has twice as many rounds: starting costs as much as some pairs
 WARM_SECONDS = 0.1  # see Settings.max_seconds; a process that was forked needs few blocks to be steady
 
 
@@ -156,7 +157,7 @@ def measure_pairs(
                     name: stack.enter_context(start(places[name], how.timeout))
                     for name in order.sample(sorted(places), 2)
                 }
-                for _ in range(GENERATION_ROUNDS):
+                for _ in range(rounds_of(len(wanted))):
                     for key in order.sample(sorted(wanted), len(wanted)):
                         if clock() > until:
                             return
@@ -174,6 +175,11 @@ def measure_pairs(
                             findings.records[failure.side][key] = Record(cell, failure.status, failure.reason)
                         else:
                             findings.pairs[key].append(Pair(**halves, generation=generation, confirming=wanted[key]))
+
+
+def rounds_of(cells: int) -> int:
+    """Pairs of each cell in a generation of so many cells."""
+    return GENERATION_ROUNDS if cells > FEW_CELLS else 2 * GENERATION_ROUNDS
 
 
 class PairFailed(RuntimeError):

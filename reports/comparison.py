@@ -10,7 +10,7 @@ from typing import Any
 
 from reports import formatting
 from reports.margins import Margins
-from reports.sequential import Decision, Measured, decide
+from reports.sequential import LOOKS, Decision, Measured, decide, next_cells
 from reports.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
 from results.pairs import Pair, PairedRun
 from results.record import METRICS, STATUSES, Metric, Record, Run
@@ -257,17 +257,25 @@ def decide_pairs(
     pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Mapping[str, str]
 ) -> dict[str, Decision]:
     """What the pairs of each cell say by now; disturbed pairs are left out."""
+    return decide(_measured(pairs, margins, labels))
+
+
+def open_cells(pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Mapping[str, str]) -> dict[str, bool]:
+    """The cells to measure more pairs of now, with whether these are to confirm an alarm."""
+    measured = _measured(pairs, margins, labels)
+    return next_cells(measured, decide(measured))
+
+
+def _measured(pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Mapping[str, str]) -> dict[str, Measured]:
     kept = {key: [pair for pair in some if not pair.disturbed] for key, some in pairs.items()}
-    return decide(
-        {
-            key: Measured(
-                margins.of(labels[key]),
-                exploring=[pair.log_ratio for pair in some if not pair.confirming],
-                confirming=[pair.log_ratio for pair in some if pair.confirming],
-            )
-            for key, some in kept.items()
-        }
-    )
+    return {
+        key: Measured(
+            margins.of(labels[key]),
+            exploring=[pair.log_ratio for pair in some if not pair.confirming],
+            confirming=[pair.log_ratio for pair in some if pair.confirming],
+        )
+        for key, some in kept.items()
+    }
 
 
 def control_floor(runs: Sequence[PairedRun], fingerprint: str | None) -> float:
@@ -282,7 +290,7 @@ def control_floor(runs: Sequence[PairedRun], fingerprint: str | None) -> float:
         for run in runs
         if run.side == A_A and run.new.environment.get("fingerprint") == fingerprint
         for pairs in run.pairs.values()
-        if len(logs := [pair.log_ratio for pair in pairs if not pair.disturbed]) >= HISTORY
+        if len(logs := [pair.log_ratio for pair in pairs if not pair.disturbed]) >= LOOKS[0]
     ]
     return math.expm1(max(ratios, default=0.0))
 

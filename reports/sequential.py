@@ -29,8 +29,9 @@ from reports.statistics import Floats, hodges_lehmann, holm, pairs_needed, signe
 from results.rounds import Interval
 
 ALPHA = 0.05  # of a false alarm anywhere, where a cell's ratio is just the margin; before the confirmation
-LOOKS = (12, 18, 24, 36, 48, 72, 96)  # pairs; from the first on a family of dozens of cells can be decided
-CONFIRMING_LOOKS = (6, 12, 18, 24, 36, 48)  # of one cell by itself: six pairs of one sign reach 1 in 64
+LOOKS = (12, 24, 36, 48, 72, 96)  # pairs; at the first dozens of cells can be decided, where all pairs agree
+CONFIRMING_LOOKS = (12, 24, 36, 48)
+FOCUS = 3  # cells that are measured on their own once all have been looked at twice
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Decision:
         word: ``regressed``, ``improved``, ``unchanged`` or ``inconclusive``.
         alarm: The change that the first pairs show, confirmed or not; None where they show none.
         exhausted: Whether all looks have been taken: more pairs would not be looked at.
+        p_value: Of the change that is nearer to an alarm, shared among the cells.
         ratio: Estimate over all pairs, with an interval that holds in spite of the looks; None without pairs.
         more_pairs: Roughly how many more pairs it would take; None where that cannot be told.
     """
@@ -63,6 +65,7 @@ class Decision:
     word: str
     alarm: str | None
     exhausted: bool
+    p_value: float
     ratio: Interval | None
     more_pairs: int | None = None
 
@@ -89,22 +92,40 @@ def decide(cells: Mapping[str, Measured]) -> dict[str, Decision]:
     return {key: _decide(cell, worse[key], better[key], len(cells)) for key, cell in cells.items()}
 
 
+def next_cells(cells: Mapping[str, Measured], decisions: Mapping[str, Decision]) -> dict[str, bool]:
+    """The cells to measure now: join key -> whether it is to confirm an alarm; empty where none is open.
+
+    All open cells, until each has been looked at twice; from then on those in alarm, and a few that lie
+    nearest to one: so that the budget goes where a change may be. Which cells are measured when is free:
+    each is looked at after its own number of pairs, whenever it has them.
+    """
+    wanted = [key for key, decision in decisions.items() if decision.open]
+    alarmed = [key for key in wanted if decisions[key].alarm]
+    others = [key for key in wanted if not decisions[key].alarm]
+    young = [key for key in others if len(cells[key].exploring) < LOOKS[1]]
+    nearest = sorted(others, key=lambda key: decisions[key].p_value)[: max(FOCUS - len(alarmed), 0)]
+    return {key: decisions[key].alarm is not None for key in alarmed + (young or nearest)}
+
+
 def _decide(cell: Measured, worse: float, better: float, family: int) -> Decision:
     alarm = "regressed" if worse <= ALPHA else "improved" if better <= ALPHA else None
     everything = [*cell.exploring, *cell.confirming]
     ratio = _ratio(everything) if everything else None
     bound = math.log1p(cell.margin)
     if alarm is None:
+        p_value = min(worse, better)
         if _is_within(cell.exploring, bound):
-            return Decision("unchanged", None, True, ratio)
+            return Decision("unchanged", None, True, p_value, ratio)
         exhausted = len(cell.exploring) >= LOOKS[-1]
-        return Decision("inconclusive", None, exhausted, ratio, _more_pairs(cell.exploring, bound, family))
+        return Decision("inconclusive", None, exhausted, p_value, ratio, _more_pairs(cell.exploring, bound, family))
     sign = 1 if alarm == "regressed" else -1
-    confirming = [sign * value for value in cell.confirming]
+    confirming, p_value = [sign * value for value in cell.confirming], min(worse, better)
     if _smallest_p(confirming, bound, 1, CONFIRMING_LOOKS) <= ALPHA:
-        return Decision(alarm, alarm, True, ratio)
+        return Decision(alarm, alarm, True, p_value, ratio)
     exhausted = len(confirming) >= CONFIRMING_LOOKS[-1]
-    return Decision("inconclusive", alarm, exhausted, ratio, _more_pairs(confirming or cell.exploring, bound, 1))
+    return Decision(
+        "inconclusive", alarm, exhausted, p_value, ratio, _more_pairs(confirming or cell.exploring, bound, 1)
+    )
 
 
 def _smallest_p(values: Sequence[float], bound: float, family: int, looks: Sequence[int] = LOOKS) -> float:

@@ -82,6 +82,12 @@ def said() -> list[str]:
     return []
 
 
+@pytest.fixture(autouse=True)
+def many_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two cells here count as many."""
+    monkeypatch.setattr("bench.pairs.FEW_CELLS", 1)
+
+
 def both(said: list[str], **new: Any) -> dict[str, Any]:
     return {"base": FakeSide(_place("base"), said), "new": FakeSide(_place("new"), said, **new)}
 
@@ -169,14 +175,19 @@ def test_cells_are_measured_until_none_is_open(said: list[str]) -> None:
 
 
 def test_decided_cells_stop_and_others_go_on(said: list[str]) -> None:
-    findings = run(said, lambda found: {TRAIN.key: False} if len(found[TRAIN.key]) < 18 else {})
-    assert (len(findings.pairs[TRAIN.key]), len(findings.pairs[INPUT.key])) == (18, 0)
+    findings = run(said, lambda found: {TRAIN.key: False} if len(found[TRAIN.key]) < 24 else {})
+    assert (len(findings.pairs[TRAIN.key]), len(findings.pairs[INPUT.key])) == (24, 0)
 
 
 def test_the_servers_of_each_generation_are_new(said: list[str]) -> None:
     findings = run(said, until_each_has(2 * GENERATION_ROUNDS))
     assert said.count("base starts") == said.count("base stops") == said.count("new starts") == 2
     assert [pair.generation for pair in findings.pairs[TRAIN.key]] == [1] * GENERATION_ROUNDS + [2] * GENERATION_ROUNDS
+
+
+def test_few_cells_have_longer_generations(said: list[str]) -> None:
+    findings = run(said, lambda found: {} if found[TRAIN.key] else {TRAIN.key: False})
+    assert len(findings.pairs[TRAIN.key]) == 2 * GENERATION_ROUNDS
 
 
 def test_pairs_after_an_alarm_are_marked_as_confirming(said: list[str]) -> None:

@@ -14,15 +14,16 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench.pairs import PAIRED, Findings, PairSettings, measure_pairs, measure_records
 from bench.settings import Settings
 from bench.sides import Place, Side
-from reports.comparison import Comparison, compare_paired, decide_pairs
+from reports.comparison import Comparison, compare_paired, open_cells
 from reports.margins import Margins
 from results.cell import Cell
 from results.pairs import PairedRun
@@ -367,14 +368,18 @@ def compare_with(base: Base, mutation: Mutation) -> Comparison:
             findings.records["new"] = measure_records(side, cells, how, lambda _told: None)
         if mutation.timed:
             labels = {cell.key: cell.label for cell in mutation.cells if cell.workload in PAIRED}
-
-            def look(pairs: Mapping[str, list]) -> dict[str, bool]:
-                decisions = decide_pairs(pairs, Margins(), labels)
-                return {key: decision.alarm is not None for key, decision in decisions.items() if decision.open}
-
+            look = partial(open_cells, margins=Margins(), labels=labels)
             paired = [cell for cell in mutation.cells if cell.workload in PAIRED]
             until = time.monotonic() + BUDGET_SECONDS
-            measure_pairs(places, paired, how, findings, look, until, lambda _told: None)
+            measure_pairs(
+                places,
+                paired,
+                how,
+                findings,
+                partial(open_cells, margins=Margins(), labels=labels),
+                until,
+                lambda _told: None,
+            )
     runs = {
         name: Run(name, RunFacts("m", ""), {"fingerprint": "m"}, {}, tuple(records.values()))
         for name, records in findings.records.items()

@@ -24,8 +24,8 @@ from statistics import median
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from bench.pairs import GENERATION_ROUNDS
-from reports.sequential import Measured, decide
+from bench.pairs import GENERATION_ROUNDS, rounds_of
+from reports.sequential import Measured, decide, next_cells
 from results.pairs import Pair, Replicate
 
 POOL = Path(__file__).with_name("pool.csv.gz")
@@ -75,14 +75,19 @@ def simulate(
     pairs: list[tuple[list[float], list[float]]] = [([], []) for _ in factors]
     seconds, dropped = 2.0 * len(factors), 0  # the records before
     while True:
-        decisions = decide({str(n): Measured(margin, *some) for n, some in enumerate(pairs)})
-        wanted = [n for n in range(len(factors)) if decisions[str(n)].open]
+        measured = {str(n): Measured(margin, *some) for n, some in enumerate(pairs)}
+        decisions = decide(measured)
+        wanted = {int(key): confirming for key, confirming in next_cells(measured, decisions).items()}
         if not wanted or seconds > budget_seconds:
             return [decisions[str(n)].word for n in range(len(factors))], seconds, dropped
         seconds += START_SECONDS
-        drawn = {n: order.choice(generations[names[n]]) for n in wanted}
+        rounds = rounds_of(len(wanted))
+        drawn = {
+            n: [pair for _ in range(rounds // GENERATION_ROUNDS) for pair in order.choice(generations[names[n]])]
+            for n in wanted
+        }
         sign = order.choice((1, -1))  # which of the two servers is the base
-        for turn in range(GENERATION_ROUNDS):
+        for turn in range(rounds):
             for n in wanted:
                 if turn >= len(drawn[n]) or seconds > budget_seconds:
                     continue
@@ -91,7 +96,7 @@ def simulate(
                 if pair.disturbed:
                     dropped += 1
                 else:
-                    pairs[n][decisions[str(n)].alarm is not None].append(sign * pair.log_ratio + math.log(factors[n]))
+                    pairs[n][wanted[n]].append(sign * pair.log_ratio + math.log(factors[n]))
 
 
 def check(pool: Generations, factors: Sequence[float], margin: float, order: random.Random) -> tuple[list[str], float]:
