@@ -18,7 +18,7 @@ from bench.session import Measured, Session, SessionError, find_interrupted
 from bench.sides import SideError
 from reports.check import Policy, Verdict, judge
 from reports.comparison import compare_paired, control_floor, open_cells
-from reports.margins import Margins
+from reports.margins import MarginError, Margins
 from reports.terminal import comparison_table
 from results.cell import WORKLOADS, Cell
 from results.journal import JournalInUse, in_use
@@ -56,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     against = read_against(config)
     if against is not None:
         config.stash[AGAINST] = against
+        with _as_usage_errors():
+            Margins.parse(against.margins)
 
 
 def pytest_collection(session: pytest.Session) -> None:
@@ -270,5 +272,5 @@ def _as_usage_errors() -> Iterator[None]:
     """What the user can mend becomes one sentence, and exit code 4."""
     try:
         yield
-    except (SessionError, SideError, JournalInUse, SchemaError) as error:
+    except (SessionError, SideError, JournalInUse, SchemaError, MarginError) as error:
         raise pytest.UsageError(str(error)) from error

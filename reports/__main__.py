@@ -15,7 +15,7 @@ from reports.bisect import BisectError, bisect, command
 from reports.check import FINE, POLICIES, USAGE, Policy, Verdict, judge
 from reports.comparison import Comparison, compare, compare_paired, control_floor
 from reports.history import change_points
-from reports.margins import Margins
+from reports.margins import MarginError, Margins
 from reports.profiles import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
 from results.pairs import find_paired, read_paired_run, read_paired_runs
 from results.profiles import read_timeline, timeline_path, trace_path
@@ -296,7 +296,7 @@ def margins(text: str) -> Margins:
     """Margins, as argparse reads an option: its name is part of argparse's message."""
     try:
         return Margins.parse(text)
-    except ValueError as error:
+    except MarginError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 

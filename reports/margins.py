@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 DEFAULT_MARGIN = 0.03  # about the spread of a pair on a shared two-core machine: docs/measuring.md, "Pairs"
 
 
+class MarginError(ValueError):
+    """A text is no share between 0 and 1; the message says what to write."""
+
+
 @dataclass(frozen=True)
 class Margins:
     """The margins of a comparison, as shares: 0.03 lets a time be 1.03 times as long.
@@ -36,7 +40,7 @@ class Margins:
         """From ``3%``, ``0.03`` or ``3%,train cnn=5%,input=10%``.
 
         Raises:
-            ValueError: A part is no share above zero; the message says which.
+            MarginError: A part is no share between 0 and 1; the message says which.
         """
         default, named = DEFAULT_MARGIN, []
         for part in filter(None, (part.strip() for part in text.split(","))):
@@ -58,5 +62,5 @@ def _share(text: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 < share < 1:
-        raise ValueError(f"{text!r} is not a share between 0 and 1: write 3% or 0.03")
+        raise MarginError(f"{text!r} is not a share between 0 and 1: write 3% or 0.03")
     return share

@@ -123,9 +123,8 @@ def _decide(cell: Measured, worse: float, better: float, family: int) -> Decisio
     if _smallest_p(confirming, bound, 1, CONFIRMING_LOOKS) <= ALPHA:
         return Decision(alarm, alarm, True, p_value, ratio)
     exhausted = len(confirming) >= CONFIRMING_LOOKS[-1]
-    return Decision(
-        "inconclusive", alarm, exhausted, p_value, ratio, _more_pairs(confirming or cell.exploring, bound, 1)
-    )
+    more = _more_pairs(confirming or cell.exploring, bound, 1)
+    return Decision("inconclusive", alarm, exhausted, p_value, ratio, more)
 
 
 def _smallest_p(values: Sequence[float], bound: float, family: int, looks: Sequence[int] = LOOKS) -> float:

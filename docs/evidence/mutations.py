@@ -371,15 +371,7 @@ def compare_with(base: Base, mutation: Mutation) -> Comparison:
             look = partial(open_cells, margins=Margins(), labels=labels)
             paired = [cell for cell in mutation.cells if cell.workload in PAIRED]
             until = time.monotonic() + BUDGET_SECONDS
-            measure_pairs(
-                places,
-                paired,
-                how,
-                findings,
-                partial(open_cells, margins=Margins(), labels=labels),
-                until,
-                lambda _told: None,
-            )
+            measure_pairs(places, paired, how, findings, look, until, lambda _told: None)
     runs = {
         name: Run(name, RunFacts("m", ""), {"fingerprint": "m"}, {}, tuple(records.values()))
         for name, records in findings.records.items()
