@@ -128,15 +128,13 @@ def _details_of_pairs(comparison: Comparison) -> list[str]:
     if comparison.differences:
         details.append(f"The sides differ in {'; '.join(map(str, comparison.differences))}.")
     margins = comparison.margins
-    if margins.floor:
-        asked = [margins.default, *(share for _, share in margins.named)]
-        if margins.floor > min(asked):
-            details.append(
-                f"The margin is {formatting.percent(margins.floor, 1)} and not "
-                f"{formatting.percent(min(asked), 1)}: the A/A control of this machine supports no less."
-            )
-    else:
+    if margins.floor is None:
         details.append("This machine has no A/A control yet: pytest bench --against self says what it can tell apart.")
+    elif margins.floor > (asked := min([margins.default, *(share for _, share in margins.named)])):
+        details.append(
+            f"The margin is {formatting.percent(margins.floor, 1)} and not {formatting.percent(asked, 1)}: "
+            "the A/A control of this machine supports no less."
+        )
     dropped = sum(cell.time.dropped or 0 for cell in comparison.cells if cell.time)
     if dropped:
         details.append(f"{formatting.counted(dropped, 'pair')} were dropped because the machine was disturbed.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from reports import formatting
 from reports.margins import Margins
-from reports.sequential import LOOKS, Decision, Measured, decide, next_cells
+from reports.sequential import Decision, Measured, decide, next_cells
 from reports.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
 from results.pairs import Pair, PairedRun
 from results.record import METRICS, STATUSES, Metric, Record, Run
@@ -278,21 +278,33 @@ def _measured(pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Map
     }
 
 
-def control_floor(runs: Sequence[PairedRun], fingerprint: str | None) -> float:
-    """The least margin that A/A runs of this machine support: the largest ratio that they show, less one.
+def control_floor(runs: Sequence[PairedRun], fingerprint: str | None) -> float | None:
+    """The least margin that A/A runs of this machine support: the largest difference they show of identical code.
+
+    What they show is a ratio whose interval leaves out 1, at a confidence that is shared among all their cells.
 
     Args:
         runs: Paired runs; those of another fingerprint or against anything but the tree itself are left out.
         fingerprint: Of this machine and software.
+
+    Returns:
+        A share; 0 where they show no difference, None where there are none.
     """
-    ratios = [
-        abs(hodges_lehmann(logs).middle)
+    controls = [
+        [pair.log_ratio for pair in pairs if not pair.disturbed]
         for run in runs
         if run.side == A_A and run.new.environment.get("fingerprint") == fingerprint
         for pairs in run.pairs.values()
-        if len(logs := [pair.log_ratio for pair in pairs if not pair.disturbed]) >= LOOKS[0]
     ]
-    return math.expm1(max(ratios, default=0.0))
+    if not controls:
+        return None
+    centres = [hodges_lehmann(logs, 1 - (1 - CONFIDENCE) / len(controls)) for logs in controls if logs]
+    shown = [
+        abs(centre.middle)
+        for centre in centres
+        if centre.low is not None and centre.high is not None and not centre.low <= 0 <= centre.high
+    ]
+    return math.expm1(max(shown, default=0.0))
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,19 @@ class Margins:
     Attributes:
         default: Of cells that no words fit.
         named: Words of a label with their margin, such as ``(("train cnn", 0.05),)``; the last that fit count.
-        floor: The least margin that an A/A control of this machine supports; 0 where there is none.
+        floor: The least margin that an A/A control of this machine supports; None where there is none.
     """
 
     default: float = DEFAULT_MARGIN
     named: tuple[tuple[str, float], ...] = ()
-    floor: float = 0.0
+    floor: float | None = None
 
     def of(self, label: str) -> float:
         """The margin of the cell with that label."""
         fitting = [share for words, share in self.named if set(words.split()) <= set(label.split())]
-        return max(fitting[-1] if fitting else self.default, self.floor)
+        return max(fitting[-1] if fitting else self.default, self.floor or 0.0)
 
-    def with_floor(self, floor: float) -> Margins:
+    def with_floor(self, floor: float | None) -> Margins:
         """The same margins, none of them below the floor."""
         return replace(self, floor=floor)
 

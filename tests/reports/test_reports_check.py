@@ -254,8 +254,9 @@ def test_a_machine_whose_own_control_differs_supports_no_smaller_margin(stored: 
     controls = [paired(run, run, {KEY: 1.0, CNN_KEY: 1.06}, side="self")]
     floor = control_floor(controls, run.environment["fingerprint"])
     assert floor == pytest.approx(0.06, abs=0.005)
-    assert control_floor(controls, "another") == control_floor([], run.environment["fingerprint"]) == 0
-    assert control_floor([paired(run, run, {KEY: 1.06}, side="main")], run.environment["fingerprint"]) == 0
+    assert control_floor(controls, "another") is control_floor([], run.environment["fingerprint"]) is None
+    assert control_floor([paired(run, run, {KEY: 1.06}, side="main")], run.environment["fingerprint"]) is None
+    assert control_floor([paired(run, run, {KEY: 1.0}, side="self")], run.environment["fingerprint"]) == 0
     comparison = compare_paired(paired(run, run, {KEY: 1.0, CNN_KEY: 1.05}), Margins().with_floor(floor))
     assert "regressed" not in comparison.counts
     assert any("supports no less" in detail for detail in judge(comparison).details)
