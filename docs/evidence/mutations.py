@@ -32,6 +32,7 @@ from results.record import Record, Run, RunFacts
 ROOT = Path(__file__).parents[2]
 CODE = ("bench", "models", "results")
 BUDGET_SECONDS = 90.0
+DEFAULT = Margins()
 
 TRAIN, CNN = Cell.of("train"), Cell.of("train", model="cnn", batch_size=16)
 BF16, LAST = Cell.of("train", precision="bf16"), Cell.of("train", model="cnn", memory_format="channels_last")
@@ -339,8 +340,8 @@ def _seeds(cell: Cell) -> int:
     return 3 if cell.workload == "accuracy" else 1
 
 
-def settings() -> PairSettings:
-    return PairSettings(Settings(), threads=1, timeout=240, budget_seconds=BUDGET_SECONDS, seed=1)
+def settings(seed: int) -> PairSettings:
+    return PairSettings(Settings(), threads=1, timeout=240, budget_seconds=BUDGET_SECONDS, seed=seed)
 
 
 @contextmanager
@@ -357,8 +358,10 @@ def mutated(mutation: Mutation) -> Iterator[Path]:
         yield Path(folder)
 
 
-def compare_with(base: Base, mutation: Mutation) -> Comparison:
-    how = settings()
+def compare_with(
+    base: Base, mutation: Mutation, *, margins: Margins = DEFAULT, budget_seconds: float = BUDGET_SECONDS, seed: int = 1
+) -> Comparison:
+    how = settings(seed)
     with mutated(mutation) as folder:
         places = {"base": base.side.place, "new": Place(mutation.name, folder)}
         findings = Findings()
@@ -368,15 +371,15 @@ def compare_with(base: Base, mutation: Mutation) -> Comparison:
             findings.records["new"] = measure_records(side, cells, how, lambda _told: None)
         if mutation.timed:
             labels = {cell.key: cell.label for cell in mutation.cells if cell.workload in PAIRED}
-            look = partial(open_cells, margins=Margins(), labels=labels)
+            look = partial(open_cells, margins=margins, labels=labels)
             paired = [cell for cell in mutation.cells if cell.workload in PAIRED]
-            until = time.monotonic() + BUDGET_SECONDS
+            until = time.monotonic() + budget_seconds
             measure_pairs(places, paired, how, findings, look, until, lambda _told: None)
     runs = {
         name: Run(name, RunFacts("m", ""), {"fingerprint": "m"}, {}, tuple(records.values()))
         for name, records in findings.records.items()
     }
-    return compare_paired(PairedRun(runs["base"], runs["new"], "base", findings.pairs, findings.steps))
+    return compare_paired(PairedRun(runs["base"], runs["new"], "base", findings.pairs, findings.steps), margins)
 
 
 def flagged(comparison: Comparison) -> dict[str, str]:
