@@ -13,13 +13,16 @@ from pathlib import Path
 JUDGE = 'code=0; "$@" || code=$?; case $code in 0|1) exit $code;; *) exit 125;; esac'
 
 
+PYTHON = sys.executable
+
+
 class BisectError(RuntimeError):
     """The search could not be made; the message says why."""
 
 
-def command(good: str, arguments: Sequence[str], python: str = sys.executable) -> list[str]:
+def command(good: str, arguments: Sequence[str]) -> list[str]:
     """What ``git bisect run`` runs in each commit."""
-    check = [python, "-m", "pytest", "bench", "--against", good, "--inconclusive=fail", *arguments]
+    check = [PYTHON, "-m", "pytest", "bench", "--against", good, "--inconclusive=fail", *arguments]
     return ["sh", "-c", JUDGE, "check", *check]
 
 

@@ -71,7 +71,7 @@ def _changes(label: str, metric: str, points: Sequence[tuple[Run, float]]) -> li
     ends = search.predict(pen=3 * sigma**2 * math.log(len(points)))
     starts = [0, *ends]
     parts = [points[start:end] for start, end in zip(starts, ends, strict=False)]
-    return [
+    found = [
         ChangePoint(
             label,
             metric,
@@ -82,3 +82,4 @@ def _changes(label: str, metric: str, points: Sequence[tuple[Run, float]]) -> li
         )
         for before, after in pairwise(parts)
     ]
+    return [change for change in found if abs(math.log(change.ratio)) > 2 * sigma]  # else one run was far off
