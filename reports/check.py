@@ -116,10 +116,8 @@ def _details(comparison: Comparison) -> tuple[str, ...]:
         )
     if comparison.swapped:
         details.append(f"{formatting.plain(comparison.base)}, the base, is the newer run: are the two swapped?")
-    details += [
-        f"{formatting.plain(run)} was interrupted: finish it with pytest bench --resume, then check again."
-        for run in comparison.interrupted
-    ]
+    again = "its pairs are those until then" if comparison.paired else "finish it with pytest bench --resume"
+    details += [f"{formatting.plain(run)} was interrupted: {again}." for run in comparison.interrupted]
     return tuple(details)
 
 

@@ -248,7 +248,7 @@ def compare_paired(run: PairedRun, margins: Margins | None = None) -> Comparison
         same_machine=True,
         differences=_differences(run.base.environment, run.new.environment),
         margins=margins,
-        interrupted=tuple(side.name for side in (run.base, run.new) if not side.facts.complete),
+        interrupted=() if run.new.facts.complete else (run.new.name,),
         paired=True,
     )
 

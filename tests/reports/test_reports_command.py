@@ -94,7 +94,7 @@ def test_an_interrupted_run_is_told_how_to_go_on(
     stored.store(replace(run, records=run.records[:9], facts=replace(run.facts, complete=False, finished=None)))
     assert reports_command("check", "1", "2") == 1
     told = capsys.readouterr().out
-    assert "0002_9f8e7d_20260102_090000 was interrupted: finish it with pytest bench --resume" in told
+    assert "0002_9f8e7d_20260102_090000 was interrupted: finish it with pytest bench --resume." in told
     assert "0001_1a2b3c_20260101_120000 was interrupted" not in told
 
 
