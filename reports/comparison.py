@@ -446,7 +446,11 @@ def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions)
     steps = conditions.steps[base.key]
     before, after = (median(getattr(pair, side).seconds for pair in kept) / steps for side in ("base", "new"))
     ratio = decision.ratio
-    reason: str | None = f"{formatting.metric_name(name)} {_told_ratio(ratio)} over {told}"
+    ends = [formatting.relative(end) for end in (ratio.low, ratio.high)]
+    change = (
+        f"{formatting.relative(ratio.middle)} [{', '.join(ends)}]" if ratio.low else formatting.relative(ratio.middle)
+    )
+    reason: str | None = f"{formatting.metric_name(name)} {change} over {told}"
     if decision.word == "inconclusive":
         margin = formatting.percent(conditions.margins.of(base.label), 1)
         reason = f"{reason}, against a margin of {margin}: {_told_open(decision)}"

@@ -274,7 +274,7 @@ def test_a_paired_run_is_checked_by_its_name(
     run = small(stored.run("20260101T120000-abcdef"))
     write_paired_run(paired(run, run, {KEY: 1.08, CNN_KEY: 1.0}), stored.folder)
     assert reports_command("check", "abcdef") == reports_command("check", "latest") == 1
-    assert "regressed, step time 1.08× [1." in capsys.readouterr().out
+    assert "regressed, step time +8.0% [+7." in capsys.readouterr().out
     assert reports_command("check", "abcdef", "--margin", "20%") == 0
 
 
