@@ -35,8 +35,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.settings import DataPlaces, Settings, default_threads
-from bench.worker import finish
+from bench.worker import SoFar, finish
 from results.cell import WORKLOADS, Cell
+from results.record import Record
 
 PROTOCOL = 1
 WAITING = Path("/proc/thread-self/schedstat")
@@ -118,9 +119,22 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
 
 def record(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
     """One whole record of a cell, as ``pytest bench`` measures it."""
-    from bench.measurement import measure
+    timed: list[Record] = []
 
-    return measure(_cell(request["cell"]), _settings(request["settings"]), lambda _doing: None, scratch).to_json()
+    def keep(told: object) -> None:
+        if isinstance(told, SoFar):
+            timed.append(told.value)
+
+    ending = finish(
+        "bench.measurement:measure", (_cell(request["cell"]), _settings(request["settings"]), keep, scratch)
+    )
+    if ending.status == "ok":
+        measured: Record = ending.value
+    elif timed:  # an instrument failed after the cell was timed
+        measured = replace(timed[-1], reason=ending.reason, flags=(*timed[-1].flags, f"instruments-{ending.status}"))
+    else:
+        measured = Record(_cell(request["cell"]), ending.status, ending.reason)
+    return measured.to_json()
 
 
 def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> dict[str, Any]:

@@ -153,6 +153,9 @@ class _TimedLoss:
         with self.clock.span("backward"):
             self.tensor.backward()
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tensor, name)  # whatever else a step does with its loss
+
 
 @dataclass(frozen=True)
 class _TimedCriterion:
