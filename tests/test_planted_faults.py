@@ -83,7 +83,7 @@ def test_a_fault_in_a_model_moves_its_metric(look: Callable[..., Record], fault:
 def test_a_step_that_reads_its_loss_is_a_host_read_and_its_phases_are_timed_all_the_same(
     look: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = workloads.train_step
+    plain, sound = workloads.train_step, look().metrics
 
     def reading(*arguments: Any) -> Tensor:
         loss = plain(*arguments)
@@ -92,7 +92,7 @@ def test_a_step_that_reads_its_loss_is_a_host_read_and_its_phases_are_timed_all_
 
     monkeypatch.setattr(workloads, "train_step", reading)
     metrics = look().metrics
-    assert metrics["host_reads_per_step"] == 1
+    assert metrics["host_reads_per_step"] == sound["host_reads_per_step"] + 1
     assert metrics["backward_seconds"] > 0
 
 
