@@ -25,6 +25,8 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -33,8 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.settings import DataPlaces, Settings, default_threads
-from bench.worker import finish
-from results.cell import Cell
+from bench.worker import SoFar, finish
+from results.cell import WORKLOADS, Cell
 from results.record import Record
 
 PROTOCOL = 1
@@ -81,14 +83,57 @@ def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
     """Does one task in this new process, and ends it."""
     faulthandler.enable()
     scratch = Path(tempfile.mkdtemp(prefix="trainmark-"))
-    cell = _cell(request["cell"])
-    ending = finish("bench.measurement:measure", (cell, _settings(request["settings"]), keep, scratch))
+    ending = finish(f"bench.side:{request['task']}", (request, channel, scratch))
+    shutil.rmtree(scratch, ignore_errors=True)
+    channel.send({"status": ending.status, "reason": ending.reason, "value": ending.value})
+    sys.stderr.flush()
+    os._exit(0)  # nothing of the server is this process's to tidy up
+
+
+def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
+    """The environment of this side, its threads, and the cells that it would measure."""
+    from bench.environment import describe
+    from bench.grid import Request, plan
+    from models import UnknownModel, load
+
+    settings = _settings(request["settings"])
+    asked = Request(
+        request["grid"], {axis: tuple(values) for axis, values in request["given"].items()}, request["seeds"]
+    )
+    known = []
+    for name in asked.models:
+        try:
+            load(name)
+        except UnknownModel:
+            continue  # a model of the other side alone
+        known.append(name)
+    machine = describe(known, (), settings.places, settings.threads, lambda _doing: None, scratch)
+    asked = replace(asked, given={**asked.given, "model": tuple(known)})
+    planned = [item for workload in WORKLOADS for item in plan(workload, asked, machine)] if known else []
+    return {
+        "environment": dict(machine.environment),
+        "threads": settings.threads,
+        "cells": [{"workload": item.cell.workload, "axes": item.cell.settings} for item in planned],
+    }
+
+
+def record(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
+    """One whole record of a cell, as ``pytest bench`` measures it."""
+    timed: list[Record] = []
+
+    def keep(told: object) -> None:
+        if isinstance(told, SoFar):
+            timed.append(told.value)
+
+    ending = finish(
+        "bench.measurement:measure", (_cell(request["cell"]), _settings(request["settings"]), keep, scratch)
+    )
     if ending.status == "ok":
         measured: Record = ending.value
     elif timed:  # an instrument failed after the cell was timed
         measured = replace(timed[-1], reason=ending.reason, flags=(*timed[-1].flags, f"instruments-{ending.status}"))
     else:
-        measured = Record(cell, ending.status, ending.reason)
+        measured = Record(_cell(request["cell"]), ending.status, ending.reason)
     return measured.to_json()
 
 

@@ -110,7 +110,7 @@ def test_a_fault_in_the_working_tree_fails_the_check_against_its_commit(project:
         file.write_text(sound, encoding="utf-8")
     run = only_run(tmp_path)
     assert code == 1, output
-    assert "host reads per step changed 0 → 1" in output
+    assert "host reads per step changed" in output
     assert run.base.commit["id"] == git(project, "rev-parse", "HEAD").strip()
     assert len(git(project, "worktree", "list").splitlines()) == 1
 
