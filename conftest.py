@@ -48,16 +48,16 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput"):
         raise pytest.UsageError("Cells are measured one at a time: run pytest bench without -n and --dist.")
-    if config.option.resume:
-        with _as_usage_errors():
-            config.stash[RESUMED], state = find_interrupted(_folder(config))
-        restore_options(config, state.invocation)
-    config.stash[SESSION] = Session(read_options(config), _folder(config))
     against = read_against(config)
     if against is not None:
         config.stash[AGAINST] = against
         with _as_usage_errors():
             Margins.parse(against.margins)
+    if config.option.resume:
+        with _as_usage_errors():
+            config.stash[RESUMED], state = find_interrupted(_folder(config))
+        restore_options(config, state.invocation)
+    config.stash[SESSION] = Session(read_options(config), _folder(config))
 
 
 def pytest_collection(session: pytest.Session) -> None:

@@ -87,7 +87,7 @@ def check(runs: Path, arguments: Sequence[str] = ()) -> int:
 
 
 def test_two_thread_settings_are_compared_end_to_end(project: Path, tmp_path: Path) -> None:
-    code, output = against(project, tmp_path, "--against", "env:OMP_NUM_THREADS=2", "--budget=20s")
+    code, output = against(project, tmp_path, "--against", "env:OMP_NUM_THREADS=2", "--budget=60s")
     run = only_run(tmp_path)
     assert run.side == "env:OMP_NUM_THREADS=2"
     assert [side.records[0].settings["threads"] for side in (run.base, run.new)] == [2, 1]
