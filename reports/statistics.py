@@ -34,13 +34,13 @@ def signed_rank_p(values: ArrayLike) -> float:
     Remarks on zeros and ties in the Wilcoxon signed rank procedures, JASA 54, 1959.
     """
     array = np.asarray(values, dtype=float)
-    doubled = np.rint(2 * rankdata(np.abs(array))).astype(int)  # whole numbers in spite of ties
-    return _tail(tuple(sorted(doubled)), int(doubled[array > 0].sum()))
-
-
-def _tail(doubled_ranks: tuple[int, ...], at_least: int) -> float:
-    survival = _survival(doubled_ranks)
-    return float(survival[at_least]) if at_least < len(survival) else 0.0
+    magnitudes = np.abs(array)
+    order = np.argsort(magnitudes)
+    doubled = np.arange(2, 2 * len(array) + 1, 2)  # ranks, whole numbers in spite of ties
+    if np.any(np.diff(magnitudes[order]) == 0):
+        doubled = np.rint(2 * rankdata(magnitudes[order])).astype(int)
+    survival = _survival(tuple(doubled.tolist()))
+    return float(survival[int(doubled[array[order] > 0].sum())])
 
 
 @lru_cache(maxsize=256)
