@@ -156,7 +156,7 @@ FAULTS = (
         WORKLOADS,
         "built(spec, cell).train(training)",
         "built(spec, cell).train()",
-        "operators_per_step",
+        "new_bytes_per_step",
         (INFERENCE,),
     ),
     Mutation(
