@@ -51,9 +51,8 @@ def main(moment: str, seconds: float, path: Path) -> None:
         "places": {"root": "data", "download": False, "folders": {}},
         "compile_cache": None,
     }
-    generation = int(time.time())
     while time.monotonic() < until:
-        generation += 1
+        generation = order.getrandbits(31)
         rows = []
         with Side(place) as base, Side(place) as new:
             sides = {"base": base, "new": new}
