@@ -116,6 +116,15 @@ class Session:
         self._plan.update((item.cell.key, item) for item in planned)
         return [item.cell for item in planned]
 
+    def seeds_of(self, cell: Cell) -> int:
+        """Trainings of a cell of the plan; of one that is not in it, as many as were asked for."""
+        planned = self._plan.get(cell.key)
+        return planned.seeds if planned else self.invocation.request.seeds or 1
+
+    def obstacle_of(self, cell: Cell) -> str | None:
+        """Why this machine cannot run a cell of the plan; None where it can."""
+        return self._plan[cell.key].obstacle
+
     def probe_peaks(self, cells: Iterable[Cell]) -> None:
         """Finds out what each device of these cells can reach, once a machine: peaks are kept by fingerprint.
 
@@ -281,7 +290,11 @@ class Session:
 
     def finish(self) -> None:
         """Marks the run as finished, complete or not."""
-        self.facts = replace(self.facts, finished=_now(), complete=self.complete)
+        self.facts = self.finished_facts(self.complete)
+
+    def finished_facts(self, complete: bool) -> RunFacts:
+        """The facts of the run if it ends now."""
+        return replace(self.facts, finished=_now(), complete=complete)
 
     def close(self, stored: Path | None) -> None:
         """Ends the journal; it is deleted where the complete run is stored in a file, its artifacts beside it.

@@ -154,11 +154,11 @@ def test_a_child_and_its_children_end_when_the_process_that_asked_is_killed(tmp_
 
 
 def test_a_process_killed_by_the_kernel_for_memory_is_out_of_memory() -> None:
-    assert worker._explain_death(-signal.SIGKILL, "training", "", kernel_killed=True) == (
+    assert worker.explain_death(-signal.SIGKILL, "training", "", kernel_killed=True) == (
         "oom",
         "killed by the kernel for want of memory while training",
     )
-    assert worker._explain_death(-signal.SIGKILL, "training", "", kernel_killed=False)[0] == "crashed"
+    assert worker.explain_death(-signal.SIGKILL, "training", "", kernel_killed=False)[0] == "crashed"
 
 
 def test_a_machine_with_no_memory_left_stops_the_call(monkeypatch) -> None:
