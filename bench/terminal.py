@@ -16,7 +16,9 @@ def opening(session: Session, cells: int, seconds: float) -> str:
     """What is about to be measured, where, and how long it takes."""
     facts, threads = session.machine.environment, session.invocation.settings.threads
     hardware = [str(facts["cpu"]), f"{threads} thread{'s' * (threads > 1)}", *(gpu["name"] for gpu in facts["gpus"])]
-    return f"{cells} cells on {', '.join(hardware)}; torch {facts['torch']}: about {duration(seconds)}"
+    return (
+        f"{cells} cell{'s' * (cells != 1)} on {', '.join(hardware)}; torch {facts['torch']}: about {duration(seconds)}"
+    )
 
 
 def cell_line(measured: Measured, done: int, total: int, seconds_left: float) -> str:

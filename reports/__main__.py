@@ -1,21 +1,35 @@
-"""What is read of stored runs: python -m reports {html,compare,check,profile,diff-profile,list}."""
+"""What is read of stored runs: python -m reports {html,compare,check,history,bisect,profile,diff-profile,list}."""
 
 from __future__ import annotations
 
 import argparse
 import io
-import math
+import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reports import terminal
-from reports.check import FINE, USAGE, judge
-from reports.comparison import TIME_MARGIN, Comparison, compare
+from reports import exports, markdown, terminal
+from reports.bisect import BisectError, bisect, command
+from reports.check import FINE, POLICIES, USAGE, Policy, Verdict, judge
+from reports.comparison import Comparison, compare, compare_paired, control_floor
+from reports.history import change_points
+from reports.margins import MarginError, Margins
 from reports.profiles import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
+from results.pairs import find_paired, read_paired_run, read_paired_runs
 from results.profiles import read_timeline, timeline_path, trace_path
 from results.record import Run, SchemaError
-from results.runs import DEFAULT_FOLDER, RunNotFound, UnreadableRun, artifact_folder, find_run, read_run, run_files
+from results.runs import (
+    DEFAULT_FOLDER,
+    RunNotFound,
+    UnreadableRun,
+    artifact_folder,
+    find_run,
+    read_run,
+    read_runs,
+    run_files,
+)
 
 RUN = "a file, a part of its name, its number, or latest"
 CELL = "words of its label or join key, such as: train cnn 128"
@@ -27,7 +41,7 @@ class EmptyRun(ValueError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 fine, 1 regression, 2 usage, 3 not comparable."""
+    """Runs one command and returns its exit code: 0 fine, 1 regression, 2 usage, 3 not comparable or undecided."""
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows the rest
@@ -35,13 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "html": _html,
         "compare": _compare,
         "check": _check,
+        "history": _history,
+        "bisect": _bisect,
         "profile": _profile,
         "diff-profile": _diff_profile,
         "list": _list,
     }
     try:
         return commands[options.command](options)
-    except (RunNotFound, UnreadableRun, EmptyRun, NoProfile, SchemaError) as error:
+    except (RunNotFound, UnreadableRun, EmptyRun, NoProfile, SchemaError, BisectError) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         print(f"{error.filename}: {error.strerror}. Name another file or folder.", file=sys.stderr)
@@ -68,10 +84,70 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    comparison = _comparison(_run(options.base, options.results), _run(options.new, options.results), options)
-    verdict = judge(comparison)
+    if options.new is None:
+        comparison = _paired_comparison(options)
+    else:
+        comparison = _comparison(_run(options.base, options.results), _run(options.new, options.results), options)
+    verdict = judge(comparison, Policy(options.inconclusive, options.missing))
     print(terminal.check_summary(verdict, comparison))
+    _export(verdict, comparison, options)
     return verdict.exit_code
+
+
+def _paired_comparison(options: argparse.Namespace) -> Comparison:
+    """Of a paired run, named in the place of a base."""
+    file = find_paired(options.base, options.results)
+    if file is None:
+        raise RunNotFound(
+            f'No paired run named "{options.base}" in {options.results}. '
+            "Measure one: pytest bench --against COMMIT; or name two stored runs: check BASE NEW"
+        )
+    run = read_paired_run(file)
+    if not run.new.records:
+        raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again with --against")
+    margins = Margins.parse(run.margins) if options.margin is None else options.margin
+    floor = control_floor(read_paired_runs(options.results), run.new.environment.get("fingerprint"))
+    return compare_paired(run, margins.with_floor(floor))
+
+
+def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespace) -> None:
+    """Writes what was asked for; what is for GitHub goes to the log and to the step's summary."""
+    texts: dict[str, Callable[[], str]] = {
+        "json": lambda: exports.to_json(verdict, comparison),
+        "junit": lambda: exports.to_junit(verdict, comparison),
+        "markdown": lambda: markdown.render(verdict, comparison),
+        "github_benchmark": lambda: exports.to_github_action_benchmark(comparison),
+        "bencher": lambda: exports.to_bencher(comparison),
+        "openmetrics": lambda: exports.to_openmetrics(comparison),
+    }
+    for name, text in texts.items():
+        file: Path | None = getattr(options, name)
+        if file is not None:
+            file.write_text(text(), encoding="utf-8")
+    if options.github:
+        print(exports.to_github_annotations(verdict, comparison), end="")
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as stream:
+                stream.write(markdown.render(verdict, comparison))
+
+
+def _history(options: argparse.Namespace) -> int:
+    runs = sorted(read_runs(run_files(options.results)), key=lambda run: run.facts.started)
+    latest = runs[-1] if runs else None
+    if latest is None:
+        raise RunNotFound(f"No runs in {options.results}. Record one: pytest bench --benchmark-autosave")
+    fingerprint = options.fingerprint or latest.environment.get("fingerprint")
+    same = [run for run in runs if run.environment.get("fingerprint") == fingerprint]
+    print(terminal.history_table(change_points(same), same))
+    return FINE
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    checked = shlex.join(command(options.good, options.arguments))
+    print(f"each commit is checked with: {checked}", file=sys.stderr)
+    print(bisect(options.good, options.bad, options.arguments, Path.cwd()))
+    return FINE
 
 
 def _profile(options: argparse.Namespace) -> int:
@@ -128,7 +204,16 @@ def _read(file: Path) -> Run:
 
 
 def _comparison(base: Run, new: Run, options: argparse.Namespace) -> Comparison:
-    return compare(base, new, time_margin=options.time_margin, allow_different_machine=options.allow_different_machine)
+    """With the runs of the folder as history, but for the two themselves."""
+    stored = read_runs(run_files(options.results))
+    earlier = sorted((run for run in stored if run.facts.id != new.facts.id), key=lambda run: run.facts.started)
+    return compare(
+        base,
+        new,
+        margins=options.margin,
+        allow_different_machine=options.allow_different_machine,
+        history=earlier,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,11 +222,11 @@ def _parser() -> argparse.ArgumentParser:
 
     judged = argparse.ArgumentParser(add_help=False)
     judged.add_argument(
-        "--time-margin",
-        type=share,
-        default=TIME_MARGIN,
-        metavar="SHARE",
-        help="how much a time may differ before it counts as changed (default: %(default)s)",
+        "--margin",
+        type=margins,
+        metavar="SHARE,...",
+        help="how much a time may differ before it counts as changed (default 3%%); for some cells another: "
+        "3%%,train cnn=5%%",
     )
     judged.add_argument(
         "--allow-different-machine",
@@ -157,13 +242,37 @@ def _parser() -> argparse.ArgumentParser:
     html.add_argument("--baseline", metavar="RUN", help="a run to compare the first with")
     html.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: report.html beside the runs")
 
-    for name, told in (
-        ("compare", "what changed between two runs, cell by cell"),
-        ("check", "exit with 1 on a regression, 3 where the runs cannot be compared"),
+    compared = commands.add_parser("compare", parents=[stored, judged], help="what changed, cell by cell")
+    compared.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}")
+    compared.add_argument("new", metavar="NEW", help="what is judged, named likewise")
+
+    check = commands.add_parser(
+        "check",
+        parents=[stored, judged],
+        help="exit with 1 on a regression, 3 where nothing can be compared or nothing was decided",
+    )
+    check.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}; alone, a run of --against")
+    check.add_argument("new", nargs="?", metavar="NEW", help="what is judged, named likewise")
+    check.add_argument("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
+    check.add_argument("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")
+    for option, told in (
+        ("--json", "everything that was found"),
+        ("--junit", "JUnit XML"),
+        ("--markdown", "a comment for a pull request"),
+        ("--github-benchmark", "customSmallerIsBetter of github-action-benchmark"),
+        ("--bencher", "Bencher Metric Format"),
+        ("--openmetrics", "OpenMetrics text, for GitLab"),
     ):
-        command = commands.add_parser(name, parents=[stored, judged], help=told)
-        command.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}")
-        command.add_argument("new", metavar="NEW", help="what is judged, named likewise")
+        check.add_argument(option, type=Path, metavar="FILE", help=told)
+    check.add_argument("--github", action="store_true", help="annotations in the log, and the summary of the step")
+
+    history = commands.add_parser("history", parents=[stored], help="when the time of a cell changed, over all runs")
+    history.add_argument("--fingerprint", metavar="ID", help="of the machine (default: that of the latest run)")
+
+    bisecting = commands.add_parser("bisect", help="which commit made it slower: git bisect with paired checks")
+    bisecting.add_argument("good", metavar="GOOD", help="a commit before it became slower")
+    bisecting.add_argument("bad", metavar="BAD", help="a commit after")
+    bisecting.add_argument("arguments", nargs="*", metavar="OPTION", help="of pytest bench, after --")
 
     ranked = argparse.ArgumentParser(add_help=False)
     ranked.add_argument("--top", type=count, default=TOP, metavar="N", help="rows to show (default: %(default)s)")
@@ -183,12 +292,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def share(text: str) -> float:
-    """A share above zero, as argparse reads an option: its name is part of argparse's message."""
-    share = float(text)
-    if not 0 < share < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero: 0.3 stands for 30%")
-    return share
+def margins(text: str) -> Margins:
+    """Margins, as argparse reads an option: its name is part of argparse's message."""
+    try:
+        return Margins.parse(text)
+    except MarginError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def count(text: str) -> int:

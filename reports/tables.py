@@ -155,10 +155,12 @@ def counts_table(records: Sequence[Record]) -> Table:
         _number(records, "parameters", "Parameters"),
         _number(records, "flops_per_step", "FLOP/step"),
         _number(records, "moved_bytes_per_step", "Bytes moved/step"),
+        _number(records, "new_bytes_per_step", "Bytes made/step"),
         _number(records, "operators_per_step", "Operators/step"),
         _number(records, "copies_per_step", "Copies/step"),
         _number(records, "host_reads_per_step", "Host reads/step"),
         _number(records, "kernel_launches_per_step", "Launches/step"),
+        _number(records, "synchronisations_per_step", "Waits/step"),
         _number(records, "float64_operators_per_step", "float64/step"),
         _megabytes(records, "parameter_bytes", "Parameters (MB)"),
         _megabytes(records, "gradient_bytes", "Gradients (MB)"),
@@ -177,11 +179,22 @@ def limits_table(records: Sequence[Record]) -> Table:
         _number(records, "achieved_bytes_per_second", "Bytes/s"),
         _share(records, "bytes_utilisation", "Of peak traffic (%)"),
         _number(records, "arithmetic_intensity", "FLOP/byte"),
+        _number(records, "ridge_intensity", "Ridge (FLOP/byte)"),
+        Column("Limit", False, "what limits a step that runs out of caches", tuple(map(_limit, records))),
         _number(records, "energy_joules_per_sample", "Joules/sample"),
         _number(records, "power_watts", "Power (W)"),
         _number(records, "idle_power_watts", "Idle power (W)"),
     ]
     return _table(records, columns)
+
+
+def _limit(record: Record) -> Value:
+    """The position on the roofline: left or right of its ridge."""
+    intensity, ridge = record.metrics.get("arithmetic_intensity"), record.metrics.get("ridge_intensity")
+    if intensity is None or ridge is None:
+        return Value(formatting.DASH)
+    limit = "arithmetic" if intensity >= ridge else "memory"
+    return Value(limit, limit)
 
 
 def compile_table(paybacks: Sequence[Payback]) -> Table:
@@ -206,7 +219,9 @@ def compile_table(paybacks: Sequence[Payback]) -> Table:
         _number(records, "graphs", "Graphs"),
         _number(records, "graph_breaks", "Graph breaks"),
         _number(records, "recompiles", "Recompiles"),
+        _number(records, "cudagraph_skips", "CUDA graphs skipped"),
         _megabytes(records, "compile_peak_memory_bytes", "Peak memory (MB)"),
+        _megabytes(records, "compile_device_allocated_bytes", "Device memory (MB)"),
     ]
     return _table(records, columns)
 

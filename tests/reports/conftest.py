@@ -202,8 +202,27 @@ def slowed(run: Run, label: str, factor: float) -> Run:
     return with_metrics(run, label, samples_per_second=record.metrics["samples_per_second"] / factor)
 
 
+def earlier_runs() -> list[Run]:
+    """Eight runs of the same code before: they teach how much two runs differ."""
+    return [example_run(f"00{number}_0a0b0c_20251201_120000", seed=number) for number in range(10, 18)]
+
+
+EARLIER = earlier_runs()
+
+
+def compared(base: Run, new: Run, **options: Any) -> Any:
+    """The comparison of two runs on a machine with a history."""
+    from reports.comparison import compare
+    from reports.margins import Margins
+
+    return compare(base, new, **({"history": EARLIER, "margins": Margins(0.05)} | options))
+
+
 class Stored:
     """Makes runs, changes them and stores them: what a test needs, without imports between test files."""
+
+    compared = staticmethod(compared)
+    earlier = EARLIER
 
     run = staticmethod(example_run)
     changed = staticmethod(changed)
@@ -220,12 +239,11 @@ class Stored:
 @pytest.fixture(scope="session")
 def regressed_page() -> str:
     """The page of a run with one regression against another, which it lists too."""
-    from reports.comparison import compare
     from reports.html import render
 
     base = example_run()
     new = slowed(example_run("0002_9f8e7d_20260102_090000", seed=1), "train cnn 256 cpu fp32", 2)
-    return render([new, base], compare(base, new))
+    return render([new, base], compared(base, new))
 
 
 @pytest.fixture

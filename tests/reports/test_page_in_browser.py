@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from reports.comparison import compare
 from reports.html import render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -151,7 +150,7 @@ def test_each_picture_is_drawn(opened: Any) -> None:
 def test_without_javascript_table_and_verdict_are_there(browser: Any, stored: Any, tmp_path: Path) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        show(browser, tmp_path, render([stored.run()], compare(stored.run(), stored.run())))
+        show(browser, tmp_path, render([stored.run()], stored.compared(stored.run(), stored.run())))
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     rows = browser.find_elements("css selector", "#cells ~ .scroll tbody tr")
@@ -174,7 +173,7 @@ def test_the_page_never_scrolls_sideways_even_with_hostile_names(
     cell = Cell.of("train", model="m" * 10_000, precision="</script><script>document.title='owned'</script>")
     record = replace(run.records[0], cell=cell, flags=("f" * 10_000,))
     run = replace(run, name="n" * 10_000, records=(record, *run.records), environment={"cpu": "c" * 10_000})
-    show(browser, tmp_path, render([run, run], compare(run, run)), width)
+    show(browser, tmp_path, render([run, run], stored.compared(run, run)), width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert "owned" not in browser.title
     assert browser.get_log("browser") == []
