@@ -48,7 +48,7 @@ def distribution(model: NgramModel, context: Sequence[int]) -> NDArray[np.float6
         context: At most n-1 ids; ``BOUNDARY`` in the first place means ``<s>``.
     """
     continued = _continuations(model.counts, context)
-    if model.smoothing == "kneser-ney":
+    if model.estimates:
         return _backed_off(model, context, continued)
     *_, (words, entries) = continued
     alpha = model.alpha if model.smoothing == "additive" else 0.0
