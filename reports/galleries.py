@@ -86,7 +86,7 @@ def galleries(run: Run, runs: Sequence[Run], compiled: Sequence[Payback]) -> lis
         Gallery(
             "learning",
             "Accuracy",
-            "Held-out accuracy after each epoch, a line a seed. The time is without evaluation, each epoch taken as long.",
+            "Held-out accuracy after each epoch, a line a seed. The time leaves evaluation out.",
             (*accuracy_plots(accuracy), *_one(pareto_plot(accuracy))),
             "no accuracy was measured",
         ),
@@ -100,7 +100,7 @@ def galleries(run: Run, runs: Sequence[Run], compiled: Sequence[Payback]) -> lis
         Gallery(
             "roofline",
             "Limits of the machine",
-            "Below the slope memory is the limit, below a ceiling arithmetic; both are what probes reached on this machine.",
+            "Below the slope memory is the limit, below a ceiling arithmetic; both as probes reached them here.",
             tuple(plot for plot in rooflines if plot is not None),
             "the machine's peaks, or the operations of a step, are not known",
         ),

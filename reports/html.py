@@ -124,6 +124,6 @@ def _templates() -> Environment:
         "recommend": recommend,
         "meanings": VERDICTS,
         "failing": FAILING,
-        "known_words": (*STATUSES, *VERDICTS),
+        "known_words": (*STATUSES, *VERDICTS, "holds", "fails", "unchecked"),
     }
     return environment

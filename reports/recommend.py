@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from scipy import stats
+from scipy.special import stdtrit  # of Student's t: scipy.stats takes a second to import
 
 from reports import formatting
 from reports.payback import Payback, paybacks
@@ -183,7 +183,7 @@ def judge_accuracy(
     middle = mean(differences)
     if len(seeds) < 2:
         return Accuracy("undecided", Interval(middle, None, None), len(seeds))
-    reach = float(stats.t.ppf(CONFIDENCE, len(seeds) - 1)) * stdev(differences) / math.sqrt(len(seeds))
+    reach = float(stdtrit(len(seeds) - 1, CONFIDENCE)) * stdev(differences) / math.sqrt(len(seeds))
     low, high = middle - reach, middle + reach
     verdict = "not inferior" if low > -ACCURACY_MARGIN else "inferior" if high < -ACCURACY_MARGIN else "undecided"
     return Accuracy(verdict, Interval(middle, low, high), len(seeds))

@@ -1,0 +1,98 @@
+"""The essentials of a run as Markdown, which a terminal and a pull request show alike."""
+
+from __future__ import annotations
+
+import re
+
+from reports import formatting, recommend
+from reports.advice import notices
+from reports.check import judge
+from reports.comparison import Comparison
+from reports.conditions import machine
+from reports.recommend import GOALS, Advice, Choice
+from results.record import Run
+
+MOST_ROWS = 20  # of a table; the rest are counted
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
+
+
+def essentials(run: Run, comparison: Comparison | None = None) -> str:
+    """What got worse, which setting to use, and what to know before believing it."""
+    failed = sum(record.failed for record in run.records)
+    counts = f"{len(run.records)} cells" + (f", {failed} failed" if failed else "")
+    state = "" if run.facts.complete else ", interrupted"
+    parts = [
+        f"## {escape(machine(run))}",
+        f"{escape(run.name)}: {counts}{state}, {formatting.moment(run.facts.started)}",
+    ]
+    if comparison is not None:
+        parts += _verdict(comparison)
+    advice = recommend.advise(run.records)
+    if advice:
+        parts.append("### Which setting")
+        parts.append("\n".join(_advice_rows(advice)))
+    known = [f"- **{escape(notice.title)}** ({len(notice.records)} cells). {notice.advice}" if notice.records
+             else f"- **{escape(notice.title)}**. {notice.advice}" for notice in notices(run)]  # fmt: skip
+    if known:
+        parts += ["### Before you trust these numbers", "\n".join(known)]
+    return "\n\n".join(parts)
+
+
+def _verdict(comparison: Comparison) -> list[str]:
+    verdict = judge(comparison)
+    parts = [f"**{escape(verdict.sentence)}**"]
+    changed = [cell for cell in comparison.cells if cell.verdict not in ("unchanged", "incomparable")]
+    if changed:
+        rows = ["| cell | verdict | new / base | why |", "|---|---|---:|---|"]
+        for cell in changed[:MOST_ROWS]:
+            time = cell.time
+            ends = f" {formatting.interval(time.low, time.high)}" if time and time.low is not None else ""
+            ratio = f"{formatting.times(time.ratio if time else None)}{ends}"
+            rows.append(f"| {escape(cell.label)} | {cell.verdict} | {escape(ratio)} | {escape(cell.notes)} |")
+        parts.append("\n".join(rows))
+        if len(changed) > MOST_ROWS:
+            parts.append(f"And {len(changed) - MOST_ROWS} more.")
+    return [*parts, *map(escape, verdict.details)]
+
+
+def _advice_rows(found: list[Advice]) -> list[str]:
+    rows = ["| model | goal | setting | what it gives | accuracy |", "|---|---|---|---|---|"]
+    for advice in found:
+        for choice in advice.choices:
+            words = recommend.accuracy_words(choice.accuracy) if choice.better else ""
+            said = (recommend.headline(choice, advice), recommend.gain_words(choice), words)
+            fields = (f"{advice.model} ({advice.device})", GOALS[choice.goal], *said)
+            rows.append(f"| {' | '.join(map(escape, fields))} |")
+    return rows
+
+
+def advice_text(advice: Advice, goal: str | None = None) -> str:
+    """Advice for one model as plain lines; all goals, or one."""
+    where = f"{formatting.plain(advice.model)} on {formatting.plain(advice.device)}, {formatting.plain(advice.dataset)}"
+    lines = [f"{where}: {advice.candidates} settings, against {recommend.setting(advice.default)}"]
+    for name, title in GOALS.items():
+        if goal in (None, name):
+            lines += _choice_lines(title, advice.choice(name), advice)
+    if advice.untested is not None and goal in (None, "speed"):
+        lines += [
+            f"  Faster still, if its accuracy is good enough: {recommend.setting(advice.untested.record)}",
+            f"    {recommend.gain_words(advice.untested)}; {recommend.accuracy_words(advice.untested.accuracy)}",
+            f"    to know: {formatting.plain(recommend.measure_command(advice, advice.untested), 300)}",
+        ]
+    return "\n".join(lines)
+
+
+def _choice_lines(title: str, choice: Choice | None, advice: Advice) -> list[str]:
+    if choice is None:
+        return [f"  {title}: not measured, or nothing fits"]
+    beside = [recommend.accuracy_words(choice.accuracy), recommend.payback_sentence(choice.payback)]
+    said = [words for words in (*beside, recommend.doubt_words(choice)) if words]
+    return [
+        f"  {title}: {formatting.plain(recommend.headline(choice, advice))}",
+        f"    {recommend.gain_words(choice)}; {'; '.join(said)}",
+    ]
+
+
+def escape(text: object) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    return _SPECIAL.sub(r"\\\1", formatting.plain(text, 300))
