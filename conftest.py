@@ -128,9 +128,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return result
 
 
-def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
     """No dot for a cell: its line says more."""
-    if "workload" in report.keywords and report.when == "call":
+    if isinstance(report, pytest.TestReport) and "workload" in report.keywords and report.when == "call":
         return report.outcome, "", report.outcome.upper()
     return None
 

@@ -112,7 +112,7 @@ function chose() {
 
 field.value = state.get("q") ?? "";
 if (worse) worse.checked = state.has("worse");
-tools.addEventListener("input", chose);
+for (const kind of ["input", "change"]) tools.addEventListener(kind, chose);
 tools.addEventListener("submit", (event) => event.preventDefault());
 tools.addEventListener("reset", () => setTimeout(chose));
 tools.hidden = false;
