@@ -106,8 +106,8 @@ def galleries(run: Run, runs: Sequence[Run], compiled: Sequence[Payback]) -> lis
         ),
         Gallery(
             "steadiness",
-            "Was it steady?",
-            "Every round of the cells that spread most. A steady cell is a narrow strip; two strips are two states.",
+            "Steadiness",
+            "Rounds of the cells that spread most. A steady cell is a narrow strip; two strips are two states.",
             _one(rounds_plot(frame)),
             "no cell has several rounds",
         ),

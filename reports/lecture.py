@@ -104,7 +104,9 @@ def _maps(lecture: Lecture) -> list[Pictures]:
             for stage in STAGES
             if (maps := lecture.group(f"maps {digit} {stage}"))
         ]
-        reading = "The strongest maps of three layers: the later the layer, the coarser the place and the more particular what it answers to."
+        reading = (
+            "The strongest maps of three layers: the later, the coarser the place and the rarer what it answers to."
+        )
         found.append(Pictures(f"Feature maps of {formatting.plain(image.caption, 40)}", reading, tuple(sheets)))
     return found
 

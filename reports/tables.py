@@ -16,7 +16,7 @@ from results.cell import AXES
 from results.record import Record
 
 AGAINST = "Against base"
-STRIP_POINTS = 50
+STRIP_POINTS = 40
 STRIP_REACH = 0.15
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 PHASES = {
@@ -379,4 +379,4 @@ def _strip(rounds: Sequence[float]) -> str:
     places = [round(100 * number / (len(shown) - 1)) for number in range(len(shown))]
     points = list(zip(places, heights, strict=True))
     moves = " ".join(f"{right - left} {after - before}" for (left, before), (right, after) in pairwise(points))
-    return f"M0 {heights[0]}l{moves}"
+    return f"M0 {heights[0]}l{moves}".replace(" -", "-")

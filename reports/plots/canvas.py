@@ -33,15 +33,14 @@ THEME = (
     "text{font:8.5px 'DejaVu Sans',sans-serif;fill:var(--ink)}</style>"
 )
 # What matplotlib writes and a page with dozens of pictures can do without: half of their size.
+_TAG = re.compile(r"<[^>]*>")
 _NEEDLESS = (
-    (re.compile(r"^.*?(?=<svg)", re.DOTALL), ""),
     (re.compile(r"(\d\.\d\d)\d+"), r"\1"),  # of a hundredth of a point
     (re.compile(r' id="(?:figure|axes|patch|line2d|text|[xy]tick|matplotlib\.axis|[A-Z]\w*Collection)_\d+"'), ""),
     (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),
     (re.compile(r"font-size: 8\.5px; font-family: 'DejaVu Sans', sans-serif; "), ""),
     (re.compile(r"; fill: var\(--ink\)(?=\")"), ""),
     (re.compile(r"\s*\n\s*"), " "),
-    (re.compile(r"> <"), "><"),
     (re.compile(r"(?<=[;:]) (?=[\w#.-]+[;\":])"), ""),
 )
 
@@ -274,9 +273,17 @@ def svg(drawn: Axes) -> bytes:
     # Not savefig, which draws every picture twice.
     FigureCanvasSVG(figure).print_svg(image, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = image.getvalue().replace(INK, "var(--ink)").replace(GRID, "var(--grid)")
+    text = _TAG.sub(_bare, text[text.index("<svg") :])
+    text = re.sub(r">\s*\n\s*<", "><", text)
+    return text.replace("<defs>", THEME + "<defs>", 1).encode("utf-8", errors="replace")
+
+
+def _bare(tag: re.Match[str]) -> str:
+    """An element's tag without what it can do without; its text is never touched."""
+    text = tag[0]
     for needless, instead in _NEEDLESS:
         text = needless.sub(instead, text)
-    return text.replace("<defs>", THEME + "<defs>", 1).encode("utf-8", errors="replace")
+    return text
 
 
 def left_out(number: int) -> str:

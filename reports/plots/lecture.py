@@ -23,7 +23,8 @@ def shift_plot(shifts: Mapping[str, Sequence[float]]) -> Plot | None:
         return None
     styles = named_styles(curves)
     told = [
-        f"{name}: {formatting.percent(curve[0], 0)} centred, {formatting.percent(curve[-1], 0)} at {len(curve) - 1} pixels"
+        f"{name}: {formatting.percent(curve[0], 0)} centred, "
+        f"{formatting.percent(curve[-1], 0)} at {len(curve) - 1} pixels"
         for name, curve in curves.items()
     ]
     finding = f"{'; '.join(told)}."

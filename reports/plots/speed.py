@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -41,6 +41,7 @@ from results.cell import AXES
 DIVERGING = LinearSegmentedColormap.from_list("slower-faster", ["#b5561c", "#f0c9a4", "#eef0f2", "#a9c8e8", "#205f9f"])
 MOST_CELL_INCHES = 1.2
 MOST_STRIPS = 8
+MOST_DOTS = 60  # of a strip; of more rounds every n-th is drawn
 MOST_SETTINGS = 10
 STEADY = 0.05  # spread of the rounds below which a strip looks like a line
 
@@ -255,7 +256,7 @@ def rounds_plot(records: pd.DataFrame) -> Plot | None:
         [
             {"place": place + _jitter(number), "relative": seconds / median(row["rounds"])}
             for place, row in enumerate(chosen.to_dict("records"))
-            for number, seconds in enumerate(row["rounds"])
+            for number, seconds in enumerate(thinned(row["rounds"], MOST_DOTS))
         ]
     )
     quiet = int(spread.lt(STEADY).sum())
@@ -289,6 +290,11 @@ def rounds_plot(records: pd.DataFrame) -> Plot | None:
         image = svg(canvas)
     alt = f"Rounds of the {len(chosen)} cells that spread most, each over its median. {finding}"
     return Plot("The least steady cells", formatting.plain(finding, 240), alt, image, numbers, wide=True)
+
+
+def thinned(rounds: Sequence[float], most: int) -> Sequence[float]:
+    """All of some rounds, or every n-th where there are more than so many."""
+    return rounds[:: -(-len(rounds) // most)]
 
 
 def _jitter(number: int) -> float:

@@ -243,8 +243,9 @@ def full_run(name: str = "0002_9f8e7d_20260102_090000", seed: int = 1) -> Run:
                 "flops_utilisation": flops / step / 2e11,
                 "arithmetic_intensity": 12.5,
             }
-            record = replace(record, metrics=metrics)
-        records.append(record)
+            records.append(replace(record, metrics=metrics))
+        else:
+            records.append(record)
     peaks = {"cpu": {"flops_per_second": {"fp32": 1.2e11, "bf16": 2.4e11}, "bytes_per_second": 9e10}}
     return replace(run, records=tuple(records), facts=replace(run.facts, peaks=peaks))
 

@@ -208,7 +208,9 @@ def test_axe_finds_no_violation(
     browser.execute_script(axe)
     found = browser.execute_async_script("axe.run().then(arguments[0])")
     told = [
-        f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found["violations"] for node in one["nodes"]
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found["violations"]
+        for node in one["nodes"]
     ]
     assert told == []
     assert len(found["passes"]) > 20
