@@ -35,7 +35,7 @@ def language_plots(records: pd.DataFrame) -> list[Plot]:
         return []
     fits = records[records["workload"].eq(FIT) & records["status"].eq("ok")]
     scores = records[records["workload"].eq(SCORE) & records["status"].eq("ok")]
-    styles = named_styles(formatting.plain(engine, 24) for engine in [*fits["engine"], *scores["engine"]])
+    styles = named_styles([*_names(fits), *_names(scores)])
     with drawing():
         found = [
             _against(fits, "tokens_per_second", x, "Counting speed", "tokens/s", styles) for x in ("tokens", "order")
@@ -62,7 +62,7 @@ def _against(
     drawn = drawn.assign(
         value=pd.to_numeric(drawn[metric]),
         at=pd.to_numeric(drawn[x]).astype(float),
-        name=[formatting.plain(engine, 24) for engine in drawn["engine"]],
+        name=_names(drawn),
     )
     if x == "tokens":
         drawn = drawn[drawn["at"].gt(0)]  # 0 stands for a whole corpus, of a size that the axis does not tell
@@ -114,6 +114,15 @@ def _against(
     )
     panel = f"{title} by {'corpus size' if x == 'tokens' else 'order'}"
     return Plot(panel, finding, f"{panel}. {finding}", svg(canvas), numbers, tuple(shown.values()))
+
+
+def _names(records: pd.DataFrame) -> list[str]:
+    """The engine, and the smoothing where it does more than the lecture's: others are another task."""
+    smoothing = records.get("smoothing", pd.Series("mle", records.index))
+    return [
+        formatting.plain(engine if kind == "mle" or pd.isna(kind) else f"{engine} {kind}", 24)
+        for engine, kind in zip(records["engine"], smoothing, strict=True)
+    ]
 
 
 def _value(metric: str, value: float) -> str:

@@ -183,6 +183,12 @@ def test_engines_are_drawn_by_corpus_and_by_order() -> None:
     assert "order 3" in plots["Unseen n-grams by order"].finding
 
 
+def test_an_engine_that_smooths_is_a_series_of_its_own() -> None:
+    records = pd.concat([ngrams(smoothing="mle"), ngrams(smoothing="kneser-ney")])
+    names = {style.name for style in language_plots(records)[0].styles}
+    assert {"numba", "numba kneser-ney"} <= names
+
+
 def test_records_that_know_no_engine_draw_no_language(stored: Any) -> None:
     assert language_plots(to_frame([stored.run()])) == []
     assert language_plots(ngrams().drop(columns="engine")) == []

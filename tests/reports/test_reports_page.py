@@ -114,6 +114,12 @@ def test_the_page_has_language_title_and_headings_in_order(page: Page) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
+def test_every_table_has_a_caption_and_every_header_a_scope(everything_page: str) -> None:
+    page = Page(everything_page)
+    assert len(page.all("caption")) == len(page.all("table")) > 20
+    assert {attributes.get("scope") for attributes in page.all("th")} == {"col", "row"}
+
+
 def test_each_picture_says_what_it_shows(page: Page) -> None:
     alts = [attributes["alt"] or "" for attributes in page.all("img")]
     assert any(alt.startswith("Throughput of cnn in 3 settings. Fastest: bf16 at batch 256, ") for alt in alts)
