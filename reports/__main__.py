@@ -18,10 +18,20 @@ from reports.profiles import NoProfile, explain, find_profile, fitting, leading_
 from results.lecture import find_lecture
 from results.profiles import read_timeline, timeline_path, trace_path
 from results.record import Run, SchemaError
-from results.runs import DEFAULT_FOLDER, RunNotFound, UnreadableRun, artifact_folder, find_run, read_run, run_files
+from results.runs import (
+    DEFAULT_FOLDER,
+    RunNotFound,
+    UnreadableRun,
+    artifact_folder,
+    find_run,
+    read_run,
+    read_runs,
+    run_files,
+)
 
 RUN = "a file, a part of its name, its number, or latest"
 CELL = "words of its label or join key, such as: train cnn 128"
+HISTORY_RUNS = 12  # stored ones that a page draws the history of
 TOP = 20  # rows that fit a terminal
 
 
@@ -68,6 +78,8 @@ def _html(options: argparse.Namespace) -> int:
     runs = [_read(file) for file in files]
     comparison = _comparison(_run(options.baseline, options.results), runs[0], options) if options.baseline else None
     output: Path = options.output or options.results / "report.html"
+    stored = [] if options.run[1:] else read_runs(run_files(options.results)[-HISTORY_RUNS:])
+    history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
     lecture = find_lecture(artifact_folder(files[0]))
     numbers = {
         output.with_suffix(".json"): as_json(runs[0], comparison, advise(runs[0].records)),
@@ -80,6 +92,7 @@ def _html(options: argparse.Namespace) -> int:
         output.parent,
         lesson(lecture) if lecture else None,
         [file.name for file in numbers],
+        history,
     )
     for file, text in {**numbers, output: page}.items():
         file.write_text(text, encoding="utf-8", errors="replace")

@@ -45,7 +45,7 @@ def galleries(run: Run, runs: Sequence[Run], compiled: Sequence[Payback]) -> lis
 
     Args:
         run: The subject.
-        runs: All runs of the page, for its history.
+        runs: For its history; those of another machine are left out.
         compiled: Compiled cells beside their eager twins.
     """
     frame = to_frame([run])
@@ -122,8 +122,8 @@ def galleries(run: Run, runs: Sequence[Run], compiled: Sequence[Payback]) -> lis
             "history",
             "History",
             "Runs of this machine in the order in which they were measured; a dashed line is a change.",
-            tuple(history_plots(runs)),
-            "fewer than three runs of this machine were given",
+            tuple(history_plots(run, runs)),
+            "fewer than three runs of this machine are stored",
         ),
         Gallery(
             "language",

@@ -30,23 +30,25 @@ def render(
     folder: Path = Path(),
     lesson: Lesson | None = None,
     beside: Sequence[str] = (),
+    history: Sequence[Run] = (),
 ) -> str:
     """The page of the first run, as one document that loads nothing.
 
     The same runs give the same page: it holds no moment of its own making.
 
     Args:
-        runs: The subject first; the others make its history. At least one.
+        runs: The subject first; the others are listed. At least one.
         comparison: Of the subject with a base.
         profiled: What leads in the subject's profiled cells.
         folder: Where the page will lie: links to traces are relative to it.
         lesson: What the lecture's claims came to, where the run has them.
         beside: Names of files beside the page that hold its numbers.
+        history: Runs to draw a history of; those of ``runs`` where none are given.
     """
     subject = runs[0]
     compiled = paybacks(subject.records)
     compared = {cell.key: cell for cell in comparison.cells} if comparison else {}
-    drawn = galleries(subject, runs, compiled)
+    drawn = galleries(subject, history or runs, compiled)
     return (
         _templates()
         .get_template("report.html")

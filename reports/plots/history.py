@@ -18,16 +18,20 @@ MOST_CELLS = 6
 CHANGE = "#b3261e"
 
 
-def history_plots(runs: Sequence[Run], changes: Mapping[str, Sequence[str]] | None = None) -> list[Plot]:
+def history_plots(subject: Run, runs: Sequence[Run], changes: Mapping[str, Sequence[str]] | None = None) -> list[Plot]:
     """Step or training time of the cells that moved most, run by run; none where too few runs share a machine.
 
     Args:
-        runs: In any order; those of another machine than the first are left out.
+        subject: Whose machine it is about, and whose cells.
+        runs: In any order, the subject among them; those of another machine are left out.
         changes: Join key -> names of the runs from which on a cell's time is another.
     """
-    same = [run for run in runs if run.environment.get("fingerprint") == runs[0].environment.get("fingerprint")]
-    same.sort(key=_moment)
+    known = subject.environment.get("fingerprint")
+    same = sorted((run for run in runs if run.environment.get("fingerprint") == known), key=_moment)
+    if len(same) < FEWEST_RUNS:
+        return []
     frame = to_frame(same)
+    frame = frame[frame["key"].isin([record.key for record in subject.records])]
     frame = frame.assign(seconds=frame["step_seconds"].fillna(frame["training_seconds"]))
     frame = frame[frame["status"].eq("ok") & frame["seconds"].gt(0)]
     counts = frame.groupby("key")["seconds"].transform("size")

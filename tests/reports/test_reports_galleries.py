@@ -162,15 +162,15 @@ def test_history_needs_three_runs_of_the_machine_and_marks_changes(stored: Any) 
         for number, run in enumerate(runs)
     ]
     key = next(record.key for record in runs[0].records if record.label == "train cnn 256 cpu fp32")
-    plots = history_plots(runs[::-1], {key: ["0002"]})
+    plots = history_plots(runs[0], runs[::-1], {key: ["0002"]})
     assert plots[0].title == "train cnn 256 cpu fp32"
     assert plots[0].finding.endswith("it changed at 0002.")
     assert [row[0] for row in plots[0].numbers.rows] == ["0000", "0001", "0002", "0003"]
     assert b"#b3261e" in plots[0].svg
-    assert b"#b3261e" not in history_plots(runs)[0].svg
-    assert history_plots(runs[:2]) == []
+    assert b"#b3261e" not in history_plots(runs[0], runs)[0].svg
+    assert history_plots(runs[0], runs[:2]) == []
     foreign = replace(runs[3], environment={"fingerprint": "another"})
-    assert len(history_plots([*runs[:3], foreign])[0].numbers.rows) == 3
+    assert len(history_plots(runs[0], [*runs[:3], foreign])[0].numbers.rows) == 3
 
 
 def test_engines_are_drawn_by_corpus_and_by_order() -> None:

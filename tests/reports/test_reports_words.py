@@ -112,3 +112,27 @@ def test_the_forest_says_how_many_it_leaves_out(stored: Any) -> None:
     many = tuple(CellComparison(f"k{number}", "cell", "new") for number in range(MOST_BARS + 5))
     drawn = forest(replace(comparison, cells=many))
     assert (len(drawn.bars), drawn.left_out) == (MOST_BARS, 5)
+
+
+def test_the_page_draws_the_history_of_the_stored_runs(
+    stored: Any, reports_command: Callable[..., int], tmp_path: Any
+) -> None:
+    for number in range(1, 4):
+        run = stored.run(f"000{number}_9f8e7d_2026010{number}_090000", seed=number)
+        stored.store(replace(run, facts=replace(run.facts, started=f"2026-01-0{number}T09:00:00+00:00")))
+    assert reports_command("html", "3", "-o", str(tmp_path / "page.html")) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert 'id="history"' in text
+    assert "in the first of 3 runs" in text
+
+
+def test_the_page_opens_in_the_browser_where_that_is_asked(
+    stored: Any, reports_command: Callable[..., int], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.store(stored.run())
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert reports_command("html", "-o", str(tmp_path / "page.html")) == 0
+    assert opened == []
+    assert reports_command("html", "--open", "-o", str(tmp_path / "page.html")) == 0
+    assert opened == [(tmp_path / "page.html").as_uri()]
