@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports import formatting, recommend, tables
+from reports import formatting, phrases, recommend, tables
 from reports.advice import notices
 from reports.anchors import anchor
 from reports.check import judge
@@ -123,6 +123,7 @@ def _templates() -> Environment:
     }
     environment.globals |= {
         "interval": formatting.interval,
+        "phrases": phrases,
         "recommend": recommend,
         "meanings": VERDICTS,
         "failing": FAILING,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from reports import formatting, recommend
+from reports import formatting, phrases
 from reports.advice import notices
 from reports.check import judge
 from reports.comparison import Comparison
 from reports.conditions import machine
-from reports.recommend import GOALS, Advice, Choice
+from reports.recommend import GOALS, Advice, Choice, advise
 from results.record import Run
 
 MOST_ROWS = 20  # of a table; the rest are counted
@@ -27,7 +27,7 @@ def essentials(run: Run, comparison: Comparison | None = None) -> str:
     ]
     if comparison is not None:
         parts += _verdict(comparison)
-    advice = recommend.advise(run.records)
+    advice = advise(run.records)
     if advice:
         parts.append("### Which setting")
         parts.append("\n".join(_advice_rows(advice)))
@@ -59,8 +59,8 @@ def _advice_rows(found: list[Advice]) -> list[str]:
     rows = ["| model | goal | setting | what it gives | accuracy |", "|---|---|---|---|---|"]
     for advice in found:
         for choice in advice.choices:
-            words = recommend.accuracy_words(choice.accuracy) if choice.better else ""
-            said = (recommend.headline(choice, advice), recommend.gain_words(choice), words)
+            words = phrases.accuracy_words(choice.accuracy) if choice.better else ""
+            said = (phrases.headline(choice, advice), phrases.gain_words(choice), words)
             fields = (f"{advice.model} ({advice.device})", GOALS[choice.goal], *said)
             rows.append(f"| {' | '.join(map(escape, fields))} |")
     return rows
@@ -69,15 +69,15 @@ def _advice_rows(found: list[Advice]) -> list[str]:
 def advice_text(advice: Advice, goal: str | None = None) -> str:
     """Advice for one model as plain lines; all goals, or one."""
     where = f"{formatting.plain(advice.model)} on {formatting.plain(advice.device)}, {formatting.plain(advice.dataset)}"
-    lines = [f"{where}: {advice.candidates} settings, against {recommend.setting(advice.default)}"]
+    lines = [f"{where}: {advice.candidates} settings, against {phrases.setting(advice.default)}"]
     for name, title in GOALS.items():
         if goal in (None, name):
             lines += _choice_lines(title, advice.choice(name), advice)
     if advice.untested is not None and goal in (None, "speed"):
         lines += [
-            f"  Faster still, if its accuracy is good enough: {recommend.setting(advice.untested.record)}",
-            f"    {recommend.gain_words(advice.untested)}; {recommend.accuracy_words(advice.untested.accuracy)}",
-            f"    to know: {formatting.plain(recommend.measure_command(advice, advice.untested), 300)}",
+            f"  Faster still, if its accuracy is good enough: {phrases.setting(advice.untested.record)}",
+            f"    {phrases.gain_words(advice.untested)}; {phrases.accuracy_words(advice.untested.accuracy)}",
+            f"    to know: {formatting.plain(phrases.measure_command(advice, advice.untested), 300)}",
         ]
     return "\n".join(lines)
 
@@ -85,11 +85,11 @@ def advice_text(advice: Advice, goal: str | None = None) -> str:
 def _choice_lines(title: str, choice: Choice | None, advice: Advice) -> list[str]:
     if choice is None:
         return [f"  {title}: not measured, or nothing fits"]
-    beside = [recommend.accuracy_words(choice.accuracy), recommend.payback_sentence(choice.payback)]
-    said = [words for words in (*beside, recommend.doubt_words(choice)) if words]
+    beside = [phrases.accuracy_words(choice.accuracy), phrases.payback_sentence(choice.payback)]
+    said = [words for words in (*beside, phrases.doubt_words(choice)) if words]
     return [
-        f"  {title}: {formatting.plain(recommend.headline(choice, advice))}",
-        f"    {recommend.gain_words(choice)}; {'; '.join(said)}",
+        f"  {title}: {formatting.plain(phrases.headline(choice, advice))}",
+        f"    {phrases.gain_words(choice)}; {'; '.join(said)}",
     ]
 
 

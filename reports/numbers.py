@@ -8,7 +8,8 @@ from typing import Any
 
 from reports.check import judge
 from reports.comparison import Comparison
-from reports.recommend import Advice, Choice, setting
+from reports.phrases import setting
+from reports.recommend import Advice, Choice
 from results.record import Run
 from results.runs import to_frame
 

@@ -9,7 +9,6 @@ from statistics import mean, stdev
 
 from scipy.special import stdtrit  # of Student's t: scipy.stats takes a second to import
 
-from reports import formatting
 from reports.payback import Payback, paybacks
 from reports.statistics import ratio_interval
 from results.cell import AXES, Value
@@ -23,7 +22,6 @@ ACCURACY_MARGIN = METRICS["accuracy"].tolerance or 0.0
 # What leaves the arithmetic of a training as it is, but for the last digits of its sums:
 SAME_ARITHMETIC = ("compile", "memory_format", "loader")
 _UNRELIABLE = ("disturbed", "unsteady", "throttled", "clocks-disagree", "recompiles")
-_SETTING_AXES = ("batch_size", "precision", "compile", "memory_format", "loader")
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def advise(records: Sequence[Record], max_memory_bytes: float | None = None) -> 
     trained = [record for record in records if record.cell.workload == "train" and _speed(record) is not None]
     groups: dict[tuple[Value, ...], list[Record]] = {}
     for record in trained:
-        groups.setdefault(tuple(_axis(record, name) for name in ("model", "device", "dataset")), []).append(record)
+        groups.setdefault(tuple(axis(record, name) for name in ("model", "device", "dataset")), []).append(record)
     evidence = _accuracies(records)
     compiled = {payback.compiled.key: payback for payback in paybacks(records)}
     found = []
@@ -135,12 +133,10 @@ def default_setting(records: Iterable[Record]) -> Record | None:
     plain = [
         record
         for record in records
-        if all(
-            _axis(record, name) == AXES[name].default for name in ("precision", "compile", "memory_format", "loader")
-        )
+        if all(axis(record, name) == AXES[name].default for name in ("precision", "compile", "memory_format", "loader"))
     ]
     usual = AXES["batch_size"].default
-    return min(plain, key=lambda one: (_axis(one, "batch_size") != usual, _axis(one, "batch_size")), default=None)
+    return min(plain, key=lambda one: (axis(one, "batch_size") != usual, axis(one, "batch_size")), default=None)
 
 
 def value_of(record: Record, goal: str) -> float | None:
@@ -151,15 +147,6 @@ def value_of(record: Record, goal: str) -> float | None:
         return record.metrics.get("energy_joules_per_sample")
     device = record.metrics.get("device_allocated_bytes")
     return device if device is not None else record.metrics.get("peak_memory_bytes")
-
-
-def setting(record: Record) -> str:
-    """A record's setting in words, such as ``bf16, batch 256, compile=default``."""
-    values = {name: _axis(record, name) for name in _SETTING_AXES}
-    words = [str(values["precision"]), f"batch {values['batch_size']}"]
-    words.append("eager" if values["compile"] == "off" else f"compile={values['compile']}")
-    words += [str(values[name]) for name in ("memory_format", "loader") if values[name] != AXES[name].default]
-    return ", ".join(words)
 
 
 def judge_accuracy(
@@ -173,7 +160,7 @@ def judge_accuracy(
 
     Source: the non-inferiority test of Wellek, Testing Statistical Hypotheses of Equivalence, chapter 5.
     """
-    if all(_axis(record, name) == _axis(default, name) for name in ("batch_size", "precision")):
+    if all(axis(record, name) == axis(default, name) for name in ("batch_size", "precision")):
         return Accuracy("same arithmetic")
     ours, theirs = evidence.get(_arithmetic(record)), evidence.get(_arithmetic(default))
     seeds = sorted(set(ours or ()) & set(theirs or ()), key=str)
@@ -233,7 +220,7 @@ def _gain(goal: str, record: Record, default: Record, value: float, usual: float
         return Interval(1.0, None, None)
     if not record.rounds or not default.rounds:
         return Interval(value / usual, None, None)
-    mine, theirs = ([seconds / int(_axis(one, "batch_size")) for seconds in one.rounds] for one in (record, default))
+    mine, theirs = ([seconds / int(axis(one, "batch_size")) for seconds in one.rounds] for one in (record, default))
     return ratio_interval(mine, theirs)
 
 
@@ -253,13 +240,14 @@ def _fits(record: Record, max_memory_bytes: float | None) -> bool:
     return memory is not None and memory <= max_memory_bytes
 
 
-def _axis(record: Record, name: str) -> Value:
+def axis(record: Record, name: str) -> Value:
+    """An axis of a record, its default where an older record does not name it."""
     return record.cell.settings.get(name, AXES[name].default)
 
 
 def _arithmetic(record: Record) -> tuple[Value, ...]:
     """What decides a training's accuracy, beside its seed and its epochs."""
-    return tuple(_axis(record, name) for name in ("model", "device", "dataset", "batch_size", "precision"))
+    return tuple(axis(record, name) for name in ("model", "device", "dataset", "batch_size", "precision"))
 
 
 def _accuracies(records: Iterable[Record]) -> dict[tuple[Value, ...], dict[object, float]]:
@@ -272,66 +260,3 @@ def _accuracies(records: Iterable[Record]) -> dict[tuple[Value, ...], dict[objec
             if curve and curve[-1] is not None:
                 found.setdefault(_arithmetic(record), {}).setdefault((seed, len(curve)), float(curve[-1]))
     return found
-
-
-def headline(choice: Choice, advice: Advice) -> str:
-    """The answer in a few words: the setting, or that the default stands."""
-    if choice.better:
-        return setting(choice.record)
-    return f"No setting beats the default ({setting(advice.default)})."
-
-
-def gain_words(choice: Choice) -> str:
-    """What the setting gives, with the interval where it is known: ``2.12 k samples/s, 1.51× [1.40, 1.58]``."""
-    unit = {"speed": "samples/s", "energy": "J a sample", "memory": "B"}[choice.goal]
-    prefixed = formatting.prefixed(choice.value)
-    value = f"{prefixed} {unit}" if choice.goal != "memory" else f"{prefixed}{unit}"
-    if not choice.better:
-        return value
-    ends = "" if choice.gain.low is None else f" {formatting.interval(choice.gain.low, choice.gain.high)}"
-    more = "the default's" if choice.goal == "speed" else "less than the default"
-    return f"{value}, {formatting.times(choice.gain.middle)}{ends} {more}"
-
-
-def accuracy_words(accuracy: Accuracy) -> str:
-    """What is known of the accuracy, with the test and its margin."""
-    if accuracy.verdict == "same arithmetic":
-        return "the default's arithmetic, so its accuracy"
-    if accuracy.difference is None:
-        return "accuracy not measured"
-    difference, margin = accuracy.difference, formatting.points(ACCURACY_MARGIN).removeprefix("+")
-    ends = (
-        ""
-        if difference.low is None
-        else f", 90% interval {formatting.points(difference.low)} to {formatting.points(difference.high)}"
-    )
-    seeds = f"{accuracy.seeds} seed{'s' * (accuracy.seeds != 1)}"
-    return f"accuracy {accuracy.verdict}: {formatting.points(difference.middle)}{ends} ({seeds}, margin {margin})"
-
-
-def payback_sentence(payback: Payback | None) -> str | None:
-    """After how many steps compiling has paid; None where nothing is compiled."""
-    if payback is None:
-        return None
-    if not payback.decided:
-        return (
-            "whether compiling pays back is undecided: the step times do not differ by their intervals, or were flagged"
-        )
-    if payback.steps is None:
-        return "compiling never pays back"
-    return f"compiling pays back after {formatting.whole(math.ceil(payback.steps))} steps"
-
-
-def doubt_words(choice: Choice) -> str | None:
-    """Why the times are not to be relied upon; None where they are."""
-    return f"measured {' and '.join(choice.doubts)}: measure it again" if choice.doubts else None
-
-
-def measure_command(advice: Advice, choice: Choice) -> str:
-    """What to run to know the accuracy of a setting against the default's."""
-    sizes = sorted({int(_axis(one, "batch_size")) for one in (advice.default, choice.record)})
-    precisions = dict.fromkeys(str(_axis(one, "precision")) for one in (advice.default, choice.record))
-    return (
-        f"pytest bench -k accuracy --benchmark-autosave --model {advice.model} "
-        f"--batch-size {','.join(map(str, sizes))} --precision {','.join(precisions)} --seeds 5"
-    )

@@ -8,16 +8,8 @@ from typing import Any
 
 import pytest
 
-from reports.recommend import (
-    ACCURACY_MARGIN,
-    BETWEEN_PROCESSES,
-    Advice,
-    accuracy_words,
-    advise,
-    default_setting,
-    gain_words,
-    setting,
-)
+from reports.phrases import accuracy_words, gain_words, setting
+from reports.recommend import ACCURACY_MARGIN, BETWEEN_PROCESSES, Advice, advise, default_setting
 from results.cell import AXES, Cell
 from results.record import Record
 from results.runs import REFERENCE, read_run, run_files
