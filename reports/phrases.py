@@ -10,6 +10,7 @@ from reports.recommend import ACCURACY_MARGIN, Accuracy, Advice, Choice, axis
 from results.cell import AXES
 from results.record import Record
 
+FEWEST_SEEDS = 5
 SETTING_AXES = ("batch_size", "precision", "compile", "memory_format", "loader")
 
 
@@ -75,11 +76,21 @@ def doubt_words(choice: Choice) -> str | None:
     return f"measured {' and '.join(choice.doubts)}: measure it again" if choice.doubts else None
 
 
+def seeds_to_know(accuracy: Accuracy) -> int:
+    """Seeds that narrow the interval until it clears the margin, if the difference stays what it is; FEWEST_SEEDS
+    at least."""
+    difference = accuracy.difference
+    if difference is None or difference.low is None or difference.middle <= -ACCURACY_MARGIN:
+        return FEWEST_SEEDS
+    reach, room = difference.middle - difference.low, difference.middle + ACCURACY_MARGIN
+    return max(FEWEST_SEEDS, math.ceil(accuracy.seeds * (reach / room) ** 2))
+
+
 def measure_command(advice: Advice, choice: Choice) -> str:
     """What to run to know the accuracy of a setting against the default's."""
     sizes = sorted({int(axis(one, "batch_size")) for one in (advice.default, choice.record)})
     precisions = dict.fromkeys(str(axis(one, "precision")) for one in (advice.default, choice.record))
     return (
         f"pytest bench -k accuracy --benchmark-autosave --model {advice.model} "
-        f"--batch-size {','.join(map(str, sizes))} --precision {','.join(precisions)} --seeds 5"
+        f"--batch-size {','.join(map(str, sizes))} --precision {','.join(precisions)} --seeds {seeds_to_know(choice.accuracy)}"
     )

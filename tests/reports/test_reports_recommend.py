@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reports.phrases import accuracy_words, gain_words, setting
+from reports.phrases import accuracy_words, gain_words, measure_command, seeds_to_know, setting
 from reports.recommend import ACCURACY_MARGIN, BETWEEN_PROCESSES, Advice, advise, default_setting
 from results.cell import AXES, Cell
 from results.record import Record
@@ -114,6 +114,18 @@ def test_the_accuracy_is_judged_by_a_one_sided_t_test_with_its_margin() -> None:
     assert accuracy.verdict == "not inferior"
     assert accuracy.difference.low > -ACCURACY_MARGIN
     assert "2 seeds, margin 0.50 points" in accuracy_words(accuracy)
+
+
+def test_more_seeds_are_asked_for_where_a_few_left_it_open() -> None:
+    half = (accuracies(0.94, 0.96, 0.95, 0.95), accuracies(0.95, 0.95, 0.96, 0.94, precision="bf16"))
+    advice = only([trained(), trained(precision="bf16", rate=2000), *half])
+    assert advice.untested is not None
+    difference = advice.untested.accuracy.difference
+    assert difference is not None and difference.low is not None
+    # Four seeds gave an interval of 1.36 points to either side of 0, and 0.5 are wanted: (1.36 / 0.5)^2 times four.
+    assert difference.low == pytest.approx(-0.0136, abs=1e-4)
+    assert seeds_to_know(advice.untested.accuracy) == 30
+    assert measure_command(advice, advice.untested).endswith("--seeds 30")
 
 
 def test_a_single_seed_decides_nothing() -> None:
