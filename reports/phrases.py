@@ -77,8 +77,7 @@ def doubt_words(choice: Choice) -> str | None:
 
 
 def seeds_to_know(accuracy: Accuracy) -> int:
-    """Seeds that narrow the interval until it clears the margin, if the difference stays what it is; FEWEST_SEEDS
-    at least."""
+    """Seeds that would narrow the interval until it clears the margin, if the difference stays what it is."""
     difference = accuracy.difference
     if difference is None or difference.low is None or difference.middle <= -ACCURACY_MARGIN:
         return FEWEST_SEEDS
@@ -92,5 +91,6 @@ def measure_command(advice: Advice, choice: Choice) -> str:
     precisions = dict.fromkeys(str(axis(one, "precision")) for one in (advice.default, choice.record))
     return (
         f"pytest bench -k accuracy --benchmark-autosave --model {advice.model} "
-        f"--batch-size {','.join(map(str, sizes))} --precision {','.join(precisions)} --seeds {seeds_to_know(choice.accuracy)}"
+        f"--batch-size {','.join(map(str, sizes))} --precision {','.join(precisions)} "
+        f"--seeds {seeds_to_know(choice.accuracy)}"
     )
