@@ -78,7 +78,9 @@ def _html(options: argparse.Namespace) -> int:
     runs = [_read(file) for file in files]
     comparison = _comparison(_run(options.baseline, options.results), runs[0], options) if options.baseline else None
     output: Path = options.output or options.results / "report.html"
-    stored = [] if options.run[1:] else read_runs(run_files(options.results)[-HISTORY_RUNS:])
+    known = {file.resolve() for file in files}
+    others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
+    stored = read_runs(file for file in others if file.resolve() not in known)
     history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
     lecture = find_lecture(artifact_folder(files[0]))
     numbers = {

@@ -24,9 +24,13 @@ def as_json(run: Run, comparison: Comparison | None, advice: Sequence[Advice]) -
         "commit": dict(run.commit),
         "verdict": _verdict(comparison) if comparison else None,
         "recommended": [_advice(one) for one in advice],
-        "records": [record.to_json() | {"key": record.key, "label": record.label} for record in run.records],
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    head = json.dumps(document, allow_nan=False).removesuffix("}")
+    records = ",\n".join(
+        json.dumps(record.to_json() | {"key": record.key, "label": record.label}, allow_nan=False)
+        for record in run.records
+    )
+    return f'{head}, "records": [\n{records}\n]}}\n'  # a line a record: indented, it would take four times as long
 
 
 def as_csv(run: Run) -> str:

@@ -168,7 +168,9 @@ def panels(records: pd.DataFrame, within: Sequence[str] = ()) -> Iterator[tuple[
     """Title and rows of each combination of the axes that one panel cannot show together."""
     apart = [axis for axis in AXES if axis not in (*SERIES_AXES, *within)]
     named = records.assign(**{axis: [axis_value(value) for value in records[axis]] for axis in apart})
-    named["style"] = pd.Series([setting_style(row) for row in records.to_dict("records")], named.index, dtype=object)
+    named["style"] = pd.Series(
+        [setting_style(row) for row in records[list(SERIES_AXES)].to_dict("records")], named.index, dtype=object
+    )
     for values, panel in named.groupby(apart, sort=False):
         told = [
             _AXIS_WORDS.get(axis, "{}").format(value)

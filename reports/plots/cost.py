@@ -16,6 +16,7 @@ from reports.payback import Payback
 from reports.plots.canvas import (
     BYTES,
     MOST_ROWS,
+    SERIES_AXES,
     Numbers,
     Plot,
     Style,
@@ -110,7 +111,7 @@ def _memory(title: str, panel: pd.DataFrame, limit: float | None) -> Plot:
         ("Setting", "Batch", "Peak memory"),
         tuple(
             (series_label(row), f"{row['batch_size']:.0f}", formatting.prefixed(row["memory"], "B"))
-            for row in panel.to_dict("records")
+            for row in panel[[*SERIES_AXES, "batch_size", "memory"]].to_dict("records")
         ),
     )
     return Plot(title, finding, f"Peak memory of {title} against batch size. {finding}", svg(drawn), numbers,

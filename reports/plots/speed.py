@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -19,6 +19,7 @@ from reports.plots.canvas import (
     HEIGHT_INCHES,
     MOST_ROWS,
     RATE,
+    SERIES_AXES,
     WIDE_INCHES,
     Numbers,
     Plot,
@@ -39,6 +40,7 @@ from results.cell import AXES
 
 # Slower, the same, faster: told apart by colour-blind readers, and by their number.
 DIVERGING = LinearSegmentedColormap.from_list("slower-faster", ["#b5561c", "#f0c9a4", "#eef0f2", "#a9c8e8", "#205f9f"])
+_TOLD = [*SERIES_AXES, "batch_size", "samples_per_second", "step_seconds", "step_seconds_low", "step_seconds_high"]
 MOST_CELL_INCHES = 1.2
 MOST_STRIPS = 8
 MOST_DOTS = 60  # of a strip; of more rounds every n-th is drawn
@@ -78,7 +80,7 @@ def _throughput(title: str, panel: pd.DataFrame) -> Plot:
             formatting.duration(row["step_seconds"]),
             _ends(row["step_seconds_low"], row["step_seconds_high"]),
         )
-        for row in panel.to_dict("records")
+        for row in panel[_TOLD].to_dict("records")
     )
     numbers = Numbers(("Setting", "Batch", "Samples/s", "Step time", "95% interval"), rows)
     alt = f"Throughput of {title} in {len(styles)} settings. {finding}"
@@ -164,19 +166,19 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
         records: Rows of one workload.
     """
     drawn = records[records["status"].eq("ok") & records["samples_per_second"].gt(0)]
-    fixed = [axis for axis in AXES if axis not in ("precision", "compile", "memory_format")]
+    fixed = [axis for axis in AXES if axis not in (*SERIES_AXES, "memory_format")]
+    groups: dict[tuple[str, ...], list[dict[Hashable, Any]]] = {}
+    for row in drawn[[*AXES, "key", "samples_per_second"]].to_dict("records"):
+        groups.setdefault(tuple(axis_value(row[axis]) for axis in fixed), []).append(row)
     rows: dict[str, dict[str, float]] = {}
-    for _, group in drawn.assign(**{axis: drawn[axis].map(axis_value) for axis in fixed}).groupby(fixed, sort=False):
-        default = group[
-            group["precision"].eq("fp32") & group["compile"].eq("off") & group["memory_format"].eq("contiguous")
-        ]
-        if default.empty or len(group) < 2:
+    for group in groups.values():
+        default = next((row for row in group if _is_default(row)), None)
+        if default is None:
             continue
-        name = _row_name(group.iloc[0])
-        for row in group.to_dict("records"):
-            if row["key"] != default.iloc[0]["key"]:
-                ratio = row["samples_per_second"] / default.iloc[0]["samples_per_second"]
-                rows.setdefault(name, {})[_setting(row)] = ratio
+        for row in group:
+            if row["key"] != default["key"]:
+                ratio = row["samples_per_second"] / default["samples_per_second"]
+                rows.setdefault(_row_name(row), {})[_setting(row)] = ratio
     if not rows:
         return None
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -200,7 +202,11 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
     return Plot("Speed-up against fp32 eager", finding, alt, _draw_heatmap(shown), numbers, wide=True)
 
 
-def _row_name(row: pd.Series[Any]) -> str:
+def _is_default(row: Mapping[Any, Any]) -> bool:
+    return (row["precision"], row["compile"], row["memory_format"]) == ("fp32", "off", "contiguous")
+
+
+def _row_name(row: Mapping[Any, Any]) -> str:
     beyond = [
         axis_value(row[axis])
         for axis in ("dataset", "loader", "device")
