@@ -74,7 +74,8 @@ def _history(cell: pd.DataFrame, order: Mapping[str, int], changes: tuple[str, .
     canvas.set_ylim(0, points["seconds"].max() * 1.15)
     canvas.yaxis.set_major_formatter(SECONDS)
     canvas.set_xticks(points["number"], [str(number + 1) for number in points["number"]])
-    canvas.set(xlabel="run", ylabel="time of a step")
+    unit = "training" if cell["workload"].iloc[0] == "accuracy" else "step"
+    canvas.set(xlabel="run", ylabel=f"time of a {unit}")
     numbers = Numbers(
         ("Run", "Commit", "Time"),
         tuple(
