@@ -122,7 +122,8 @@ def test_the_accuracy_on_mnist_is_not_judged_by_other_digits(measured) -> None:
     assert claim.verdict == "not checked"
     assert "--dataset mnist" in claim.note
     assert lecture._mnist_claim("mnist", 0.9801).verdict == "holds"
-    assert lecture._mnist_claim("mnist", 0.9701).verdict == "fails"
+    assert lecture._mnist_claim("mnist", 0.9777).verdict == "holds"  # the lecture tells a tenth of a point
+    assert lecture._mnist_claim("mnist", 0.9774).verdict == "fails"
 
 
 def test_images_that_are_no_digits_are_refused() -> None:
