@@ -26,6 +26,8 @@ QUICK_COMPILED = ("mlp", "cnn")  # others take more than 20 s to compile on a CP
 SHARE_OF_PRODUCT_SPEED = 0.4
 OVERHEAD_SECONDS = 0.8
 COMPILE_SECONDS = 15.0
+LECTURE_EPOCHS = {"quick": 2, "full": 10}  # of its CNN
+LECTURE_SECONDS = {"mnist-5k": 15.0, "mnist": 120.0}  # of the digits it can be about, with two epochs and with one
 CAPACITY_SECONDS = 60.0  # twenty attempts; nobody knows beforehand how large they get
 
 
@@ -75,7 +77,7 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     A cell that the machine cannot run is in the plan, with its obstacle, where the command line
     asked for what is in the way; where only the grid did, it is left out.
     """
-    if (workload == "capacity") != request.capacity:
+    if (workload == "capacity") != request.capacity or not _is_meant(workload, request):
         return []
     given = request.given
     planned: dict[Cell, PlannedCell] = {}
@@ -87,9 +89,19 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     return list(planned.values())
 
 
+def _is_meant(workload: str, request: Request) -> bool:
+    """Whether a call is about the workload: the lecture is meant by none that asks for what it does not take."""
+    return workload != "lecture" or set(request.given) <= set(WORKLOADS[workload].axes)
+
+
 def _combinations(workload: str, request: Request, machine: Machine) -> Iterator[dict[str, Value]]:
     taken = WORKLOADS[workload].axes
     given = {name: values for name, values in request.given.items() if name in taken}
+    if workload == "lecture":
+        lecture: dict[str, Sequence[Value]] = {"device": ("cpu",), "epochs": (LECTURE_EPOCHS[request.grid],)}
+        datasets = [name for name in given.get("dataset", ("mnist-5k",)) if name in LECTURE_SECONDS]
+        yield from _product(taken, {**lecture, **given, "dataset": datasets})
+        return
     if "model" not in taken:
         yield from _product(taken, _input_choices(request, machine) | given)
         return
@@ -195,6 +207,8 @@ def estimate_seconds(planned: PlannedCell, machine: Machine, settings: Settings)
     cell = planned.cell
     if cell.workload == "capacity":
         return CAPACITY_SECONDS
+    if cell.workload == "lecture":
+        return LECTURE_SECONDS[str(cell["dataset"])]
     step = _step_seconds(cell, machine)
     if cell.workload == "accuracy":
         return OVERHEAD_SECONDS + planned.seeds * int(cell["epochs"]) * 4000 / int(cell["batch_size"]) * step

@@ -192,7 +192,7 @@ class Session:
         if cell.key in self._recovered:
             return Measured(self.records[cell.key], recovered=True)
         planned = self._plan[cell.key]
-        artifacts = self.artifacts if self.invocation.profile else None
+        artifacts = self.artifacts if self.invocation.profile or cell.workload == "lecture" else None
         settings = replace(self.invocation.settings, seeds=planned.seeds, artifacts=artifacts)
         if planned.obstacle:
             return self._keep(Record(cell, "skipped", planned.obstacle, started=_now()))

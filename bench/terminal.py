@@ -35,6 +35,8 @@ def _result(record: Record) -> str:
     metrics = record.metrics
     if record.cell.workload == "capacity":
         text = f"fits {metrics['max_batch_size']} samples  {len(record.rounds)} attempts"
+    elif record.cell.workload == "lecture":
+        text = f"{metrics['claims_held']} of {metrics['claims']} claims hold"
     elif record.cell.workload == "accuracy":
         low, high = metrics["accuracy_lowest"], metrics["accuracy_highest"]
         seeds = len(record.rounds)

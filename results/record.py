@@ -57,6 +57,8 @@ METRICS: dict[str, Metric] = {
     "accuracy_lowest": Metric("", "higher", "no", "the worst seed's held-out accuracy after the last epoch"),
     "accuracy_highest": Metric("", "higher", "no", "the best seed's held-out accuracy after the last epoch"),
     "loss": Metric("", "lower", "no", "mean training loss of the last epoch, mean over seeds"),
+    "claims": Metric("", "neither", "exact", "claims of the lecture that were computed"),
+    "claims_held": Metric("", "higher", "exact", "of them, that hold"),
     "compile_seconds": Metric("s", "lower", "tolerance", "first step with an empty compile cache", 0.5),
     "max_batch_size": Metric("", "higher", "tolerance", "largest batch that can be trained, exact to 1 in 64", 0.05),
     "peak_memory_bytes": Metric("B", "lower", "tolerance", "largest resident memory of the cell's own process", 0.1),
