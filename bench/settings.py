@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.probes import CountingLimits
+
 
 @dataclass(frozen=True)
 class DataPlaces:
@@ -58,6 +60,7 @@ class Settings:
         artifacts: Folder for a profile and a trace of each cell; None for no profiling.
         compile_cache: Where torch.compile keeps what it made; None for a folder of the cell's own.
         corpus: The text of an n-gram cell; None for the others.
+        counting_limits: What bounds counting here; None where it was not probed.
     """
 
     threads: int = 1
@@ -70,3 +73,4 @@ class Settings:
     artifacts: Path | None = None
     compile_cache: Path | None = None
     corpus: Corpus | None = None
+    counting_limits: CountingLimits | None = None

@@ -78,14 +78,14 @@ WORKLOADS: dict[str, Workload] = {
     "train": Workload(_STEP_AXES, "forward, loss, zero_grad, backward, optimizer step", "step"),
     "inference": Workload(_STEP_AXES, "forward in eval mode without gradients", "step"),
     "input": Workload(("dataset", "loader", "batch_size", "device"), "what it costs to have a batch", "batch"),
+    "ngram_fit": Workload(_NGRAM_AXES, "from a text to an n-gram model", "fit"),
+    "ngram_score": Workload(_NGRAM_AXES, "the probability of each token of a held-out text", "pass"),
     "capacity": Workload(
         ("model", "dataset", "device", "precision", "compile", "memory_format"),
         "the largest batch that can be trained",
         "attempt",
     ),
     "accuracy": Workload((*_STEP_AXES, "epochs"), "a whole training, then the held-out accuracy", "training"),
-    "ngram_fit": Workload(_NGRAM_AXES, "from a text to an n-gram model", "fit"),
-    "ngram_score": Workload(_NGRAM_AXES, "the probability of each token of a held-out text", "pass"),
 }
 
 
