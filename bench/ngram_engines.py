@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.programs import ProgramRun, run_program
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ALL_COUNTS = "counts of all orders"
 TOP_COUNTS = "counts of order n only"
-ACROSS = f"{TOP_COUNTS}, across ends of sentences"
+ACROSS = f"{TOP_COUNTS}, sentences joined"
 KNESER_NEY = "probabilities: modified Kneser-Ney"
 KENLM_MEMORY = "1G"  # of its sort buffers; it takes four fifths of the machine's memory if it is not told
 
@@ -290,24 +290,10 @@ ENGINES: dict[str, Engine] = {
     "python": Engine(_OURS, _fit_own("python"), own=True),
     "counter": Engine({"mle": ACROSS}, _fit_counter),
     "nltk": Engine({"mle": ALL_COUNTS}, _fit_nltk, package="nltk", get=_EXTRA),
-    "scikit-learn": Engine(
-        {"mle": f"{TOP_COUNTS}, without ends of sentences"}, _fit_scikit_learn, package="sklearn", get=_EXTRA
-    ),
+    "scikit-learn": Engine({"mle": f"{TOP_COUNTS}, no boundaries"}, _fit_scikit_learn, package="sklearn", get=_EXTRA),
     "polars": Engine({"mle": ACROSS}, _fit_polars, package="polars", get=_EXTRA),
     "duckdb": Engine({"mle": ACROSS}, _fit_duckdb, package="duckdb", get=_EXTRA),
     "lmplz": Engine({"kneser-ney": KNESER_NEY}, _fit_lmplz, program="lmplz", get=_KENLM),
     "count_ngrams": Engine({"mle": TOP_COUNTS}, _fit_count_ngrams, program="count_ngrams", get=_KENLM),
-    "irstlm": Engine({"mle": TOP_COUNTS}, _fit_irstlm, program="ngt", get="apt-get install irstlm"),
+    "irstlm": Engine({"mle": ACROSS}, _fit_irstlm, program="ngt", get="apt-get install irstlm"),
 }
-
-
-def describe_fit(fitted: Fitted) -> dict[str, Any]:
-    """The numbers of a fit as plain JSON types: for a process that tells another."""
-    return {
-        "entries": fitted.entries,
-        "seconds": fitted.seconds,
-        "stages": dict(fitted.stages),
-        "table_bytes": fitted.table_bytes,
-        "vocabulary_size": fitted.vocabulary_size,
-        "peak_memory_bytes": fitted.peak_memory_bytes,
-    }

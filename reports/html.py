@@ -55,6 +55,8 @@ def render(
     counted = [record for record in subject.records if record.metrics.get("operators_per_step") is not None]
     near_limits = [record for record in subject.records if record.metrics.get("flops_utilisation") is not None]
     capacities = [record for record in subject.records if record.metrics.get("max_batch_size") is not None]
+    fits = [record for record in subject.records if record.metrics.get("fit_seconds") is not None]
+    scored = [record for record in subject.records if record.metrics.get("score_seconds") is not None]
     compiled = paybacks(subject.records)
     compared = {cell.key: cell for cell in comparison.cells} if comparison else {}
     template = _templates().get_template("report.html")
@@ -84,6 +86,8 @@ def render(
         limits=tables.limits_table(near_limits) if near_limits else None,
         counts=tables.counts_table(counted) if counted else None,
         capacity=tables.capacity_table(capacities) if capacities else None,
+        ngram_fits=tables.ngram_fit_table(fits) if fits else None,
+        ngram_scores=tables.ngram_score_table(scored) if scored else None,
         cells=tables.cells_table(subject.records, compared),
     )
 
