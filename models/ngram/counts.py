@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,3 +79,24 @@ class Counts:
     def sentences(self) -> int:
         """Sentences of the text: how often ``</s>`` occurs, and so ``<s>``."""
         return int(self.levels[0].counts[BOUNDARY])
+
+    def find(self, ngram: Sequence[int]) -> int | None:
+        """Where an n-gram stands in the level of its order; None where it is unseen.
+
+        Args:
+            ngram: Ids, the first word first; ``BOUNDARY`` means ``<s>``, and in the last place ``</s>``.
+        """
+        entry = ngram[-1]
+        for level, word in zip(self.levels[1:], reversed(ngram[:-1]), strict=False):
+            first, last = level.starts[entry : entry + 2].tolist()
+            entry = first + int(np.searchsorted(level.words[first:last], word))
+            if entry == last or level.words[entry] != word:
+                return None
+        return entry
+
+    def count(self, ngram: Sequence[int]) -> int:
+        """How often an n-gram occurs; of no words, how many tokens there are. ``[BOUNDARY]`` is ``<s>`` as well."""
+        if not ngram:
+            return self.tokens
+        entry = self.find(ngram)
+        return 0 if entry is None else int(self.levels[len(ngram) - 1].counts[entry])

@@ -1,0 +1,528 @@
+"""From word ids to the table of n-grams: the engine ``numba``.
+
+Sorting is counting: equal n-grams come to lie side by side. The windows of the text are first dealt
+into buckets by their last word, small enough for the cache and each of a range of words of its own;
+then each bucket is sorted by a radix sort and its runs of equal windows are counted. Sorted from the
+last word backwards, the n-grams of every lower order are the prefixes of the sorted keys.
+
+A key holds a last part that is known already, as its place in its level, and as many words to the
+left of it as 64 bits have room for. The first stage begins with the last word alone; where an order
+needs more bits, a further stage begins with the n-grams that the one before has found. So no
+vocabulary is too large for any order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ngram.counts import BOUNDARY, Counts, Level
+from models.ngram.kernel import kernel
+from models.ngram.pool import Pool
+
+BUCKET_WINDOWS = 1 << 14  # keys of a bucket and their copy: 256 KiB, a quarter of a core's second-level cache
+MOST_BUCKETS = 1 << 12  # written to side by side: more of them miss the caches while windows are dealt
+MOST_CELLS = 1 << 17  # of the table that leads a window to its bucket
+DIGIT_BITS = 12  # of a radix pass: its 4,096 counters fill half of a first-level cache
+NO_NGRAM = np.uint32(0xFFFFFFFF)  # in place of an n-gram's index: nothing lies to the left of <s>
+
+
+def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int = 1) -> Counts:
+    """Counts the n-grams of orders 1 to ``order``.
+
+    Args:
+        ids: [tokens] int32, each sentence closed by ``BOUNDARY``.
+        vocabulary_size: Ids are less than this.
+        order: The largest order, 1 to 6.
+        threads: Cores to use; the table is the same for any number.
+
+    Raises:
+        ValueError: There is no token, or the last sentence is not closed.
+    """
+    check_ids(ids)
+    words = ids.view(np.uint32)
+    levels = [_unigrams(words, vocabulary_size)]
+    ends, counted = words, 1  # of each window: the index of its last `counted` words in their level
+    with Pool.of(threads) as pool:
+        while counted < order:
+            stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
+            found, ends = _run(stage, words, ends, levels[-1], pool)
+            levels += found
+            counted += stage.words
+    return Counts(tuple(levels), len(ids))
+
+
+def check_ids(ids: NDArray[np.int32]) -> None:
+    """Refuses what is no text with a ValueError."""
+    if not len(ids):
+        raise ValueError("a text without a token has no n-grams")
+    if ids[-1] != BOUNDARY:
+        raise ValueError("the last sentence is not closed by the boundary's id, 0")
+
+
+def _unigrams(words: NDArray[np.uint32], vocabulary_size: int) -> Level:
+    counts = np.zeros(vocabulary_size, np.uint32)
+    tally(words, counts)
+    entries = np.arange(vocabulary_size, dtype=np.uint32)
+    return Level(entries, counts, np.array([0, vocabulary_size], np.int64))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How one sort is done: what its keys hold, and which bucket a window goes to.
+
+    Attributes:
+        known: Words at the end of a window that the stage before has counted.
+        words: Words that this stage adds to the left of them.
+        last: Whether no stage follows, so that nobody asks where a window's n-gram is.
+        bits: Of an id.
+        shift: An n-gram's cell is its index without this many low bits.
+        buckets: [cells] uint16, the bucket of each cell.
+        bases: [buckets] uint32, the first n-gram of each bucket.
+        bounds: [buckets + 1] int64, where each bucket lies among the sorted windows.
+        key_bits: [buckets] int64, bits that differ within the keys of a bucket.
+    """
+
+    known: int
+    words: int
+    last: bool
+    bits: int
+    shift: int
+    buckets: NDArray[np.uint16]
+    bases: NDArray[np.uint32]
+    bounds: NDArray[np.int64]
+    key_bits: NDArray[np.int64]
+
+    @classmethod
+    def plan(cls, level: Level, vocabulary_size: int, known: int, order: int) -> Stage:
+        """The stage that goes on from a level.
+
+        A bucket is a range of n-grams with about as many windows as fit the cache; one that is
+        more frequent than that has a bucket of its own.
+        """
+        windows = level.counts.astype(np.int64)
+        if known > 1:
+            windows[level.words == BOUNDARY] = 0  # begins with <s>
+        shift = max(0, (len(level) - 1).bit_length() - (MOST_CELLS - 1).bit_length())
+        per_cell = np.add.reduceat(windows, np.arange(0, len(level), 1 << shift))
+        so_far = np.cumsum(per_cell)
+        target = max(BUCKET_WINDOWS, int(so_far[-1]) // MOST_BUCKETS)
+        edges = _edges(so_far, target)
+        bases = edges[:-1] << shift
+        spans = np.diff(np.minimum(edges << shift, len(level)))
+        bits = max(1, (vocabulary_size - 1).bit_length())
+        widest = max(int(span - 1).bit_length() for span in spans)
+        words = min(order - known, max(1, (64 - widest) // bits))
+        return cls(
+            known=known,
+            words=words,
+            last=known + words == order,
+            bits=bits,
+            shift=shift,
+            buckets=np.repeat(np.arange(len(bases), dtype=np.uint16), np.diff(edges)),
+            bases=bases.astype(np.uint32),
+            bounds=np.concatenate([[0], so_far[edges[1:] - 1]]),
+            key_bits=np.array([words * bits + int(span - 1).bit_length() for span in spans]),
+        )
+
+
+def _edges(so_far: NDArray[np.int64], target: int) -> NDArray[np.int64]:
+    """Where ranges of cells begin, and the end of the last: each of at most ``target`` windows, or of one cell."""
+    edges = [0]
+    while edges[-1] < len(so_far):
+        taken = so_far[edges[-1] - 1] if edges[-1] else 0
+        edges.append(max(edges[-1] + 1, int(np.searchsorted(so_far, taken + target, side="right"))))
+    return np.array(edges)
+
+
+def _run(
+    stage: Stage, words: NDArray[np.uint32], ends: NDArray[np.uint32], level: Level, pool: Pool
+) -> tuple[list[Level], NDArray[np.uint32]]:
+    """The levels that a stage adds; and for each token where in the last of them the n-gram stands that it ends."""
+    windows = int(stage.bounds[-1])
+    keys = np.empty(windows, np.uint64)
+    origins = None if stage.last else np.empty(windows, np.uint32)
+    _deal_windows(stage, words, ends, keys, origins, pool)
+    ranges = pool.parts(stage.bounds)
+    parts = pool.each(lambda buckets: _count_part(stage, keys, origins, len(level), *buckets), ranges)
+    levels = [_joined([part[place] for part in parts]) for place in range(stage.words)]
+    if origins is None:
+        return levels, ends
+    new_ends = np.full(len(words), NO_NGRAM)
+    begin = 0
+    for (first, last), part in zip(ranges, parts, strict=True):
+        inside = slice(stage.bounds[first], stage.bounds[last])
+        tell_ends(keys[inside], origins[inside], np.uint32(begin), new_ends)
+        begin += len(part[-1])
+    return levels, new_ends
+
+
+def _count_part(
+    stage: Stage, keys: NDArray[np.uint64], origins: NDArray[np.uint32] | None, known: int, first: int, last: int
+) -> list[Level]:
+    """The n-grams of the buckets ``first`` to ``last``, as if they were all."""
+    windows = int(stage.bounds[last] - stage.bounds[first])
+    first_known, end_known = (int(stage.bases[place]) if place < len(stage.bases) else known for place in (first, last))
+    # Of what is not needed of these, the system never gives more than an address.
+    words, counts = (np.empty((stage.words, windows), np.uint32) for _ in range(2))
+    starts = [np.empty(end_known - first_known + 1, np.int64)]
+    deeper_starts = np.empty((stage.words - 1, windows + 1), np.int64)
+    sizes = np.zeros(stage.words, np.int64)
+    count_buckets(
+        keys,
+        origins,
+        stage.bounds,
+        stage.bases,
+        stage.key_bits,
+        np.uint64(stage.bits),
+        np.uint64(first),
+        np.uint64(last),
+        words,
+        counts,
+        starts[0],
+        deeper_starts,
+        sizes,
+    )
+    starts += [row[: size + 1] for row, size in zip(deeper_starts, sizes[:-1], strict=True)]
+    return [Level(words[place, :size], counts[place, :size], starts[place]) for place, size in enumerate(sizes)]
+
+
+def _joined(parts: list[Level]) -> Level:
+    """One level of levels that follow each other."""
+    if len(parts) == 1:
+        return parts[0]
+    begins = np.cumsum([0] + [len(part) for part in parts])
+    starts = [part.starts[:-1] + begin for part, begin in zip(parts, begins, strict=False)]
+    return Level(
+        np.concatenate([part.words for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        np.concatenate([*starts, begins[-1:]]),
+    )
+
+
+def _deal_windows(
+    stage: Stage,
+    words: NDArray[np.uint32],
+    ends: NDArray[np.uint32],
+    keys: NDArray[np.uint64],
+    origins: NDArray[np.uint32] | None,
+    pool: Pool,
+) -> None:
+    """Writes the key of each window into its bucket, in the order of the text."""
+    parts = pool.split(len(words))
+    sizes = np.zeros((len(parts), len(stage.bases)), np.uint64)
+    pool.each(
+        lambda number: bucket_sizes(ends, np.uint64(stage.shift), stage.buckets, sizes[number + 1], *parts[number]),
+        range(len(parts) - 1),  # after the last part nothing follows
+    )
+    cursors = np.cumsum(sizes, axis=0, dtype=np.uint64) + stage.bounds[:-1].astype(np.uint64)
+    layout = (np.uint64(stage.known), np.uint64(stage.words), np.uint64(stage.bits), np.uint64(stage.shift))
+    pool.each(
+        lambda number: deal_windows(
+            words, ends, *layout, stage.buckets, stage.bases, cursors[number], keys, origins, *parts[number]
+        ),
+        range(len(parts)),
+    )
+
+
+@kernel
+def tally(words: NDArray[np.uint32], counts: NDArray[np.uint32]) -> None:
+    """Counts how often each word occurs."""
+    for word in words:
+        counts[word] += np.uint32(1)
+
+
+@kernel
+def bucket_sizes(
+    ends: NDArray[np.uint32],
+    shift: np.uint64,
+    buckets: NDArray[np.uint16],
+    sizes: NDArray[np.uint64],
+    first: np.uint64,
+    last: np.uint64,
+) -> None:
+    """Counts the windows of each bucket that end at the tokens ``first`` to ``last``."""
+    for token in range(first, last):
+        if ends[token] != NO_NGRAM:
+            sizes[buckets[ends[token] >> shift]] += np.uint64(1)
+
+
+@kernel
+def deal_windows(
+    words: NDArray[np.uint32],
+    ends: NDArray[np.uint32],
+    known: np.uint64,
+    added: np.uint64,
+    bits: np.uint64,
+    shift: np.uint64,
+    buckets: NDArray[np.uint16],
+    bases: NDArray[np.uint32],
+    cursors: NDArray[np.uint64],
+    keys: NDArray[np.uint64],
+    origins: NDArray[np.uint32] | None,
+    first: np.uint64,
+    last: np.uint64,
+) -> None:
+    """Writes the key of each window that ends at the tokens ``first`` to ``last`` where its bucket's cursor stands.
+
+    A key: the n-gram known already, counted from its bucket's first; then the words before it, the
+    nearest first. Before ``<s>`` there is nothing, written as ``<s>``.
+    """
+    for token in range(first, last):
+        end = ends[token]
+        if end == NO_NGRAM:
+            continue
+        bucket = buckets[end >> shift]
+        key = np.uint64(end - bases[bucket])
+        word = np.uint32(1)
+        for distance in range(known, known + added):
+            word = words[token - distance] if word != 0 and distance <= token else np.uint32(0)
+            key = (key << bits) | np.uint64(word)
+        place = cursors[bucket]
+        cursors[bucket] = place + np.uint64(1)
+        keys[place] = key
+        if origins is not None:
+            origins[place] = token
+
+
+@kernel
+def count_buckets(
+    keys: NDArray[np.uint64],
+    origins: NDArray[np.uint32] | None,
+    bounds: NDArray[np.int64],
+    bases: NDArray[np.uint32],
+    key_bits: NDArray[np.int64],
+    bits: np.uint64,
+    first: np.uint64,
+    last: np.uint64,
+    words: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    deeper_starts: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+) -> None:
+    """Sorts the buckets ``first`` to ``last``, and writes the entries of all levels that their keys add.
+
+    With origins, the keys are then overwritten: each with its window's entry in the last level, or
+    NO_NGRAM.
+
+    Args:
+        words: [levels, windows], to hold the entries' first words.
+        counts: [levels, windows], to hold their counts.
+        starts: [known n-grams + 1], to hold where each one's entries in the first level begin.
+        deeper_starts: [levels - 1, windows + 1], the same for the other levels.
+        sizes: [levels], all 0; afterwards how many entries each has.
+    """
+    largest = 0
+    for bucket in range(first, last):
+        largest = max(largest, bounds[bucket + np.uint64(1)] - bounds[bucket])
+    spare = np.empty(largest, np.uint64)
+    spare_origins = np.empty(largest if origins is not None else 0, np.uint32)
+    run_ends = np.empty(largest, np.uint32)
+    counters = np.empty(1 << DIGIT_BITS, np.uint32)
+    levels = np.uint64(len(sizes))
+    opened = np.zeros(levels, np.int64)  # parents of each level whose entries have begun
+    for bucket in range(first, last):
+        low, high = bounds[bucket], bounds[bucket + np.uint64(1)]
+        if low == high:
+            continue
+        its_keys = keys[low:high]
+        if origins is not None:
+            radix_sort(its_keys, spare, origins[low:high], spare_origins, np.uint64(key_bits[bucket]), counters)
+        else:
+            radix_sort(its_keys, spare, None, None, np.uint64(key_bits[bucket]), counters)
+        different = its_keys[: count_runs(its_keys, run_ends)]
+        parent = np.int64(bases[bucket]) - np.int64(bases[first])
+        for level in range(levels):
+            entry = sizes[level]
+            add_entries(
+                different,
+                run_ends,
+                level,
+                bits * (levels - np.uint64(1) - level),
+                bits,
+                parent,
+                words[level],
+                counts[level],
+                starts if level == 0 else deeper_starts[level - np.uint64(1)],
+                opened[level : level + np.uint64(1)],
+                sizes[level : level + np.uint64(1)],
+            )
+            parent = entry
+        if origins is not None:
+            note_entries(its_keys, different, run_ends, levels > np.uint64(1), bits, parent)
+    for level in range(levels):
+        row = starts if level == 0 else deeper_starts[level - np.uint64(1)]
+        parents = len(starts) - 1 if level == 0 else sizes[level - np.uint64(1)]
+        row[opened[level] : parents + 1] = sizes[level]
+
+
+@kernel
+def radix_sort(
+    keys: NDArray[np.uint64],
+    spare: NDArray[np.uint64],
+    origins: NDArray[np.uint32] | None,
+    spare_origins: NDArray[np.uint32] | None,
+    bits: np.uint64,
+    counters: NDArray[np.uint32],
+) -> None:
+    """Sorts keys by their low ``bits``, from the least significant digit on, and their origins with them."""
+    if len(keys) < 2:
+        return
+    size = len(keys)
+    passes = (bits + np.uint64(DIGIT_BITS - 1)) // np.uint64(DIGIT_BITS)
+    digit_bits = (bits + passes - np.uint64(1)) // passes
+    for number in range(passes):
+        if number & np.uint64(1):
+            radix_pass(spare[:size], keys, spare_origins, origins, number * digit_bits, digit_bits, counters)
+        else:
+            radix_pass(keys, spare, origins, spare_origins, number * digit_bits, digit_bits, counters)
+    if passes & np.uint64(1):
+        keys[:] = spare[:size]
+        if origins is not None:
+            origins[:] = spare_origins[:size]
+
+
+@kernel
+def radix_pass(
+    source: NDArray[np.uint64],
+    target: NDArray[np.uint64],
+    origins: NDArray[np.uint32] | None,
+    target_origins: NDArray[np.uint32] | None,
+    shift: np.uint64,
+    digit_bits: np.uint64,
+    counters: NDArray[np.uint32],
+) -> None:
+    """Deals keys out by one digit, in a stable way."""
+    mask = np.uint64((np.uint64(1) << digit_bits) - np.uint64(1))
+    counters[: mask + np.uint64(1)] = np.uint32(0)
+    for key in source:
+        counters[(key >> shift) & mask] += np.uint32(1)
+    begin = np.uint32(0)
+    for digit in range(mask + np.uint64(1)):
+        size = counters[digit]
+        counters[digit] = begin
+        begin += size
+    for place in range(np.uint64(len(source))):
+        key = source[place]
+        digit = (key >> shift) & mask
+        position = counters[digit]
+        counters[digit] = position + np.uint32(1)
+        target[np.uint64(position)] = key
+        if origins is not None:
+            target_origins[np.uint64(position)] = origins[place]
+
+
+@kernel
+def count_runs(keys: NDArray[np.uint64], run_ends: NDArray[np.uint32]) -> int:
+    """Moves the different ones of sorted keys to the front, and tells where the run of each ends."""
+    size = np.uint64(len(keys))
+    if size == 0:
+        return 0
+    run = np.uint64(0)
+    key = keys[0]
+    for place in range(np.uint64(1), size):
+        following = keys[place]
+        keys[run] = key
+        run_ends[run] = place
+        run += np.uint64(key != following)
+        key = following
+    keys[run] = key
+    run_ends[run] = size
+    return run + np.uint64(1)
+
+
+@kernel
+def add_entries(
+    keys: NDArray[np.uint64],
+    run_ends: NDArray[np.uint32],
+    level: np.uint64,
+    low: np.uint64,
+    bits: np.uint64,
+    first_parent: np.int64,
+    words: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    opened: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+) -> None:
+    """Writes the entries that a bucket's different keys, in order, have in one of the levels.
+
+    Args:
+        level: Which, from 0 on.
+        low: Bits of a key below the word that this level adds.
+        first_parent: Of level 0 the n-gram that a key of 0 begins with; else the parent of the first key.
+        opened: [1], how many parents have their start written.
+        sizes: [1], how many entries there are.
+    """
+    mask = (np.uint64(1) << bits) - np.uint64(1)
+    entries, parents = np.uint64(sizes[0]), np.uint64(opened[0])
+    parent = np.uint64(first_parent) - np.uint64(1)
+    last_ngram = ~(keys[0] >> low)
+    last_above = ~(keys[0] >> low >> bits)
+    run_begin = np.uint32(0)
+    for number in range(np.uint64(len(keys))):
+        ngram = keys[number] >> low
+        above = ngram >> bits
+        size = run_ends[number] - run_begin
+        run_begin = run_ends[number]
+        if level == 0:
+            parent = np.uint64(first_parent) + above
+        else:
+            is_entry = level == np.uint64(1) or (above >> bits) & mask != 0
+            parent += np.uint64(is_entry and above != last_above)
+            last_above = above
+            if above & mask == 0:  # begins with <s>: nothing lies to the left of it
+                continue
+        while parents <= parent:
+            starts[parents] = entries
+            parents += np.uint64(1)
+        if ngram != last_ngram:
+            words[entries] = np.uint32(ngram & mask)
+            counts[entries] = size
+            entries += np.uint64(1)
+            last_ngram = ngram
+        else:
+            counts[entries - np.uint64(1)] += size
+    sizes[0], opened[0] = entries, parents
+
+
+@kernel
+def note_entries(
+    keys: NDArray[np.uint64],
+    different: NDArray[np.uint64],
+    run_ends: NDArray[np.uint32],
+    deep: bool,
+    bits: np.uint64,
+    entry: np.int64,
+) -> None:
+    """Overwrites a bucket's keys with the entry of each window in the last level, NO_NGRAM where that begins with ``<s>``.
+
+    From the last run back, so that no different key is overwritten before it has been read.
+
+    Args:
+        deep: Whether a key has more than one word after its known part.
+        entry: The first that the bucket has in the last level.
+    """
+    mask = (np.uint64(1) << bits) - np.uint64(1)
+    for key in different:
+        entry += np.int64(not deep or (key >> bits) & mask != 0)
+    for run in range(len(different) - 1, -1, -1):
+        key = different[run]
+        is_entry = not deep or (key >> bits) & mask != 0
+        entry -= np.int64(is_entry)
+        noted = np.uint64(entry) if is_entry and key & mask != 0 else np.uint64(NO_NGRAM)
+        for window in range(run_ends[run - 1] if run else np.uint32(0), run_ends[run]):
+            keys[window] = noted
+
+
+@kernel
+def tell_ends(
+    entries: NDArray[np.uint64], origins: NDArray[np.uint32], begin: np.uint32, ends: NDArray[np.uint32]
+) -> None:
+    """Tells each window's last token the window's entry, counted from ``begin`` on."""
+    for window in range(np.uint64(len(entries))):
+        if entries[window] != NO_NGRAM:
+            ends[origins[window]] = np.uint32(entries[window]) + begin

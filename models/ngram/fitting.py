@@ -1,0 +1,193 @@
+"""From a text to a model: read, encode, cut off, count, smooth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ngram.counts import MAX_ORDER, UNKNOWN, Counts
+from models.ngram.model import SMOOTHINGS, NgramModel
+from models.ngram.text import CorpusError, Source, TextOptions, read_chunks
+from models.ngram.vocabulary import SPECIAL, Vocabulary
+
+ENGINES = ("numba", "torch", "python")
+GROWTH = 1.25  # of the array of ids, which moves without being copied
+
+Progress = Callable[[str, int], None]  # what is being done, and how many tokens are done
+
+
+def fit(
+    sources: Source | Iterable[Source],
+    order: int = 3,
+    *,
+    smoothing: str = "mle",
+    alpha: float = 1.0,
+    engine: str = "numba",
+    device: str = "cpu",
+    threads: int = 1,
+    options: TextOptions = TextOptions(),  # noqa: B008  # frozen
+    min_count: int = 1,
+    max_vocabulary: int | None = None,
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> NgramModel:
+    """Fits a model to a text.
+
+    Args:
+        sources: What to read; see :func:`models.ngram.text.read_chunks`.
+        order: n, 1 to 6; Kneser-Ney smoothing begins at 2.
+        smoothing: ``mle``, ``additive`` or ``kneser-ney``; see :class:`NgramModel`.
+        alpha: Of additive smoothing, more than 0.
+        engine: ``numba``, ``torch`` or ``python``: how n-grams are counted. The table is the same.
+        device: Where ``torch`` counts: ``cpu`` or ``cuda``.
+        threads: Cores to use; of ``numba``.
+        options: What is done to the text.
+        min_count: Words that occur less often become ``<unk>``.
+        max_vocabulary: Only so many words are kept, the most frequent; of equally frequent ones the earlier.
+        memory: Bytes to stay within; None for as many as it takes. Of ``numba``.
+        progress: Told how far it is.
+
+    Raises:
+        CorpusError: The sources hold no text.
+        ValueError: An argument is out of its range.
+    """
+    _check(order, smoothing, alpha, engine, threads, min_count, max_vocabulary)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "encode"):
+        ids, vocabulary = encode(read_chunks(sources, options), options, progress)
+        ids, vocabulary = cut_off(ids, vocabulary, min_count, max_vocabulary)
+    with _timed(seconds, "count"):
+        counts = count(ids, len(vocabulary), order, engine, device, threads)
+    estimates, discounts = (), None
+    with _timed(seconds, "estimate"):
+        if smoothing == "kneser-ney":
+            from models.ngram.kneser_ney import estimate
+
+            estimates, discounts = estimate(counts, threads)
+    return NgramModel(vocabulary, counts, smoothing, alpha, estimates, discounts, options, seconds)
+
+
+def _check(
+    order: int,
+    smoothing: str,
+    alpha: float,
+    engine: str,
+    threads: int,
+    min_count: int,
+    max_vocabulary: int | None,
+) -> None:
+    """Refuses with a ValueError what no text could be fitted with."""
+    least = 2 if smoothing == "kneser-ney" else 1
+    wrong = {
+        f"order is {order}: it must be {least} to {MAX_ORDER}": not least <= order <= MAX_ORDER,
+        f"no smoothing named {smoothing!r}: there are {', '.join(SMOOTHINGS)}": smoothing not in SMOOTHINGS,
+        f"no engine named {engine!r}: there are {', '.join(ENGINES)}": engine not in ENGINES,
+        f"alpha is {alpha}: it must be more than 0": alpha <= 0,
+        f"threads is {threads}: it must be 1 or more": threads < 1,
+        f"min_count is {min_count}: it must be 1 or more": min_count < 1,
+        f"max_vocabulary is {max_vocabulary}: it must be 1 or more": max_vocabulary is not None and max_vocabulary < 1,
+    }
+    for message, holds in wrong.items():
+        if holds:
+            raise ValueError(message)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - begun
+
+
+def encode(
+    chunks: Iterable[bytes],
+    options: TextOptions = TextOptions(),
+    progress: Progress | None = None,  # noqa: B008  # frozen
+) -> tuple[NDArray[np.int32], Vocabulary]:
+    """[tokens] int32, the ids of a text; and its vocabulary.
+
+    Args:
+        chunks: Pieces of text, each ending between two words, the last with a line feed; see
+            :func:`models.ngram.text.read_chunks`.
+        options: What was done to the text.
+        progress: Told how many tokens there are so far.
+
+    Raises:
+        CorpusError: The text has ``<s>`` or ``</s>`` as a word.
+    """
+    from models.ngram.encoding import Encoder
+
+    encoder = Encoder(line_ends=options.sentences)
+    ids, tokens = np.empty(1 << 16, np.int32), 0
+    for chunk in chunks:
+        piece = encoder.encode(chunk)
+        if tokens + len(piece) > len(ids):
+            ids.resize(int(GROWTH * (tokens + len(piece))), refcheck=False)
+        ids[tokens : tokens + len(piece)] = piece
+        tokens += len(piece)
+        if progress:
+            progress("reading", tokens)
+    vocabulary = encoder.vocabulary
+    for word, found in zip(("<s>", "</s>"), encoder.encode(b"<s> </s>").tolist(), strict=True):
+        if found < len(vocabulary):
+            raise CorpusError(f"The text has the word {word}, the boundary of a sentence in every model: remove it.")
+    return ids[:tokens], vocabulary
+
+
+def encode_with(
+    vocabulary: Vocabulary,
+    chunks: Iterable[bytes],
+    options: TextOptions = TextOptions(),  # noqa: B008  # frozen
+) -> NDArray[np.int32]:
+    """[tokens] int32, the ids of a text in a vocabulary that is given; unknown words have that of ``<unk>``."""
+    from models.ngram.encoding import Encoder
+
+    encoder = Encoder.of(vocabulary, line_ends=options.sentences)
+    ids = np.concatenate([encoder.encode(chunk) for chunk in chunks])
+    return np.where(ids < len(vocabulary), ids, np.int32(UNKNOWN))
+
+
+def cut_off(
+    ids: NDArray[np.int32], vocabulary: Vocabulary, min_count: int = 1, max_vocabulary: int | None = None
+) -> tuple[NDArray[np.int32], Vocabulary]:
+    """The text with rare words made ``<unk>``, and the vocabulary without them; ids keep their order."""
+    words = len(vocabulary) - len(SPECIAL)
+    if min_count == 1 and (max_vocabulary is None or max_vocabulary >= words):
+        return ids, vocabulary
+    counts = np.bincount(ids, minlength=len(vocabulary))[len(SPECIAL) :]
+    kept = counts >= min_count
+    if max_vocabulary is not None:
+        kept[np.argsort(-counts, kind="stable")[max_vocabulary:]] = False
+    if not kept.any():
+        raise CorpusError(f"No word occurs {min_count} times: the model would have no vocabulary.")
+    new_ids = np.full(len(vocabulary), UNKNOWN, np.int32)
+    new_ids[: len(SPECIAL)] = range(len(SPECIAL))
+    new_ids[len(SPECIAL) :][kept] = np.arange(len(SPECIAL), len(SPECIAL) + np.count_nonzero(kept))
+    remaining = [word for word, keep in zip(list(vocabulary)[len(SPECIAL) :], kept.tolist(), strict=True) if keep]
+    return new_ids[ids], Vocabulary.of(remaining)
+
+
+def count(
+    ids: NDArray[np.int32],
+    vocabulary_size: int,
+    order: int,
+    engine: str = "numba",
+    device: str = "cpu",
+    threads: int = 1,
+) -> Counts:
+    """The n-grams of orders 1 to ``order``, counted by an engine; the arguments are those of :func:`fit`."""
+    if engine == "python":
+        from models.ngram import lecture
+
+        return lecture.count_ids(ids, vocabulary_size, order)
+    if engine == "torch":
+        from models.ngram import torch_counting
+
+        return torch_counting.count(ids, vocabulary_size, order, device)
+    from models.ngram import counting
+
+    return counting.count(ids, vocabulary_size, order, threads)

@@ -1,0 +1,173 @@
+"""Interpolated modified Kneser-Ney smoothing, with the rules of KenLM.
+
+The estimator is that of Chen and Goodman (1998, TR-10-98, section 3), as lmplz computes it (Heafield
+et al. 2013): unigrams are interpolated with the uniform distribution over the vocabulary, ``<unk>``
+included; an n-gram that begins with ``<s>`` keeps its count at every order.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ngram.counts import BOUNDARY, Counts, Level
+from models.ngram.intrinsics import prefetch
+from models.ngram.kernel import kernel
+from models.ngram.pool import Pool
+from models.ngram.search import find_shifted
+
+FALLBACK = (0.5, 1.0, 1.5)  # discounts where the text is too small to tell them; lmplz --discount_fallback
+
+AHEAD = np.uint64(16)  # entries whose context is asked for before it is needed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The smoothed n-grams of one order.
+
+    Attributes:
+        log_probabilities: [entries] float32, natural logarithm of p(last word | the words before it).
+        log_backoffs: [entries] float32, natural logarithm of the weight that the next lower order has
+            after these words; 0 where nothing was seen after them. At order 1 entry 0 speaks of
+            ``</s>`` as a word and of ``<s>`` as a context. At the largest order all are 0.
+    """
+
+    log_probabilities: NDArray[np.float32]
+    log_backoffs: NDArray[np.float32]
+
+
+class FallbackDiscountsWarning(UserWarning):
+    """A text is too small to estimate its discounts."""
+
+
+def estimate(counts: Counts, threads: int = 1) -> tuple[tuple[Estimate, ...], NDArray[np.float64]]:
+    """The smoothed n-grams of each order; and the discounts.
+
+    Args:
+        counts: Of orders 1 to n, n at least 2.
+        threads: Cores to use.
+
+    Returns:
+        The estimates of orders 1 to n, and [n, 3] float64: what was taken off n-grams that occur once,
+        twice, and more often.
+
+    Warns:
+        FallbackDiscountsWarning: The text is too small for an order's discounts; FALLBACK took their place.
+    """
+    adjusted = list(_adjusted_counts(counts))
+    discounts = np.array([_discounts(level, order) for order, level in enumerate(adjusted, start=1)])
+    probabilities = [_unigrams(adjusted[0], discounts[0])]
+    backoffs: list[NDArray[np.float32]] = []
+    contexts = np.zeros(0, np.uint32)
+    with Pool.of(threads) as pool:
+        for order in range(2, counts.order + 1):
+            level, below = counts.levels[order - 1], counts.levels[order - 2]
+            contexts = level.words if order == 2 else find_shifted(level, below, contexts, pool)
+            sums = np.zeros((len(below), 2))  # of each context: its n-grams' counts, and what is taken off them
+            add_to_contexts(adjusted[order - 1], contexts, discounts[order - 1], sums)
+            found = np.empty(len(level), np.float32)
+            pool.each(
+                lambda part, level=level, order=order, found=found, contexts=contexts, sums=sums: interpolate(
+                    level.starts,
+                    adjusted[order - 1],
+                    contexts,
+                    discounts[order - 1],
+                    sums,
+                    probabilities[-1],
+                    found,
+                    *part,
+                ),
+                pool.parts(level.starts),
+            )
+            backoffs.append(_backoffs(sums))
+            probabilities.append(found)
+    backoffs.append(np.ones(len(counts.levels[-1]), np.float32))
+    return tuple(
+        Estimate(np.log(probability, out=probability), np.log(backoff, out=backoff))
+        for probability, backoff in zip(probabilities, backoffs, strict=True)
+    ), discounts
+
+
+def _adjusted_counts(counts: Counts) -> Iterator[NDArray[np.uint32]]:
+    """[entries] uint32 of each order: in how many ways an n-gram is continued to the left.
+
+    The largest order has its counts as they are, and so has what begins with ``<s>``.
+    """
+    for order, (level, above) in enumerate(zip(counts.levels, counts.levels[1:], strict=False), start=1):
+        continuations = np.diff(above.starts).astype(np.uint32)
+        if order > 1:  # the entry BOUNDARY of order 1 is </s>
+            np.copyto(continuations, level.counts, where=level.words == BOUNDARY)
+        yield continuations
+    yield counts.levels[-1].counts
+
+
+def _discounts(adjusted: NDArray[np.uint32], order: int) -> tuple[float, float, float]:
+    """What is taken off counts of 1, of 2, and of 3 and more (Chen and Goodman's equation 26)."""
+    singles, pairs, triples, quadruples = (int(np.count_nonzero(adjusted == count)) for count in (1, 2, 3, 4))
+    if singles and pairs and triples:
+        share = singles / (singles + 2 * pairs)
+        found = (1 - 2 * share * pairs / singles, 2 - 3 * share * triples / pairs, 3 - 4 * share * quadruples / triples)
+        if all(0 <= discount <= count for count, discount in enumerate(found, start=1)):
+            return found
+    warnings.warn(
+        f"too few {order}-grams to estimate discounts ({singles} occur once, {pairs} twice, {triples} three times): "
+        f"took {', '.join(map(str, FALLBACK))}",
+        FallbackDiscountsWarning,
+        stacklevel=3,
+    )
+    return FALLBACK
+
+
+def _unigrams(adjusted: NDArray[np.uint32], discounts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """p(word), interpolated with the uniform distribution."""
+    taken = np.concatenate([[0.0], discounts])[np.minimum(adjusted, 3)]
+    total = adjusted.sum(dtype=np.float64)
+    return ((adjusted - taken + taken.sum() / len(adjusted)) / total).astype(np.float32)
+
+
+def _backoffs(sums: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Of each context what was taken off, as a share; 1 where nothing follows it."""
+    totals, taken = sums[:, 0], sums[:, 1]
+    return np.divide(taken, totals, out=np.ones(len(sums)), where=totals > 0).astype(np.float32)
+
+
+@kernel
+def add_to_contexts(
+    adjusted: NDArray[np.uint32],
+    contexts: NDArray[np.uint32],
+    discounts: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> None:
+    """Adds each n-gram's count, and what is taken off it, to its context."""
+    size = np.uint64(len(adjusted))
+    for entry in range(size):
+        prefetch(sums, np.uint64(2) * np.uint64(contexts[min(entry + AHEAD, size - np.uint64(1))]))
+        count, context = adjusted[entry], contexts[entry]
+        sums[context, 0] += count
+        sums[context, 1] += discounts[min(count, np.uint32(3)) - np.uint32(1)]
+
+
+@kernel
+def interpolate(
+    starts: NDArray[np.int64],
+    adjusted: NDArray[np.uint32],
+    contexts: NDArray[np.uint32],
+    discounts: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    lower: NDArray[np.float32],
+    probabilities: NDArray[np.float32],
+    first: int,
+    last: int,
+) -> None:
+    """p(word | context) of the n-grams whose parents are ``first`` to ``last``."""
+    size = np.uint64(len(adjusted))
+    for parent in range(np.uint64(first), np.uint64(last)):
+        for entry in range(np.uint64(starts[parent]), np.uint64(starts[parent + np.uint64(1)])):
+            prefetch(sums, np.uint64(2) * np.uint64(contexts[min(entry + AHEAD, size - np.uint64(1))]))
+            count, context = adjusted[entry], contexts[entry]
+            kept = count - discounts[min(count, np.uint32(3)) - np.uint32(1)]
+            probabilities[entry] = (kept + sums[context, 1] * lower[parent]) / sums[context, 0]

@@ -1,0 +1,58 @@
+"""Threads for kernels: each does a part of an array, and kernels run without the interpreter's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+PARTS_A_THREAD = 8  # so that a thread whose parts were easy helps the others
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A number of threads.
+
+    Attributes:
+        threads: How many.
+        executor: What runs them; None where the calling thread does it all.
+    """
+
+    threads: int
+    executor: ThreadPoolExecutor | None
+
+    @classmethod
+    @contextmanager
+    def of(cls, threads: int) -> Iterator[Pool]:
+        """A pool of so many threads, for the length of a block."""
+        if threads == 1:
+            yield cls(1, None)
+            return
+        with ThreadPoolExecutor(threads) as executor:
+            yield cls(threads, executor)
+
+    def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """What ``work`` gives for each item; raises what one of them raised."""
+        return list(map(work, items) if self.executor is None else self.executor.map(work, items))
+
+    def split(self, size: int) -> list[tuple[np.uint64, np.uint64]]:
+        """The ranges of equal parts of that many things, one a thread."""
+        edges = [np.uint64(size * part // self.threads) for part in range(self.threads + 1)]
+        return list(zip(edges, edges[1:], strict=False))
+
+    def parts(self, bounds: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Ranges of buckets with about equally much in them, given where each bucket ends."""
+        if self.threads == 1:
+            return [(0, len(bounds) - 1)]
+        parts = self.threads * PARTS_A_THREAD
+        wanted = bounds[-1] * np.arange(1, parts) // parts
+        edges = np.unique(np.concatenate([[0], np.searchsorted(bounds, wanted), [len(bounds) - 1]])).tolist()
+        return list(zip(edges, edges[1:], strict=False))
