@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from bench.programs import ProgramRun, run_program
 
 if TYPE_CHECKING:
-    from models.ngram.model import NgramModel
+    from models.ngram import NgramModel
 
 ALL_COUNTS = "counts of all orders"
 TOP_COUNTS = "counts of order n only"
@@ -129,13 +129,12 @@ def _fit_own(engine: str) -> Callable[[Task], Fitted]:
         )
         seconds = time.perf_counter() - begun
         levels = model.counts.levels
-        estimates = sum(
-            part.log_probabilities.nbytes + part.log_backoffs.nbytes for part in getattr(model, "estimates", None) or ()
-        )
+        estimates = sum(part.log_probabilities.nbytes + part.log_backoffs.nbytes for part in model.estimates)
+        stages = ("encode", "count", "estimate") if model.estimates else ("encode", "count")
         return Fitted(
             entries=sum(map(len, levels)),
             seconds=seconds,
-            stages=dict(model.seconds),
+            stages={stage: model.seconds[stage] for stage in stages},
             table_bytes=sum(level.nbytes for level in levels) + estimates,
             vocabulary_size=len(model.vocabulary),
             model=model,

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bench.failures import UnsupportedError
 from bench.measurement import ROUND_SECONDS, drifts
@@ -21,6 +24,10 @@ from bench.settings import Corpus, Settings
 from results.cell import Cell
 from results.record import Record
 from results.rounds import median_interval
+
+if TYPE_CHECKING:
+    from models.ngram import NgramModel
+    from models.ngram.scoring import Scores
 
 Metrics = dict[str, float | int | None]
 
@@ -107,26 +114,26 @@ def _measure_score(
     report("fitting")
     model = engine.fit(_task(cell, corpus.path, settings, scratch)).model
     assert model is not None, "an engine of ours gives its model"
-    text = corpus.held_out.read_text(encoding="utf-8")
-    scores: list[Any] = []
+    ids = _encoded(model, corpus.held_out)
+    scores: list[Scores] = []
 
     def score_once() -> float:
         begun = time.perf_counter()
-        scores[:] = [model.score(text)]
+        scores[:] = [model.score(ids, settings.threads)]
         return time.perf_counter() - begun
 
     rounds = _time_rounds(score_once, device, settings, report, "scoring")
     seconds = median(rounds.seconds)
-    found = scores[0]
+    (found,) = scores
     metrics: Metrics = {
         "score_seconds": seconds,
         "score_tokens_per_second": corpus.held_out_tokens / seconds,
         "kernel_compile_seconds": compiled,
         "warmup_seconds": rounds.warmup_seconds,
-        "perplexity": _finite(found.perplexity),
-        "perplexity_without_unknown": _finite(found.perplexity_without_unknown),
-        "unseen_share": found.unseen_share,
-        "unknown_share": found.unknown_share,
+        "perplexity": _finite(found.perplexity()),
+        "perplexity_without_unknown": _finite(found.perplexity(unknown=False)),
+        "unseen_share": found.unseen_share(model.order),
+        "unknown_share": float(found.unknown.mean()),
         "table_entries": sum(map(len, model.counts.levels)),
         "vocabulary_size": len(model.vocabulary),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -197,8 +204,15 @@ def _compile_kernels(cell: Cell, settings: Settings, report: Callable[[str], Non
     begun = time.perf_counter()
     model = engine.fit(_task(cell, path, settings, scratch)).model
     if cell.workload == "ngram_score" and model is not None:
-        model.score(FIRST_TEXT.decode())
-    return time.perf_counter() - begun if engine.own and cell["engine"] != "python" else None
+        model.score(_encoded(model, path), settings.threads)
+    return time.perf_counter() - begun if engine.own else None
+
+
+def _encoded(model: NgramModel, path: Path) -> NDArray[np.int32]:
+    from models.ngram.fitting import encode_with
+    from models.ngram.text import read_chunks
+
+    return encode_with(model.vocabulary, read_chunks([path]))
 
 
 def _task(cell: Cell, path: Path, settings: Settings, scratch: Path) -> Task:
@@ -236,5 +250,5 @@ def _parts(metrics: Metrics, rounds: Rounds, settings: Settings, corpus: Corpus,
 
 
 def _finite(number: float) -> float | None:
-    """The number; None where it is infinite: a single unseen n-gram of probability zero makes perplexity so."""
+    """The number; None where it is infinite, as one unseen n-gram of probability 0 makes it, or of no tokens."""
     return number if math.isfinite(number) else None

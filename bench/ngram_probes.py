@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bench.probes import CountingLimits
+from models.ngram.kernel import kernel
 
 PASSES = 3  # over every method and size: the best is the machine's limit, the others met a neighbour
 UPDATES = 2**22  # of one pass: some 30 ms
@@ -26,8 +26,8 @@ _MULTIPLIER, _INCREMENT = np.uint64(6364136223846793005), np.uint64(144269504088
 _HIGH = np.uint64(32)  # the low bits of such a generator repeat soon
 
 
-@njit(nogil=True, cache=True)
-def update_in_turn(table: NDArray[np.uint32], updates: int, seed: int) -> None:  # pragma: no cover
+@kernel
+def update_in_turn(table: NDArray[np.uint32], updates: int, seed: int) -> None:
     """Increments words at random places, one after the other; the processor overlaps them as it can."""
     mask, state = np.uint64(len(table) - 1), np.uint64(seed)
     for _ in range(updates):
@@ -35,8 +35,8 @@ def update_in_turn(table: NDArray[np.uint32], updates: int, seed: int) -> None: 
         table[(state >> _HIGH) & mask] += np.uint32(1)
 
 
-@njit(nogil=True, cache=True)
-def update_in_streams(table: NDArray[np.uint32], updates: int, seed: int) -> None:  # pragma: no cover
+@kernel
+def update_in_streams(table: NDArray[np.uint32], updates: int, seed: int) -> None:
     """The same by four generators, so that not even their arithmetic waits for each other's."""
     mask = np.uint64(len(table) - 1)
     a, b, c, d = np.uint64(seed), np.uint64(seed + 1), np.uint64(seed + 2), np.uint64(seed + 3)

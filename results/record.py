@@ -122,7 +122,9 @@ METRICS: dict[str, Metric] = {
         "", "higher", "no", "tokens counted a second, of the machine's random updates a second"
     ),
     "copy_share": Metric("", "higher", "no", "text, ids and table moved once a fit, of what a copy moves meanwhile"),
-    "score_seconds": Metric("s", "lower", "time", "median over the rounds of the time to score the held-out text"),
+    "score_seconds": Metric(
+        "s", "lower", "time", "median over the rounds of the time to score the ids of a held-out text"
+    ),
     "score_tokens_per_second": Metric("1/s", "higher", "no", "tokens of the held-out text over score_seconds"),
     "perplexity": Metric(
         "", "lower", "tolerance", "of the held-out text, unknown words included; none if infinite", 1e-6

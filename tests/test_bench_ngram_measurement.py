@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from bench.ngram_engines import ENGINES, Engine, Fitted, Task
 from bench.ngram_measurement import FIRST_TEXT, measure
 from bench.probes import CountingLimits
 from bench.settings import Corpus, Settings
+from models.ngram import fit as fit_model
 from results.cell import Cell
 from results.record import Record
 
@@ -161,39 +161,36 @@ def test_a_fit_that_slows_down_is_flagged(measured) -> None:
 # Scoring
 
 
-def scorer(**found: Any) -> Iterator[Any]:
-    fields = {
-        "perplexity": 173.1,
-        "perplexity_without_unknown": 150.0,
-        "unseen_share": 0.4,
-        "unknown_share": 0.02,
-        **found,
-    }
-    model = SimpleNamespace(
-        score=lambda text: SimpleNamespace(**fields),
-        counts=SimpleNamespace(levels=([1] * 10, [1] * 20)),
-        vocabulary=[1] * 10,
-    )
-    return FakeEngine(SLOW, model=model)  # type: ignore[return-value]
+@pytest.fixture
+def fitted() -> Callable[..., FakeEngine]:
+    """An engine whose model is a real one, of the corpus, by either smoothing."""
+
+    def make(smoothing: str, text: str = "the cat sat on the mat\n" * 10) -> FakeEngine:
+        return FakeEngine(SLOW, model=fit_model(text.encode(), order=2, smoothing=smoothing))
+
+    return make
 
 
-def test_a_score_is_of_the_held_out_text_by_a_model_of_the_rest(measured) -> None:
-    engine: Any = scorer()
-    record = measured(engine, Cell.of("ngram_score", smoothing="kneser-ney"))
+def test_a_score_is_of_the_held_out_text_by_a_model_of_the_rest(measured, fitted) -> None:
+    engine = fitted("additive")
+    record = measured(engine, Cell.of("ngram_score", smoothing="additive", order=2))
     metrics = record.metrics
     assert [text for text in engine.texts if text != FIRST_TEXT] == [b"the cat sat on the mat\n" * 10]
-    assert (metrics["perplexity"], metrics["perplexity_without_unknown"]) == (173.1, 150.0)
-    assert (metrics["unseen_share"], metrics["unknown_share"]) == (0.4, 0.02)
-    assert (metrics["vocabulary_size"], metrics["table_entries"]) == (10, 30)
+    # "the dog </s>": 10 of 10 sentences begin so, 0 of 20 "the" go on so, 0 of 0 unknown words end one; and 7 ids
+    probabilities = [11 / 17, 1 / 27, 1 / 7]
+    assert metrics["perplexity"] == pytest.approx(math.prod(probabilities) ** (-1 / 3))
+    assert metrics["perplexity_without_unknown"] == pytest.approx((11 / 17 / 7) ** -0.5)
+    assert (metrics["unseen_share"], metrics["unknown_share"]) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert metrics["vocabulary_size"] == 7
+    assert metrics["table_entries"] == 7 + 7
     assert metrics["score_tokens_per_second"] == pytest.approx(3 / (metrics["score_seconds"] or 0))
     assert record.settings["held_out_tokens"] == 3
 
 
-def test_an_infinite_perplexity_is_none_beside_the_unseen_share(measured) -> None:
-    engine: Any = scorer(perplexity=math.inf, perplexity_without_unknown=math.inf)
-    metrics = measured(engine, Cell.of("ngram_score")).metrics
+def test_an_infinite_perplexity_is_none_beside_the_unseen_share(measured, fitted) -> None:
+    metrics = measured(fitted("mle"), Cell.of("ngram_score", order=2)).metrics
     assert (metrics["perplexity"], metrics["perplexity_without_unknown"]) == (None, None)
-    assert metrics["unseen_share"] == 0.4
+    assert metrics["unseen_share"] == pytest.approx(2 / 3)
 
 
 def test_a_peer_that_gives_no_model_cannot_score(measured) -> None:

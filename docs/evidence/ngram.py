@@ -303,6 +303,8 @@ def print_threads(fits: pd.DataFrame) -> None:
     """Time with one thread over time with several, of the same repetition."""
     for (text, engine, smoothing, order), part in fits.groupby(["text", "engine", "smoothing", "order"]):
         alone = part[part["threads"].eq(1)].set_index("repetition")
+        if not len(alone):
+            continue
         for threads, together in part[part["threads"].gt(1)].groupby("threads"):
             several = together.set_index("repetition")
             told = [

@@ -6,4 +6,4 @@ from models.ngram.model import NgramModel
 from models.ngram.text import CorpusError, TextOptions
 from models.ngram.vocabulary import Vocabulary
 
-__all__ = ["Counts", "CorpusError", "Level", "NgramModel", "TextOptions", "Vocabulary", "fit"]
+__all__ = ["CorpusError", "Counts", "Level", "NgramModel", "TextOptions", "Vocabulary", "fit"]

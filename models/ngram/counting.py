@@ -13,6 +13,7 @@ vocabulary is too large for any order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,14 +44,18 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
     """
     check_ids(ids)
     words = ids.view(np.uint32)
-    levels = [_unigrams(words, vocabulary_size)]
-    ends, counted = words, 1  # of each window: the index of its last `counted` words in their level
+    levels = [unigrams([words], vocabulary_size)]
+    ends, counted = words, 1  # of each token: where its last `counted` words stand in their level
     with Pool.of(threads) as pool:
         while counted < order:
             stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
-            found, ends = _run(stage, words, ends, levels[-1], pool)
-            levels += found
+            parts, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool)
+            levels += [joined([part[place] for part in parts]) for place in range(stage.words)]
             counted += stage.words
+            if told is not None:
+                following = np.full(len(words), NO_NGRAM)
+                following[ends != NO_NGRAM] = told
+                ends = following
     return Counts(tuple(levels), len(ids))
 
 
@@ -62,11 +67,28 @@ def check_ids(ids: NDArray[np.int32]) -> None:
         raise ValueError("the last sentence is not closed by the boundary's id, 0")
 
 
-def _unigrams(words: NDArray[np.uint32], vocabulary_size: int) -> Level:
+def unigrams(pieces: Iterable[NDArray[np.uint32]], vocabulary_size: int) -> Level:
+    """The level of order 1 of a text in pieces."""
     counts = np.zeros(vocabulary_size, np.uint32)
-    tally(words, counts)
-    entries = np.arange(vocabulary_size, dtype=np.uint32)
-    return Level(entries, counts, np.array([0, vocabulary_size], np.int64))
+    for words in pieces:
+        tally(words, counts)
+    return Level(np.arange(vocabulary_size, dtype=np.uint32), counts, np.array([0, vocabulary_size], np.int64))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a text.
+
+    Attributes:
+        words: [tokens] uint32, ids.
+        ends: [tokens] uint32, where the n-gram that each token ends stands in the last level counted; or
+            NO_NGRAM where that begins with ``<s>``.
+        first: Tokens before this one are there to be looked back at only.
+    """
+
+    words: NDArray[np.uint32]
+    ends: NDArray[np.uint32]
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,18 +124,15 @@ class Stage:
         A bucket is a range of n-grams with about as many windows as fit the cache; one that is
         more frequent than that has a bucket of its own.
         """
-        windows = level.counts.astype(np.int64)
-        if known > 1:
-            windows[level.words == BOUNDARY] = 0  # begins with <s>
-        shift = max(0, (len(level) - 1).bit_length() - (MOST_CELLS - 1).bit_length())
-        per_cell = np.add.reduceat(windows, np.arange(0, len(level), 1 << shift))
-        so_far = np.cumsum(per_cell)
+        shift = max(0, len(level).bit_length() - MOST_CELLS.bit_length())
+        so_far = np.cumsum(windows_by_cell(level.words, level.counts, known > 1, np.uint64(shift)))
         target = max(BUCKET_WINDOWS, int(so_far[-1]) // MOST_BUCKETS)
         edges = _edges(so_far, target)
         bases = edges[:-1] << shift
-        spans = np.diff(np.minimum(edges << shift, len(level)))
+        spans = np.diff(np.minimum(edges << shift, len(level))) - 1  # what is added to a base, at most
+        spans = np.maximum(spans, 0)
         bits = max(1, (vocabulary_size - 1).bit_length())
-        widest = max(int(span - 1).bit_length() for span in spans)
+        widest = int(spans.max()).bit_length()
         words = min(order - known, max(1, (64 - widest) // bits))
         return cls(
             known=known,
@@ -124,7 +143,7 @@ class Stage:
             buckets=np.repeat(np.arange(len(bases), dtype=np.uint16), np.diff(edges)),
             bases=bases.astype(np.uint32),
             bounds=np.concatenate([[0], so_far[edges[1:] - 1]]),
-            key_bits=np.array([words * bits + int(span - 1).bit_length() for span in spans]),
+            key_bits=np.array([words * bits + int(span).bit_length() for span in spans]),
         )
 
 
@@ -137,34 +156,55 @@ def _edges(so_far: NDArray[np.int64], target: int) -> NDArray[np.int64]:
     return np.array(edges)
 
 
-def _run(
-    stage: Stage, words: NDArray[np.uint32], ends: NDArray[np.uint32], level: Level, pool: Pool
-) -> tuple[list[Level], NDArray[np.uint32]]:
-    """The levels that a stage adds; and for each token where in the last of them the n-gram stands that it ends."""
-    windows = int(stage.bounds[-1])
+def run_group(
+    stage: Stage, pieces: Iterable[Piece], known: int, buckets: tuple[int, int], pool: Pool
+) -> tuple[list[list[Level]], NDArray[np.uint32] | None]:
+    """Counts the windows of a range of buckets.
+
+    Args:
+        stage: What is counted.
+        pieces: The whole text.
+        known: N-grams in the level that the stage begins with.
+        buckets: The first bucket, and the one after the last.
+        pool: The threads that count.
+
+    Returns:
+        Parts that follow each other, each with the levels that the stage adds; and for each window of
+        these buckets, in the order of the text, where its n-gram stands among those of the last level,
+        or NO_NGRAM where it begins with ``<s>``. None in place of it where no stage follows.
+    """
+    bounds = stage.bounds[buckets[0] : buckets[1] + 1] - stage.bounds[buckets[0]]
+    windows = int(bounds[-1])
     keys = np.empty(windows, np.uint64)
     origins = None if stage.last else np.empty(windows, np.uint32)
-    _deal_windows(stage, words, ends, keys, origins, pool)
-    ranges = pool.parts(stage.bounds)
-    parts = pool.each(lambda buckets: _count_part(stage, keys, origins, len(level), *buckets), ranges)
-    levels = [_joined([part[place] for part in parts]) for place in range(stage.words)]
+    _deal_windows(stage, pieces, buckets, bounds, keys, origins, pool)
+    ranges = pool.parts(bounds)
+    parts = pool.each(lambda part: _count_part(stage, keys, origins, bounds, known, buckets[0], *part), ranges)
     if origins is None:
-        return levels, ends
-    new_ends = np.full(len(words), NO_NGRAM)
+        return parts, None
+    told = np.empty(windows, np.uint32)
     begin = 0
     for (first, last), part in zip(ranges, parts, strict=True):
-        inside = slice(stage.bounds[first], stage.bounds[last])
-        tell_ends(keys[inside], origins[inside], np.uint32(begin), new_ends)
+        inside = slice(bounds[first], bounds[last])
+        tell_ends(keys[inside], origins[inside], np.uint32(begin), told)
         begin += len(part[-1])
-    return levels, new_ends
+    return parts, told
 
 
 def _count_part(
-    stage: Stage, keys: NDArray[np.uint64], origins: NDArray[np.uint32] | None, known: int, first: int, last: int
+    stage: Stage,
+    keys: NDArray[np.uint64],
+    origins: NDArray[np.uint32] | None,
+    bounds: NDArray[np.int64],
+    known: int,
+    offset: int,
+    first: int,
+    last: int,
 ) -> list[Level]:
-    """The n-grams of the buckets ``first`` to ``last``, as if they were all."""
-    windows = int(stage.bounds[last] - stage.bounds[first])
-    first_known, end_known = (int(stage.bases[place]) if place < len(stage.bases) else known for place in (first, last))
+    """The n-grams of some buckets, ``first`` to ``last`` counted from ``offset``, as if they were all."""
+    windows = int(bounds[last] - bounds[first])
+    bases, key_bits = stage.bases[offset:], stage.key_bits[offset:]
+    first_known, end_known = (int(bases[place]) if place < len(bases) else known for place in (first, last))
     # Of what is not needed of these, the system never gives more than an address.
     words, counts = (np.empty((stage.words, windows), np.uint32) for _ in range(2))
     starts = [np.empty(end_known - first_known + 1, np.int64)]
@@ -173,9 +213,9 @@ def _count_part(
     count_buckets(
         keys,
         origins,
-        stage.bounds,
-        stage.bases,
-        stage.key_bits,
+        bounds,
+        bases,
+        key_bits,
         np.uint64(stage.bits),
         np.uint64(first),
         np.uint64(last),
@@ -189,7 +229,7 @@ def _count_part(
     return [Level(words[place, :size], counts[place, :size], starts[place]) for place, size in enumerate(sizes)]
 
 
-def _joined(parts: list[Level]) -> Level:
+def joined(parts: list[Level]) -> Level:
     """One level of levels that follow each other."""
     if len(parts) == 1:
         return parts[0]
@@ -204,27 +244,48 @@ def _joined(parts: list[Level]) -> Level:
 
 def _deal_windows(
     stage: Stage,
-    words: NDArray[np.uint32],
-    ends: NDArray[np.uint32],
+    pieces: Iterable[Piece],
+    buckets: tuple[int, int],
+    bounds: NDArray[np.int64],
     keys: NDArray[np.uint64],
     origins: NDArray[np.uint32] | None,
     pool: Pool,
 ) -> None:
-    """Writes the key of each window into its bucket, in the order of the text."""
-    parts = pool.split(len(words))
-    sizes = np.zeros((len(parts), len(stage.bases)), np.uint64)
-    pool.each(
-        lambda number: bucket_sizes(ends, np.uint64(stage.shift), stage.buckets, sizes[number + 1], *parts[number]),
-        range(len(parts) - 1),  # after the last part nothing follows
-    )
-    cursors = np.cumsum(sizes, axis=0, dtype=np.uint64) + stage.bounds[:-1].astype(np.uint64)
-    layout = (np.uint64(stage.known), np.uint64(stage.words), np.uint64(stage.bits), np.uint64(stage.shift))
-    pool.each(
-        lambda number: deal_windows(
-            words, ends, *layout, stage.buckets, stage.bases, cursors[number], keys, origins, *parts[number]
-        ),
-        range(len(parts)),
-    )
+    """Writes the key of each window of a range of buckets into its bucket, in the order of the text."""
+    cursors, arrived = bounds[:-1].astype(np.uint64), 0
+    for piece in pieces:
+        cursors, arrived = _deal_piece(stage, piece, buckets, cursors, arrived, keys, origins, pool)
+
+
+def _deal_piece(
+    stage: Stage,
+    piece: Piece,
+    buckets: tuple[int, int],
+    cursors: NDArray[np.uint64],
+    arrived: int,
+    keys: NDArray[np.uint64],
+    origins: NDArray[np.uint32] | None,
+    pool: Pool,
+) -> tuple[NDArray[np.uint64], int]:
+    """Deals the windows of one piece, each thread those of a part; gives where the cursors then stand."""
+    table = (stage.buckets, np.uint64(stage.shift), np.uint64(buckets[0]), np.uint64(buckets[1]))
+    layout = (np.uint64(stage.known), np.uint64(stage.words), np.uint64(stage.bits), stage.bases)
+    offset = np.uint64(piece.first)
+    parts = [(first + offset, last + offset) for first, last in pool.split(len(piece.words) - piece.first)]
+    sizes = np.zeros((len(parts), len(cursors)), np.uint64)  # of what lies in the parts before
+
+    def measure(number: int) -> None:
+        bucket_sizes(piece.ends, *table, sizes[number + 1], *parts[number])
+
+    pool.each(measure, range(len(parts) - 1))
+    part_cursors = np.cumsum(sizes, axis=0, dtype=np.uint64) + cursors
+    arrivals = np.cumsum(sizes.sum(axis=1, dtype=np.uint64), dtype=np.uint64) + np.uint64(arrived)
+
+    def deal(number: int) -> np.uint64:
+        into = (part_cursors[number], arrivals[number], keys, origins)
+        return deal_windows(piece.words, piece.ends, *table, *layout, *into, *parts[number])
+
+    return part_cursors[-1], int(pool.each(deal, range(len(parts)))[-1])
 
 
 @kernel
@@ -235,56 +296,83 @@ def tally(words: NDArray[np.uint32], counts: NDArray[np.uint32]) -> None:
 
 
 @kernel
+def windows_by_cell(
+    words: NDArray[np.uint32], counts: NDArray[np.uint32], deep: bool, shift: np.uint64
+) -> NDArray[np.int64]:
+    """[cells]: how often the n-grams of each cell occur; if ``deep``, what begins with ``<s>`` is left out.
+
+    There is a cell at least, though there be no n-gram.
+    """
+    cells = np.zeros((max(np.uint64(len(words)), np.uint64(1)) - np.uint64(1) >> shift) + np.uint64(1), np.int64)
+    for entry in range(np.uint64(len(words))):
+        if not deep or words[entry] != 0:
+            cells[entry >> shift] += counts[entry]
+    return cells
+
+
+@kernel
 def bucket_sizes(
     ends: NDArray[np.uint32],
-    shift: np.uint64,
     buckets: NDArray[np.uint16],
+    shift: np.uint64,
+    first_bucket: np.uint64,
+    last_bucket: np.uint64,
     sizes: NDArray[np.uint64],
     first: np.uint64,
     last: np.uint64,
 ) -> None:
-    """Counts the windows of each bucket that end at the tokens ``first`` to ``last``."""
+    """Counts the windows of each bucket in a range that end at the tokens ``first`` to ``last``."""
     for token in range(first, last):
         if ends[token] != NO_NGRAM:
-            sizes[buckets[ends[token] >> shift]] += np.uint64(1)
+            bucket = np.uint64(buckets[ends[token] >> shift])
+            if first_bucket <= bucket < last_bucket:
+                sizes[bucket - first_bucket] += np.uint64(1)
 
 
 @kernel
 def deal_windows(
     words: NDArray[np.uint32],
     ends: NDArray[np.uint32],
+    buckets: NDArray[np.uint16],
+    shift: np.uint64,
+    first_bucket: np.uint64,
+    last_bucket: np.uint64,
     known: np.uint64,
     added: np.uint64,
     bits: np.uint64,
-    shift: np.uint64,
-    buckets: NDArray[np.uint16],
     bases: NDArray[np.uint32],
     cursors: NDArray[np.uint64],
+    arrived: np.uint64,
     keys: NDArray[np.uint64],
     origins: NDArray[np.uint32] | None,
     first: np.uint64,
     last: np.uint64,
-) -> None:
-    """Writes the key of each window that ends at the tokens ``first`` to ``last`` where its bucket's cursor stands.
+) -> np.uint64:
+    """Writes the key of each window of a range of buckets that ends at the tokens ``first`` to ``last``.
 
     A key: the n-gram known already, counted from its bucket's first; then the words before it, the
-    nearest first. Before ``<s>`` there is nothing, written as ``<s>``.
+    nearest first. Before ``<s>`` there is nothing, written as ``<s>``. It goes where its bucket's
+    cursor stands. Gives how many windows have arrived, with ``arrived`` of them before.
     """
     for token in range(first, last):
         end = ends[token]
         if end == NO_NGRAM:
             continue
-        bucket = buckets[end >> shift]
+        bucket = np.uint64(buckets[end >> shift])
+        if bucket < first_bucket or bucket >= last_bucket:
+            continue
         key = np.uint64(end - bases[bucket])
         word = np.uint32(1)
         for distance in range(known, known + added):
             word = words[token - distance] if word != 0 and distance <= token else np.uint32(0)
             key = (key << bits) | np.uint64(word)
-        place = cursors[bucket]
-        cursors[bucket] = place + np.uint64(1)
+        place = cursors[bucket - first_bucket]
+        cursors[bucket - first_bucket] = place + np.uint64(1)
         keys[place] = key
         if origins is not None:
-            origins[place] = token
+            origins[place] = np.uint32(arrived)
+        arrived += np.uint64(1)
+    return arrived
 
 
 @kernel
@@ -340,7 +428,7 @@ def count_buckets(
             add_entries(
                 different,
                 run_ends,
-                level,
+                np.uint64(level),
                 bits * (levels - np.uint64(1) - level),
                 bits,
                 parent,
@@ -352,7 +440,7 @@ def count_buckets(
             )
             parent = entry
         if origins is not None:
-            note_entries(its_keys, different, run_ends, levels > np.uint64(1), bits, parent)
+            note_entries(its_keys, different, run_ends, bool(levels > np.uint64(1)), bits, parent)
     for level in range(levels):
         row = starts if level == 0 else deeper_starts[level - np.uint64(1)]
         parents = len(starts) - 1 if level == 0 else sizes[level - np.uint64(1)]
@@ -381,7 +469,7 @@ def radix_sort(
             radix_pass(keys, spare, origins, spare_origins, number * digit_bits, digit_bits, counters)
     if passes & np.uint64(1):
         keys[:] = spare[:size]
-        if origins is not None:
+        if origins is not None and spare_origins is not None:
             origins[:] = spare_origins[:size]
 
 
@@ -411,7 +499,7 @@ def radix_pass(
         position = counters[digit]
         counters[digit] = position + np.uint32(1)
         target[np.uint64(position)] = key
-        if origins is not None:
+        if origins is not None and target_origins is not None:
             target_origins[np.uint64(position)] = origins[place]
 
 
@@ -431,7 +519,7 @@ def count_runs(keys: NDArray[np.uint64], run_ends: NDArray[np.uint32]) -> int:
         key = following
     keys[run] = key
     run_ends[run] = size
-    return run + np.uint64(1)
+    return int(run + np.uint64(1))
 
 
 @kernel
@@ -498,7 +586,7 @@ def note_entries(
     bits: np.uint64,
     entry: np.int64,
 ) -> None:
-    """Overwrites a bucket's keys with the entry of each window in the last level, NO_NGRAM where that begins with ``<s>``.
+    """Overwrites a bucket's keys with the entry that each window has in the last level; NO_NGRAM if from ``<s>`` on.
 
     From the last run back, so that no different key is overwritten before it has been read.
 
@@ -522,7 +610,7 @@ def note_entries(
 def tell_ends(
     entries: NDArray[np.uint64], origins: NDArray[np.uint32], begin: np.uint32, ends: NDArray[np.uint32]
 ) -> None:
-    """Tells each window's last token the window's entry, counted from ``begin`` on."""
+    """Writes each window's entry, counted from ``begin`` on, where the window arrived in the order of the text."""
     for window in range(np.uint64(len(entries))):
-        if entries[window] != NO_NGRAM:
-            ends[origins[window]] = np.uint32(entries[window]) + begin
+        entry = np.uint32(entries[window])
+        ends[origins[window]] = entry + begin if entry != NO_NGRAM else NO_NGRAM

@@ -61,6 +61,15 @@ class Encoder:
         ends = self._ends[: self._size].copy()
         return Vocabulary(self._text[: ends[-1]].copy(), ends)
 
+    def knows(self, word: str) -> bool:
+        """Whether some text has had this word."""
+        sought = np.frombuffer(word.encode(), np.uint8)
+        ends = self._ends[: self._size]
+        ends = ends[np.diff(ends, prepend=0) == len(sought)]
+        ends = ends[ends != self._ends[0]]  # the boundary has come in no text
+        letters = self._text[ends[:, np.newaxis] + np.arange(-len(sought), 0)]  # [words of that length, letters]
+        return bool((letters == sought).all(axis=1).any())
+
     def encode(self, text: bytes) -> NDArray[np.int32]:
         """[tokens] int32: the ids of a piece of text, which must end between two words.
 
@@ -76,7 +85,7 @@ class Encoder:
         while done < len(text):
             if self._size + BATCH > len(self._ends):
                 self._grow()
-            done, tokens, self._size = encode_words(
+            done, tokens, self._size = encode_words(  # type: ignore[assignment]  # Numba gives int for uint64
                 self._piece,
                 np.uint64(done),
                 np.uint64(len(text)),
@@ -221,7 +230,7 @@ def is_word(
     if same:
         for offset in range(length):
             same &= text[begin + offset] == word_text[word_begin + offset]
-    return same
+    return bool(same)
 
 
 @kernel

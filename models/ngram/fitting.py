@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.ngram import counting, spilling
 from models.ngram.counts import MAX_ORDER, UNKNOWN, Counts
+from models.ngram.encoding import Encoder
+from models.ngram.kneser_ney import estimate
 from models.ngram.model import SMOOTHINGS, NgramModel
 from models.ngram.text import CorpusError, Source, TextOptions, read_chunks
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
 ENGINES = ("numba", "torch", "python")
-GROWTH = 1.25  # of the array of ids, which moves without being copied
+PLAIN = TextOptions()
+GROWTH = 1.25  # of the array of ids, which the system moves without copying it
 
 Progress = Callable[[str, int], None]  # what is being done, and how many tokens are done
 
@@ -29,7 +36,7 @@ def fit(
     engine: str = "numba",
     device: str = "cpu",
     threads: int = 1,
-    options: TextOptions = TextOptions(),  # noqa: B008  # frozen
+    options: TextOptions = PLAIN,
     min_count: int = 1,
     max_vocabulary: int | None = None,
     memory: int | None = None,
@@ -48,27 +55,37 @@ def fit(
         options: What is done to the text.
         min_count: Words that occur less often become ``<unk>``.
         max_vocabulary: Only so many words are kept, the most frequent; of equally frequent ones the earlier.
-        memory: Bytes to stay within; None for as many as it takes. Of ``numba``.
+        memory: Bytes that this process may take while it counts; what has no room lies on the disk. Of
+            ``numba``, and not for Kneser-Ney smoothing. None for as many as it takes.
         progress: Told how far it is.
 
     Raises:
         CorpusError: The sources hold no text.
+        MemoryTooSmall: The memory allowed does not do.
         ValueError: An argument is out of its range.
     """
-    _check(order, smoothing, alpha, engine, threads, min_count, max_vocabulary)
+    _check(order, smoothing, alpha, engine, threads, min_count, max_vocabulary, memory)
     seconds: dict[str, float] = {}
-    with _timed(seconds, "encode"):
-        ids, vocabulary = encode(read_chunks(sources, options), options, progress)
-        ids, vocabulary = cut_off(ids, vocabulary, min_count, max_vocabulary)
-    with _timed(seconds, "count"):
-        counts = count(ids, len(vocabulary), order, engine, device, threads)
-    estimates, discounts = (), None
-    with _timed(seconds, "estimate"):
-        if smoothing == "kneser-ney":
-            from models.ngram.kneser_ney import estimate
-
+    with TemporaryDirectory(prefix="trainmark-ngram-") as folder:
+        with _timed(seconds, "encode"):
+            encoder = Encoder(line_ends=options.sentences)
+            pieces = _encoded(encoder, read_chunks(sources, options), progress)
+            ids = spilling.SpilledIds.of(pieces, Path(folder) / "ids") if memory else gathered(pieces)
+            ids, vocabulary = _cut_off(ids, encoder.vocabulary, min_count, max_vocabulary)
+        if progress:
+            progress("counting", 0)
+        with _timed(seconds, "count"):
+            if isinstance(ids, spilling.SpilledIds):
+                assert memory is not None  # it is why they are spilled
+                counts = spilling.count(ids, len(vocabulary), order, memory, Path(folder), threads)
+            else:
+                counts = count(ids, len(vocabulary), order, engine, device, threads)
+    model = NgramModel(vocabulary, counts, smoothing, alpha, options=options, seconds=seconds)
+    if smoothing == "kneser-ney":
+        with _timed(seconds, "estimate"):
             estimates, discounts = estimate(counts, threads)
-    return NgramModel(vocabulary, counts, smoothing, alpha, estimates, discounts, options, seconds)
+        model = replace(model, estimates=estimates, discounts=discounts)
+    return model
 
 
 def _check(
@@ -79,6 +96,7 @@ def _check(
     threads: int,
     min_count: int,
     max_vocabulary: int | None,
+    memory: int | None,
 ) -> None:
     """Refuses with a ValueError what no text could be fitted with."""
     least = 2 if smoothing == "kneser-ney" else 1
@@ -90,6 +108,9 @@ def _check(
         f"threads is {threads}: it must be 1 or more": threads < 1,
         f"min_count is {min_count}: it must be 1 or more": min_count < 1,
         f"max_vocabulary is {max_vocabulary}: it must be 1 or more": max_vocabulary is not None and max_vocabulary < 1,
+        "a memory budget is kept by the numba engine alone": memory is not None and engine != "numba",
+        "Kneser-Ney smoothing is estimated in memory: it keeps no budget": memory is not None
+        and smoothing == "kneser-ney",
     }
     for message, holds in wrong.items():
         if holds:
@@ -103,62 +124,65 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - begun
 
 
-def encode(
-    chunks: Iterable[bytes],
-    options: TextOptions = TextOptions(),
-    progress: Progress | None = None,  # noqa: B008  # frozen
-) -> tuple[NDArray[np.int32], Vocabulary]:
+def encode(chunks: Iterable[bytes], options: TextOptions = PLAIN) -> tuple[NDArray[np.int32], Vocabulary]:
     """[tokens] int32, the ids of a text; and its vocabulary.
 
     Args:
         chunks: Pieces of text, each ending between two words, the last with a line feed; see
             :func:`models.ngram.text.read_chunks`.
         options: What was done to the text.
-        progress: Told how many tokens there are so far.
 
     Raises:
         CorpusError: The text has ``<s>`` or ``</s>`` as a word.
     """
-    from models.ngram.encoding import Encoder
-
     encoder = Encoder(line_ends=options.sentences)
-    ids, tokens = np.empty(1 << 16, np.int32), 0
+    ids = gathered(_encoded(encoder, chunks))
+    return ids, encoder.vocabulary
+
+
+def _encoded(
+    encoder: Encoder, chunks: Iterable[bytes], progress: Progress | None = None
+) -> Iterator[NDArray[np.int32]]:
+    """The ids of each piece of text; at the end the words are looked at."""
+    tokens = 0
     for chunk in chunks:
-        piece = encoder.encode(chunk)
+        yield (piece := encoder.encode(chunk))
+        tokens += len(piece)
+        if progress:
+            progress("reading", tokens)
+    for word in ("<s>", "</s>"):
+        if encoder.knows(word):
+            raise CorpusError(
+                f"The text has the word {word}, the boundary of a sentence in every model: remove it from the text."
+            )
+
+
+def gathered(pieces: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """All pieces in one array, which grows with them."""
+    ids, tokens = np.empty(1 << 16, np.int32), 0
+    for piece in pieces:
         if tokens + len(piece) > len(ids):
             ids.resize(int(GROWTH * (tokens + len(piece))), refcheck=False)
         ids[tokens : tokens + len(piece)] = piece
         tokens += len(piece)
-        if progress:
-            progress("reading", tokens)
-    vocabulary = encoder.vocabulary
-    for word, found in zip(("<s>", "</s>"), encoder.encode(b"<s> </s>").tolist(), strict=True):
-        if found < len(vocabulary):
-            raise CorpusError(f"The text has the word {word}, the boundary of a sentence in every model: remove it.")
-    return ids[:tokens], vocabulary
+    return ids[:tokens]
 
 
-def encode_with(
-    vocabulary: Vocabulary,
-    chunks: Iterable[bytes],
-    options: TextOptions = TextOptions(),  # noqa: B008  # frozen
-) -> NDArray[np.int32]:
+def encode_with(vocabulary: Vocabulary, chunks: Iterable[bytes], options: TextOptions = PLAIN) -> NDArray[np.int32]:
     """[tokens] int32, the ids of a text in a vocabulary that is given; unknown words have that of ``<unk>``."""
-    from models.ngram.encoding import Encoder
-
     encoder = Encoder.of(vocabulary, line_ends=options.sentences)
-    ids = np.concatenate([encoder.encode(chunk) for chunk in chunks])
+    ids = gathered(_encoded(encoder, chunks))
     return np.where(ids < len(vocabulary), ids, np.int32(UNKNOWN))
 
 
-def cut_off(
-    ids: NDArray[np.int32], vocabulary: Vocabulary, min_count: int = 1, max_vocabulary: int | None = None
-) -> tuple[NDArray[np.int32], Vocabulary]:
+def _cut_off(
+    ids: NDArray[np.int32] | spilling.SpilledIds, vocabulary: Vocabulary, min_count: int, max_vocabulary: int | None
+) -> tuple[NDArray[np.int32] | spilling.SpilledIds, Vocabulary]:
     """The text with rare words made ``<unk>``, and the vocabulary without them; ids keep their order."""
     words = len(vocabulary) - len(SPECIAL)
     if min_count == 1 and (max_vocabulary is None or max_vocabulary >= words):
         return ids, vocabulary
-    counts = np.bincount(ids, minlength=len(vocabulary))[len(SPECIAL) :]
+    counts = counting.unigrams(_pieces(ids), len(vocabulary)).counts[len(SPECIAL) :].astype(np.int64)
     kept = counts >= min_count
     if max_vocabulary is not None:
         kept[np.argsort(-counts, kind="stable")[max_vocabulary:]] = False
@@ -168,7 +192,17 @@ def cut_off(
     new_ids[: len(SPECIAL)] = range(len(SPECIAL))
     new_ids[len(SPECIAL) :][kept] = np.arange(len(SPECIAL), len(SPECIAL) + np.count_nonzero(kept))
     remaining = [word for word, keep in zip(list(vocabulary)[len(SPECIAL) :], kept.tolist(), strict=True) if keep]
-    return new_ids[ids], Vocabulary.of(remaining)
+    renamed = (new_ids[piece] for piece in _pieces(ids))
+    if isinstance(ids, spilling.SpilledIds):
+        return spilling.SpilledIds.of(renamed, ids.path.with_name("ids-cut-off")), Vocabulary.of(remaining)
+    return next(renamed), Vocabulary.of(remaining)
+
+
+def _pieces(ids: NDArray[np.int32] | spilling.SpilledIds) -> Iterator[NDArray[np.uint32]]:
+    if isinstance(ids, spilling.SpilledIds):
+        yield from (piece for piece, _ in ids.pieces())
+    else:
+        yield ids.view(np.uint32)
 
 
 def count(
@@ -185,9 +219,7 @@ def count(
 
         return lecture.count_ids(ids, vocabulary_size, order)
     if engine == "torch":
-        from models.ngram import torch_counting
+        from models.ngram import torch_counting  # imports torch
 
         return torch_counting.count(ids, vocabulary_size, order, device)
-    from models.ngram import counting
-
     return counting.count(ids, vocabulary_size, order, threads)

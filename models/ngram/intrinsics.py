@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from numba import extending, types
+
+intrinsic: Any = extending.intrinsic  # its type asks callers for the context, which Numba gives
 
 
 @intrinsic
 def prefetch(_context: Any, array: Any, index: Any) -> Any:
-    """Asks for the cache line of the item at ``index`` of an array, laid flat, to be there when it is needed some iterations later."""
+    """Asks for the cache line of the item at ``index`` of an array, laid flat: some iterations later it is there."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address = builder.gep(
@@ -45,7 +46,7 @@ def load_eight(_context: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def trailing_zeros(_context: Any, number: Any) -> Any:
+def trailing_zeros(_context: Any, _number: Any) -> Any:
     """Zero bits below the lowest one of a uint64 that is not 0."""
 
     def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:

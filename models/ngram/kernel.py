@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import numba
 
@@ -18,5 +18,8 @@ def kernel(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]
     unsigned: for a signed one Numba also looks whether it counts from the end, which took a third
     of the time of a radix pass.
     """
-    compiled: Callable[Arguments, Result] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    return compiled
+    try:
+        compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder to keep it in: neither beside the source nor in the user's cache
+        compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast("Callable[Arguments, Result]", compiled)

@@ -61,35 +61,45 @@ def estimate(counts: Counts, threads: int = 1) -> tuple[tuple[Estimate, ...], ND
     adjusted = list(_adjusted_counts(counts))
     discounts = np.array([_discounts(level, order) for order, level in enumerate(adjusted, start=1)])
     probabilities = [_unigrams(adjusted[0], discounts[0])]
-    backoffs: list[NDArray[np.float32]] = []
-    contexts = np.zeros(0, np.uint32)
+    backoffs = []
+    contexts = counts.levels[1].words  # of a bigram the word before its last, which is its first
     with Pool.of(threads) as pool:
-        for order in range(2, counts.order + 1):
-            level, below = counts.levels[order - 1], counts.levels[order - 2]
-            contexts = level.words if order == 2 else find_shifted(level, below, contexts, pool)
+        for level, below, its_counts, its_discounts in zip(
+            counts.levels[1:], counts.levels, adjusted[1:], discounts[1:], strict=False
+        ):
+            if below is not counts.levels[0]:
+                contexts = find_shifted(level, below, contexts, pool)
             sums = np.zeros((len(below), 2))  # of each context: its n-grams' counts, and what is taken off them
-            add_to_contexts(adjusted[order - 1], contexts, discounts[order - 1], sums)
-            found = np.empty(len(level), np.float32)
-            pool.each(
-                lambda part, level=level, order=order, found=found, contexts=contexts, sums=sums: interpolate(
-                    level.starts,
-                    adjusted[order - 1],
-                    contexts,
-                    discounts[order - 1],
-                    sums,
-                    probabilities[-1],
-                    found,
-                    *part,
-                ),
-                pool.parts(level.starts),
+            add_to_contexts(its_counts, contexts, its_discounts, sums)
+            probabilities.append(
+                _interpolated(level, its_counts, contexts, its_discounts, sums, probabilities[-1], pool)
             )
-            backoffs.append(_backoffs(sums))
-            probabilities.append(found)
+            backoffs.append(shares(sums))
     backoffs.append(np.ones(len(counts.levels[-1]), np.float32))
-    return tuple(
-        Estimate(np.log(probability, out=probability), np.log(backoff, out=backoff))
-        for probability, backoff in zip(probabilities, backoffs, strict=True)
-    ), discounts
+    return tuple(map(_logarithms, probabilities, backoffs)), discounts
+
+
+def _logarithms(probabilities: NDArray[np.float32], backoffs: NDArray[np.float32]) -> Estimate:
+    """The estimate with these; both arrays are overwritten."""
+    return Estimate(np.log(probabilities, out=probabilities), np.log(backoffs, out=backoffs))
+
+
+def _interpolated(
+    level: Level,
+    adjusted: NDArray[np.uint32],
+    contexts: NDArray[np.uint32],
+    discounts: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    lower: NDArray[np.float32],
+    pool: Pool,
+) -> NDArray[np.float32]:
+    """[entries] float32: p(last word | context), from that of the parents."""
+    found = np.empty(len(level), np.float32)
+    pool.each(
+        lambda part: interpolate(level.starts, adjusted, contexts, discounts, sums, lower, found, *part),
+        pool.parts(level.starts),
+    )
+    return found
 
 
 def _adjusted_counts(counts: Counts) -> Iterator[NDArray[np.uint32]]:
@@ -126,13 +136,18 @@ def _unigrams(adjusted: NDArray[np.uint32], discounts: NDArray[np.float64]) -> N
     """p(word), interpolated with the uniform distribution."""
     taken = np.concatenate([[0.0], discounts])[np.minimum(adjusted, 3)]
     total = adjusted.sum(dtype=np.float64)
-    return ((adjusted - taken + taken.sum() / len(adjusted)) / total).astype(np.float32)
+    found: NDArray[np.float32] = ((adjusted - taken + taken.sum() / len(adjusted)) / total).astype(np.float32)
+    return found
 
 
-def _backoffs(sums: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Of each context what was taken off, as a share; 1 where nothing follows it."""
-    totals, taken = sums[:, 0], sums[:, 1]
-    return np.divide(taken, totals, out=np.ones(len(sums)), where=totals > 0).astype(np.float32)
+@kernel
+def shares(sums: NDArray[np.float64]) -> NDArray[np.float32]:
+    """[contexts] float32: what was taken off, as a share of the whole; 1 where nothing follows."""
+    out = np.ones(len(sums), np.float32)
+    for context in range(np.uint64(len(sums))):
+        if sums[context, 0] > 0:
+            out[context] = sums[context, 1] / sums[context, 0]
+    return out
 
 
 @kernel

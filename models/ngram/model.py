@@ -46,7 +46,7 @@ class NgramModel:
 
     @property
     def order(self) -> int:
-        """n."""
+        """The length of its longest n-grams."""
         return self.counts.order
 
     def probability(self, word: str, context: Sequence[str] | str = ()) -> float:

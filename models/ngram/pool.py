@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -46,7 +47,7 @@ class Pool:
     def split(self, size: int) -> list[tuple[np.uint64, np.uint64]]:
         """The ranges of equal parts of that many things, one a thread."""
         edges = [np.uint64(size * part // self.threads) for part in range(self.threads + 1)]
-        return list(zip(edges, edges[1:], strict=False))
+        return list(pairwise(edges))
 
     def parts(self, bounds: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Ranges of buckets with about equally much in them, given where each bucket ends."""
@@ -55,4 +56,4 @@ class Pool:
         parts = self.threads * PARTS_A_THREAD
         wanted = bounds[-1] * np.arange(1, parts) // parts
         edges = np.unique(np.concatenate([[0], np.searchsorted(bounds, wanted), [len(bounds) - 1]])).tolist()
-        return list(zip(edges, edges[1:], strict=False))
+        return list(pairwise(edges))

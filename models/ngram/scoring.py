@@ -33,7 +33,7 @@ class Scores:
     unknown: NDArray[np.bool_]
 
     def perplexity(self, *, unknown: bool = True) -> float:
-        """exp of the mean negative log-probability; inf where a token is impossible, NaN where there is none.
+        """The exponential of the mean negative log-probability: inf where a token is impossible, NaN of no tokens.
 
         Args:
             unknown: Whether unknown words count.
@@ -61,7 +61,8 @@ class Matches:
     @property
     def orders(self) -> NDArray[np.uint8]:
         """[tokens]: the length of the longest that the model has; what is longer is absent as well."""
-        return np.sum([entries != ABSENT for entries in self.entries], axis=0, dtype=np.uint8)
+        orders: NDArray[np.uint8] = np.sum([entries != ABSENT for entries in self.entries], axis=0, dtype=np.uint8)
+        return orders
 
     def contexts(self, order: int) -> NDArray[np.uint32]:
         """[tokens]: where the ``order`` words before each token stand in their level; ``<s>`` in order 1 is entry 0."""

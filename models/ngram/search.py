@@ -16,6 +16,7 @@ from models.ngram.pool import Pool
 
 ABSENT = np.uint32(0xFFFFFFFF)  # instead of an entry
 FAR, NEAR = np.uint64(32), np.uint64(16)  # searches ahead: for the bounds of the children, and for their middle
+CROWDED = np.uint64(16)  # places for each thing sought: with fewer, walking is faster than searching
 
 
 def find(level: Level, parents: NDArray[np.uint32], words: NDArray[np.uint32], pool: Pool) -> NDArray[np.uint32]:
@@ -35,6 +36,7 @@ def find_shifted(level: Level, below: Level, shifted: NDArray[np.uint32], pool: 
         below: Of order k-1, the parents of the level.
         shifted: The same for the level below: [entries], where its n-grams stand in the level of order
             k-2 without their last word.
+        pool: The threads that search.
     """
     entries = np.empty(len(level), np.uint32)
     pool.each(
@@ -107,8 +109,15 @@ def find_families(
     for parent in range(np.uint64(first), np.uint64(last)):
         prefetch(below_starts, np.uint64(shifted[min(parent + FAR, final)]))
         ask_for(below_starts, below_words, shifted[min(parent + NEAR, final)])
+        begin, end = np.uint64(starts[parent]), np.uint64(starts[parent + np.uint64(1)])
         low = np.uint64(below_starts[shifted[parent]])
         high = np.uint64(below_starts[np.uint64(shifted[parent]) + np.uint64(1)])
-        for entry in range(np.uint64(starts[parent]), np.uint64(starts[parent + np.uint64(1)])):
-            low = search(below_words, low, high, words[entry])
+        walk = high - low <= CROWDED * (end - begin)
+        for entry in range(begin, end):
+            word = words[entry]
+            if walk:
+                while below_words[low] < word:
+                    low += np.uint64(1)
+            else:
+                low = search(below_words, low, high, word)
             entries[entry] = np.uint32(low)
