@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import count_slowly, spelled_out, texts
+
+from models.ngram import counting, spilling
+from models.ngram.counting import count
+
+# A first call compiles, or loads what an earlier run has compiled.
+slow_start = settings(deadline=None)
+
+
+@slow_start
+@given(texts(), st.integers(1, 6), st.integers(1, 3))
+def test_every_ngram_of_a_text_is_in_the_table_with_its_count(text, order, threads):
+    ids, size = text
+    assert spelled_out(count(ids, size, order, threads)) == count_slowly(ids.tolist(), order)
+
+
+@slow_start
+@given(texts(), st.integers(1, 6))
+def test_buckets_of_any_size_give_the_same_table(text, order):
+    ids, size = text
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "BUCKET_WINDOWS", 3)
+        assert spelled_out(count(ids, size, order)) == count_slowly(ids.tolist(), order)
+
+
+@slow_start
+@given(texts(), st.integers(1, 6), st.integers(1, 5))
+def test_a_text_counted_from_the_disk_in_ranges_gives_the_same_table(tmp_path_factory, text, order, buckets_at_once):
+    ids, size = text
+    folder = tmp_path_factory.mktemp("spilled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "BUCKET_WINDOWS", 3)
+        patch.setattr(spilling, "PIECE_TOKENS", 7)
+        patch.setattr(spilling, "_ranges", lambda stage, _: _in_steps(len(stage.bases), buckets_at_once))
+        spilled = spilling.SpilledIds.of([ids], folder / "ids")
+        assert spelled_out(spilling.count(spilled, size, order, 0, folder)) == count_slowly(ids.tolist(), order)
+
+
+def _in_steps(size: int, step: int) -> list[tuple[int, int]]:
+    return [(first, min(first + step, size)) for first in range(0, size, step)]
+
+
+@pytest.mark.parametrize("size", [1 << 22, 1 << 26, (1 << 31) - 1])
+def test_no_vocabulary_is_too_large_for_any_order(size):
+    words = [2, size - 1, size - 2, 2, size - 1, size - 2, 0]
+    stage_counts = _count_with_sparse_words(np.array(words * 2, np.int32), size, 6)
+    assert stage_counts == count_slowly(words * 2, 6)[1:]
+
+
+def _count_with_sparse_words(ids: np.ndarray, size: int, order: int) -> list[dict[tuple[int, ...], int]]:
+    """Counts with keys as wide as a vocabulary of that size needs, though it holds but the words that occur."""
+    different = np.unique(ids)
+    with pytest.MonkeyPatch.context() as patch:
+        plan = counting.Stage.plan
+        patch.setattr(
+            counting.Stage, "plan", classmethod(lambda _, level, _size, known, order: plan(level, size, known, order))
+        )
+        places = np.searchsorted(different, ids).astype(np.int32)
+        tables = spelled_out(count(places, len(different), order))
+    return [
+        {tuple(int(different[word]) for word in gram): number for gram, number in table.items()} for table in tables
+    ][1:]
+
+
+def test_a_text_of_one_word_repeated_is_counted():
+    counts = count(np.array([2] * 1000 + [0], np.int32), 3, 4)
+    assert counts.levels[3].counts.tolist() == [1, 1, 997]  # … 2 2 2 </s>, <s> 2 2 2, 2 2 2 2
+
+
+def test_an_order_longer_than_every_sentence_has_no_ngrams():
+    counts = count(np.array([2, 0, 0, 3, 0], np.int32), 4, 6)
+    assert [len(level) for level in counts.levels] == [4, 5, 2, 0, 0, 0]
+
+
+@pytest.mark.parametrize("ids", [[], [2, 3]])
+def test_what_is_no_closed_text_is_refused(ids):
+    with pytest.raises(ValueError):
+        count(np.array(ids, np.int32), 4, 2)
+
+
+def test_a_budget_too_small_for_one_frequent_word_says_how_much_it_takes(tmp_path: Path):
+    ids = spilling.SpilledIds.of([np.array([2] * 100 + [0], np.int32)], tmp_path / "ids")
+    with pytest.raises(spilling.MemoryTooSmall, match=r"it takes \d+ MB"):
+        spilling.count(ids, 3, 3, 1_000_000, tmp_path)
