@@ -101,3 +101,24 @@ def test_irstlm_is_found_by_its_own_name_or_by_debians(
 
 def test_ours_need_nothing_beside_the_project() -> None:
     assert [engine_obstacle(name) for name in OWN_ENGINES] == [None] * 3
+
+
+@pytest.mark.parametrize("smoothing", ["mle", "additive", "kneser-ney"])
+@pytest.mark.parametrize("name", ["numba", "python"])
+@pytest.mark.filterwarnings("ignore:.*discounts")  # the text is too small to tell them
+def test_ours_find_every_order_and_say_how_long_each_stage_took(name: str, smoothing: str, tmp_path: Path) -> None:
+    fitted = fit(name, tmp_path, 3, smoothing)
+    assert fitted.entries == expected_entries("lmplz", 3) - 1  # </s> and <s> are one entry here
+    assert set(fitted.stages) == {"encode", "count", *(["estimate"] if smoothing == "kneser-ney" else [])}
+    assert sum(fitted.stages.values()) <= fitted.seconds
+    assert fitted.vocabulary_size == 6 + 2
+    assert fitted.table_bytes is not None
+    assert fitted.model is not None
+
+
+def test_a_kneser_ney_model_takes_more_bytes_than_its_counts(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="discounts"):
+        smoothed = fit("numba", tmp_path, 3, "kneser-ney").table_bytes
+    counted = fit("numba", tmp_path, 3, "mle").table_bytes
+    assert smoothed is not None and counted is not None
+    assert smoothed > counted
