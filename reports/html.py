@@ -95,6 +95,10 @@ def _details(run: Run, compiled: Sequence[Payback]) -> list[tuple[str, str, tabl
          measured("flops_utilisation"), tables.limits_table),
         ("Counts", "Counted over an eager step: the same in every run, so any change is a change of the code.",
          measured("operators_per_step"), tables.counts_table),
+        ("n-gram models: fitting", "From a text's file to the model. Compare those alone that compute the same; peak "
+         "memory is of the whole process.", measured("fit_seconds"), tables.ngram_fit_table),
+        ("n-gram models: scoring", "Of the last tenth of the corpus, by a model of the rest. Unsmoothed, one unseen "
+         "n-gram makes the perplexity infinite.", measured("score_seconds"), tables.ngram_score_table),
     ]  # fmt: skip
     shown = [(title, meaning, make(records)) for title, meaning, records, make in found if records]
     if compiled:

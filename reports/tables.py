@@ -29,6 +29,7 @@ PHASES = {
     "optimizer": "Optimizer",
     "other": "Other",
 }
+_NAMING_AXES = ("model", "engine")  # they stand in a row's name
 _AXIS_TITLES = {"batch_size": "Batch", "memory_format": "Layout"}
 
 
@@ -114,6 +115,8 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
         _time(records, "latency_p99_seconds", "Latency p99"),
         _time(records, "training_seconds", "Training"),
         _share(records, "accuracy", "Accuracy (%)"),
+        _time(records, "fit_seconds", "Fit"),
+        _time(records, "score_seconds", "Scoring"),
         _time(records, "compile_seconds", "Compile time"),
         _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
         _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
@@ -257,6 +260,53 @@ def capacity_table(records: Sequence[Record]) -> Table:
     return _subject_table(records, columns)
 
 
+def ngram_fit_table(records: Sequence[Record]) -> Table:
+    """How fast a text becomes an n-gram model, by what, and what that computes."""
+    columns = [
+        Column("Computes", False, "what the fit comes to", tuple(map(_computes, records))),
+        _time(records, "fit_seconds", "Fit"),
+        _number(records, "tokens_per_second", "Tokens/s"),
+        _time(records, "encode_seconds", "Text to ids"),
+        _time(records, "count_seconds", "Ids to table"),
+        _time(records, "estimate_seconds", "Table to model"),
+        _time(records, "kernel_compile_seconds", "Kernels"),
+        _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
+        _number(records, "peak_bytes_per_token", "Bytes/token"),
+        _number(records, "table_entries", "n-grams"),
+        _number(records, "bytes_per_entry", "Bytes/n-gram"),
+        _share(records, "random_update_share", "Of random updates (%)"),
+        _share(records, "copy_share", "Of copying (%)"),
+    ]
+    return _subject_table(records, columns)
+
+
+def ngram_score_table(records: Sequence[Record]) -> Table:
+    """What a model makes of a text that it has not seen."""
+    columns = [
+        _time(records, "score_seconds", "Scoring"),
+        _number(records, "score_tokens_per_second", "Tokens/s"),
+        Column("Perplexity", True, formatting.metric_meaning("perplexity"), tuple(map(_perplexity, records))),
+        _number(records, "perplexity_without_unknown", "Without unknown words"),
+        _share(records, "unseen_share", "Unseen n-grams (%)"),
+        _share(records, "unknown_share", "Unknown words (%)"),
+        _number(records, "vocabulary_size", "Vocabulary"),
+        _number(records, "table_entries", "n-grams"),
+    ]
+    return _subject_table(records, columns)
+
+
+def _computes(record: Record) -> Value:
+    return _plain(record.settings.get("computes"))
+
+
+def _perplexity(record: Record) -> Value:
+    """Infinite where the text was scored and no number came of it: a record holds none that is not finite."""
+    perplexity = record.metrics.get("perplexity")
+    if perplexity is None and record.metrics.get("score_seconds") is not None:
+        return Value("infinite", math.inf)
+    return Value(formatting.digits(perplexity, 5), perplexity)
+
+
 def _subject_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
     """Some columns that belong together: rows have the cells' whole names, and lead nowhere."""
     told = tuple(column for column in columns if any(map(_says_something, column.values)))
@@ -274,7 +324,7 @@ def _cells_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
     for axis in AXES:
         values = [record.cell.settings.get(axis) for record in records]
         known = [value for value in values if value is not None]
-        if axis == "model" or not known:
+        if axis in _NAMING_AXES or not known:
             continue
         if axis == "batch_size" or len(set(map(str, known))) > 1:
             title = _AXIS_TITLES.get(axis, axis.replace("_", " ").capitalize())
@@ -286,10 +336,10 @@ def _cells_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
     rows = tuple(
         Row(
             anchor(record.key),
-            formatting.plain(" ".join([record.cell.workload, *map(str, _model(record))])),
+            formatting.plain(" ".join([record.cell.workload, *_named_by(record)])),
             tuple(column.values[number] for column in kept),
             formatting.plain(record.cell.workload, 40),
-            formatting.plain("".join(map(str, _model(record))), 40),
+            formatting.plain(" ".join(_named_by(record)), 40),
         )
         for number, record in enumerate(records)
     )
@@ -304,8 +354,8 @@ def _absent_row(cell: CellComparison, columns: Sequence[Column]) -> Row:
     return Row(anchor(cell.key), formatting.plain(cell.label), values)
 
 
-def _model(record: Record) -> list[object]:
-    return [record.cell.settings["model"]] if "model" in record.cell.settings else []
+def _named_by(record: Record) -> list[str]:
+    return [str(record.cell.settings[axis]) for axis in _NAMING_AXES if axis in record.cell.settings]
 
 
 def _plain(value: object) -> Value:
