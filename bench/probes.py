@@ -347,7 +347,7 @@ def utilisation(
     step_seconds: float | None,
     precision: str,
     peaks: Peaks | None,
-) -> dict[str, float | str | None]:
+) -> dict[str, float | None]:
     """How near a step comes to what the machine can reach; None where a number for it is missing.
 
     Args:
@@ -360,26 +360,62 @@ def utilisation(
     Returns:
         ``achieved_flops_per_second``, ``flops_utilisation``, ``achieved_bytes_per_second``,
         ``bytes_utilisation``: shares are of the peaks. ``arithmetic_intensity`` in FLOP per byte, and
-        ``roofline_bound``: ``"compute"`` where that reaches the ridge, peak arithmetic over what a
-        copy out of caches moves, else ``"memory"`` (Williams, Waterman and Patterson 2009,
-        "Roofline"). It tells what limits a step that runs out of caches, not that the limit is near.
+        ``ridge_intensity``: peak arithmetic over what a copy out of caches moves. Arithmetic limits a
+        step above it, memory one below (Williams, Waterman and Patterson 2009, "Roofline"), where it
+        runs out of caches; neither says that the limit is near.
     """
     peak_flops = None if peaks is None else peaks.flops_per_second.get(precision)
     peak_bytes = None if peaks is None else peaks.bytes_per_second
     flops_rate = _ratio(flops_per_step, step_seconds)
     bytes_rate = _ratio(bytes_per_step, step_seconds)
-    intensity = _ratio(flops_per_step, bytes_per_step)
-    ridge = _ratio(peak_flops, None if peaks is None else peaks.copy_bytes_per_second)
-    bound = None
-    if intensity is not None and ridge is not None:
-        bound = "compute" if intensity >= ridge else "memory"
     return {
         "achieved_flops_per_second": flops_rate,
         "flops_utilisation": _ratio(flops_rate, peak_flops),
         "achieved_bytes_per_second": bytes_rate,
         "bytes_utilisation": _ratio(bytes_rate, peak_bytes),
-        "arithmetic_intensity": intensity,
-        "roofline_bound": bound,
+        "arithmetic_intensity": _ratio(flops_per_step, bytes_per_step),
+        "ridge_intensity": _ratio(peak_flops, None if peaks is None else peaks.copy_bytes_per_second),
+    }
+
+
+@dataclass(frozen=True)
+class CountingLimits:
+    """The most that this machine was seen to do.
+
+    Attributes:
+        updates_per_second: Increments of words at random places, independent of each other.
+        copy_bytes_per_second: Read and written by a copy that fits no cache.
+        threads: That did it together.
+        seconds_taken: By the probes.
+    """
+
+    updates_per_second: float
+    copy_bytes_per_second: float
+    threads: int
+    seconds_taken: float
+
+
+def counting_shares(
+    limits: CountingLimits | None,
+    tokens: int,
+    text_bytes: int,
+    table_bytes: int | None,
+    fit_seconds: float,
+    count_seconds: float | None,
+) -> dict[str, float | None]:
+    """How near a fit comes to both limits; None where a number for it is missing.
+
+    Returns:
+        ``random_update_share``: tokens counted a second, of random updates a second. ``copy_share``:
+        the traffic that no fit can do without (text read, 4 bytes of id a token written and read,
+        table written) a second, of what a copy moves.
+    """
+    if limits is None:
+        return {"random_update_share": None, "copy_share": None}
+    moved = None if table_bytes is None else text_bytes + 8 * tokens + table_bytes
+    return {
+        "random_update_share": None if not count_seconds else tokens / count_seconds / limits.updates_per_second,
+        "copy_share": None if moved is None else moved / fit_seconds / limits.copy_bytes_per_second,
     }
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
+from bench.against import Against
 from bench.grid import Request
-from bench.options import add_options, default_threads, keep_options, read_options, restore_options
+from bench.options import add_options, keep_options, read_against, read_options, restore_options
 from bench.session import Invocation
+from bench.settings import default_threads
 from results.cell import AXES
 
 OF_PYTEST_BENCHMARK = {
@@ -95,6 +97,11 @@ def test_nothing_given_asks_for_the_quick_grid() -> None:
         ("--memory-format", "channels_last", "memory_format", ("channels_last",)),
         ("--loader", "resident,dataloader", "loader", ("resident", "dataloader")),
         ("--dataset", "mnist,synthetic", "dataset", ("mnist", "synthetic")),
+        ("--corpus", "pydoc,zipf", "corpus", ("pydoc", "zipf")),
+        ("--tokens", "0,1000000", "tokens", (0, 1_000_000)),
+        ("--order", "3,1,3", "order", (3, 1)),
+        ("--smoothing", "mle,kneser-ney", "smoothing", ("mle", "kneser-ney")),
+        ("--engine", "numba,lmplz", "engine", ("numba", "lmplz")),
     ],
 )
 def test_an_axis_takes_one_value_or_several(option: str, text: str, axis: str, expected: tuple[object, ...]) -> None:
@@ -119,6 +126,12 @@ def test_an_unknown_value_is_refused_with_all_valid_ones(axis: Any) -> None:
 def test_what_is_no_whole_number_above_zero_is_refused(option: str, text: str) -> None:
     with pytest.raises(pytest.UsageError, match=rf"{option} \S+: not a whole number above zero"):
         read(f"{option}={text}")
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "1M"])
+def test_tokens_are_a_whole_number_and_may_be_none(text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=rf"--tokens {text}: not a whole number\.$"):
+        read(f"--tokens={text}")
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])
@@ -245,6 +258,23 @@ def test_a_folder_without_a_name_is_refused(text: str) -> None:
         read("--dataset", text)
 
 
+def test_a_corpus_is_known_by_its_name_and_found_by_its_path(tmp_path: Path) -> None:
+    asked = read("--corpus", f"{tmp_path / 'secret' / 'news.txt.xz'},pydoc")
+    assert asked.request.given["corpus"] == ("news.txt.xz", "pydoc")
+    assert asked.settings.places.corpora == {"news.txt.xz": tmp_path / "secret" / "news.txt.xz"}
+    assert "secret" not in str(asked.request)
+
+
+def test_two_corpora_of_one_name_are_refused() -> None:
+    with pytest.raises(pytest.UsageError, match=r"two files are named news\.txt; rename one"):
+        read("--corpus", "/a/news.txt,/b/news.txt")
+
+
+def test_a_file_cannot_pass_for_a_corpus_that_is_made_here() -> None:
+    with pytest.raises(pytest.UsageError, match="a file named pydoc would pass for the corpus of that name"):
+        read("--corpus", "/a/pydoc")
+
+
 def test_data_sets_lie_where_the_command_line_says(tmp_path: Path) -> None:
     places = read("--data-root", str(tmp_path), "--download").settings.places
     assert (places.root, places.download) == (tmp_path, True)
@@ -313,3 +343,42 @@ def test_a_resumed_run_takes_no_cells_of_its_own() -> None:
     kept = keep_options(FakeConfig())  # type: ignore[arg-type]
     with pytest.raises(pytest.UsageError, match="leave out --model, --batch-size"):
         restore_options(FakeConfig("--resume", "--model", "cnn", "--batch-size", "3"), kept)  # type: ignore[arg-type]
+
+
+# Against another side
+
+
+def read_side(*command_line: str, **of_pytest_benchmark: object) -> Against | None:
+    return read_against(FakeConfig(*command_line, **of_pytest_benchmark))  # type: ignore[arg-type]
+
+
+def test_without_a_side_nothing_is_compared() -> None:
+    assert read_side("--budget", "5m") is None
+
+
+def test_a_side_may_have_several_parts() -> None:
+    asked = read_side("--against", "main", "--against", "env:A=1", "--budget", "5m", "--margin", "1%", "--threads", "2")
+    assert asked == Against(("main", "env:A=1"), 300.0, 2, "1%", "warn", "fail")
+
+
+def test_threads_that_are_not_given_are_each_sides_own() -> None:
+    asked = read_side("--against", "self")
+    assert asked is not None
+    assert (asked.threads, asked.budget_seconds) == (None, 600.0)
+
+
+@pytest.mark.parametrize("option", ["--resume", "--in-process", "--profile", "--find-max-batch"])
+def test_what_does_not_go_with_a_side_is_refused(option: str) -> None:
+    with pytest.raises(pytest.UsageError, match=f"{option} does not go with --against"):
+        read_side("--against", "self", option)
+
+
+def test_a_memory_limit_that_would_not_be_kept_is_refused() -> None:
+    with pytest.raises(pytest.UsageError, match="--memory-limit does not go with --against"):
+        read_side("--against", "self", "--memory-limit", "4GB")
+
+
+@pytest.mark.parametrize("budget", ["soon", "0", "-1", "5d"])
+def test_a_budget_that_is_no_time_is_refused(budget: str) -> None:
+    with pytest.raises(pytest.UsageError, match="--budget"):
+        read_side("--against", "self", f"--budget={budget}")

@@ -46,10 +46,11 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
     words = ids.view(np.uint32)
     levels = [unigrams([words], vocabulary_size)]
     ends, counted = words, 1  # of each token: where its last `counted` words stand in their level
+    room = np.empty(len(words), np.uint64)  # for the keys of one stage after the other: new memory is slow
     with Pool.of(threads) as pool:
         while counted < order:
             stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
-            parts, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool)
+            parts, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool, room)
             levels += [joined([part[place] for part in parts]) for place in range(stage.words)]
             counted += stage.words
             if told is not None:
@@ -157,7 +158,12 @@ def _edges(so_far: NDArray[np.int64], target: int) -> NDArray[np.int64]:
 
 
 def run_group(
-    stage: Stage, pieces: Iterable[Piece], known: int, buckets: tuple[int, int], pool: Pool
+    stage: Stage,
+    pieces: Iterable[Piece],
+    known: int,
+    buckets: tuple[int, int],
+    pool: Pool,
+    room: NDArray[np.uint64] | None = None,
 ) -> tuple[list[list[Level]], NDArray[np.uint32] | None]:
     """Counts the windows of a range of buckets.
 
@@ -167,6 +173,7 @@ def run_group(
         known: N-grams in the level that the stage begins with.
         buckets: The first bucket, and the one after the last.
         pool: The threads that count.
+        room: For the windows' keys; None for an array of their own.
 
     Returns:
         Parts that follow each other, each with the levels that the stage adds; and for each window of
@@ -175,7 +182,7 @@ def run_group(
     """
     bounds = stage.bounds[buckets[0] : buckets[1] + 1] - stage.bounds[buckets[0]]
     windows = int(bounds[-1])
-    keys = np.empty(windows, np.uint64)
+    keys = np.empty(windows, np.uint64) if room is None else room[:windows]
     origins = None if stage.last else np.empty(windows, np.uint32)
     _deal_windows(stage, pieces, buckets, bounds, keys, origins, pool)
     ranges = pool.parts(bounds)

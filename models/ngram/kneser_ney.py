@@ -62,6 +62,8 @@ def estimate(counts: Counts, threads: int = 1) -> tuple[tuple[Estimate, ...], ND
     discounts = np.array([_discounts(level, order) for order, level in enumerate(adjusted, start=1)])
     probabilities = [_unigrams(adjusted[0], discounts[0])]
     backoffs = []
+    # What each context's n-grams count and lose; for one level after the other, since new memory is slow.
+    room = np.empty((max(map(len, counts.levels[:-1])), 2))
     contexts = counts.levels[1].words  # of a bigram the word before its last, which is its first
     with Pool.of(threads) as pool:
         for level, below, its_counts, its_discounts in zip(
@@ -69,7 +71,8 @@ def estimate(counts: Counts, threads: int = 1) -> tuple[tuple[Estimate, ...], ND
         ):
             if below is not counts.levels[0]:
                 contexts = find_shifted(level, below, contexts, pool)
-            sums = np.zeros((len(below), 2))  # of each context: its n-grams' counts, and what is taken off them
+            sums = room[: len(below)]
+            sums[:] = 0
             add_to_contexts(its_counts, contexts, its_discounts, sums)
             probabilities.append(
                 _interpolated(level, its_counts, contexts, its_discounts, sums, probabilities[-1], pool)
@@ -108,16 +111,13 @@ def _adjusted_counts(counts: Counts) -> Iterator[NDArray[np.uint32]]:
     The largest order has its counts as they are, and so has what begins with ``<s>``.
     """
     for order, (level, above) in enumerate(zip(counts.levels, counts.levels[1:], strict=False), start=1):
-        continuations = np.diff(above.starts).astype(np.uint32)
-        if order > 1:  # the entry BOUNDARY of order 1 is </s>
-            np.copyto(continuations, level.counts, where=level.words == BOUNDARY)
-        yield continuations
+        yield continuations(above.starts, level.words, level.counts, order > 1)
     yield counts.levels[-1].counts
 
 
 def _discounts(adjusted: NDArray[np.uint32], order: int) -> tuple[float, float, float]:
     """What is taken off counts of 1, of 2, and of 3 and more (Chen and Goodman's equation 26)."""
-    singles, pairs, triples, quadruples = (int(np.count_nonzero(adjusted == count)) for count in (1, 2, 3, 4))
+    singles, pairs, triples, quadruples = counts_of_counts(adjusted)[1:].tolist()
     if singles and pairs and triples:
         share = singles / (singles + 2 * pairs)
         found = (1 - 2 * share * pairs / singles, 2 - 3 * share * triples / pairs, 3 - 4 * share * quadruples / triples)
@@ -137,6 +137,29 @@ def _unigrams(adjusted: NDArray[np.uint32], discounts: NDArray[np.float64]) -> N
     taken = np.concatenate([[0.0], discounts])[np.minimum(adjusted, 3)]
     total = adjusted.sum(dtype=np.float64)
     found: NDArray[np.float32] = ((adjusted - taken + taken.sum() / len(adjusted)) / total).astype(np.float32)
+    return found
+
+
+@kernel
+def continuations(
+    starts: NDArray[np.int64], words: NDArray[np.uint32], counts: NDArray[np.uint32], deep: bool
+) -> NDArray[np.uint32]:
+    """[entries]: how many children each has; if ``deep``, what begins with ``<s>`` has its count (else it is </s>)."""
+    adjusted = np.empty(len(words), np.uint32)
+    for entry in range(np.uint64(len(words))):
+        if deep and words[entry] == np.uint32(BOUNDARY):
+            adjusted[entry] = counts[entry]
+        else:
+            adjusted[entry] = np.uint32(starts[entry + np.uint64(1)] - starts[entry])
+    return adjusted
+
+
+@kernel
+def counts_of_counts(adjusted: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """[5]: how many n-grams have the counts 1 to 4; in place 0, how many have another."""
+    found = np.zeros(5, np.int64)
+    for count in adjusted:
+        found[count if count < np.uint32(5) else np.uint32(0)] += 1
     return found
 
 
