@@ -18,11 +18,12 @@ from typing import Any
 import psutil
 import torch
 
-from bench import datasets
+from bench import corpora, datasets
 from bench.datasets import Adaptation
 from bench.failures import UnsupportedError
 from bench.machine import Machine, ModelFacts
 from bench.meters.flops import count_flops
+from bench.ngram_engines import ENGINES, engine_obstacle
 from bench.settings import DataPlaces
 from models import MODELS, load
 
@@ -42,7 +43,7 @@ def describe(
 
     Raises:
         UnknownModel: A model is not there.
-        MissingDataError: A data set is not there.
+        MissingDataError: A data set or a corpus is not there.
     """
     report("looking at the machine")
     torch.set_num_threads(threads)
@@ -50,6 +51,7 @@ def describe(
     for name in names:
         report(f"looking for the data set {name}")
         datasets.check(name, places)
+    corpora.check(places)
     return Machine(
         environment=environment(),
         devices=devices,
@@ -57,6 +59,7 @@ def describe(
         compile_obstacle={device: obstacle for device in devices if (obstacle := _compile_obstacle(device))},
         models={name: _model_facts(name) for name in models},
         cpu_flops=_probe_cpu(),
+        engine_obstacle={name: found for name in ENGINES if (found := engine_obstacle(name))},
     )
 
 

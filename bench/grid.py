@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from bench import ngram_grid
 from bench.machine import Machine
+from bench.ngram_grid import NGRAM_AXES, NGRAM_WORKLOADS
 from bench.settings import Settings
 from results.cell import AXES, WORKLOADS, Cell, Value
 
@@ -20,12 +22,15 @@ QUICK_TRAINING_OTHERS = (1, 2)
 QUICK_BATCH_SIZES = {("cpu", "resnet"): (16, 64)}  # device and family: a CPU core takes a second for 256
 QUICK_BATCH_SIZES_OTHERS = (64, 256)
 FULL_TRAINING = (10, 3)
+MODEL_AXES = set(AXES) - NGRAM_AXES - {"device"}
 QUICK_COMPILED = ("mlp", "cnn")  # others take more than 20 s to compile on a CPU core
 
 # Measured on one core of a 2.6 GHz Xeon: docs/measuring.md, "The estimate".
 SHARE_OF_PRODUCT_SPEED = 0.4
 OVERHEAD_SECONDS = 0.8
 COMPILE_SECONDS = 15.0
+LECTURE_EPOCHS = {"quick": 2, "full": 10}  # of its CNN
+LECTURE_SECONDS = {"mnist-5k": 15.0, "mnist": 120.0}  # of the digits it can be about, with two epochs and with one
 CAPACITY_SECONDS = 60.0  # twenty attempts; nobody knows beforehand how large they get
 
 
@@ -75,7 +80,9 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     A cell that the machine cannot run is in the plan, with its obstacle, where the command line
     asked for what is in the way; where only the grid did, it is left out.
     """
-    if (workload == "capacity") != request.capacity:
+    if (workload == "capacity") != request.capacity or not _is_meant(workload, request):
+        return []
+    if _is_beside_the_point(workload, request):
         return []
     given = request.given
     planned: dict[Cell, PlannedCell] = {}
@@ -87,9 +94,29 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     return list(planned.values())
 
 
+def _is_meant(workload: str, request: Request) -> bool:
+    """Whether a call is about the workload: the lecture is meant by none that asks for what it does not take."""
+    return workload != "lecture" or set(request.given) <= set(WORKLOADS[workload].axes)
+
+
+def _is_beside_the_point(workload: str, request: Request) -> bool:
+    """Whether the command line speaks of n-gram cells and this is none, or of models only and this is one."""
+    asked = set(request.given)
+    own, others = (NGRAM_AXES, MODEL_AXES) if workload in NGRAM_WORKLOADS else (MODEL_AXES, NGRAM_AXES)
+    return bool(asked & others) and not asked & own
+
+
 def _combinations(workload: str, request: Request, machine: Machine) -> Iterator[dict[str, Value]]:
     taken = WORKLOADS[workload].axes
     given = {name: values for name, values in request.given.items() if name in taken}
+    if workload == "lecture":
+        lecture: dict[str, Sequence[Value]] = {"device": ("cpu",), "epochs": (LECTURE_EPOCHS[request.grid],)}
+        datasets = [name for name in given.get("dataset", ("mnist-5k",)) if name in LECTURE_SECONDS]
+        yield from _product(taken, {**lecture, **given, "dataset": datasets})
+        return
+    if workload in NGRAM_WORKLOADS:
+        yield from ngram_grid.combinations(workload, request.grid == "full", given, machine)
+        return
     if "model" not in taken:
         yield from _product(taken, _input_choices(request, machine) | given)
         return
@@ -167,10 +194,15 @@ def _seeds(cell: Cell, request: Request, machine: Machine) -> int:
 
 def find_obstacle(cell: Cell, machine: Machine) -> tuple[str | None, str | None]:
     """Which axis the machine cannot serve, and why; (None, None) where it can run the cell."""
-    values = cell.settings
-    device = str(values["device"])
+    device = str(cell["device"])
     if device not in machine.devices:
         return "device", f"this machine has no {device} device; it has {', '.join(machine.devices)}"
+    find = ngram_grid.find_obstacle if cell.workload in NGRAM_WORKLOADS else _find_model_obstacle
+    return find(cell, machine)
+
+
+def _find_model_obstacle(cell: Cell, machine: Machine) -> tuple[str | None, str | None]:
+    values, device = cell.settings, str(cell["device"])
     precision = values.get("precision", "fp32")
     if precision not in machine.precisions[device]:
         has = ", ".join(machine.precisions[device])
@@ -195,6 +227,10 @@ def estimate_seconds(planned: PlannedCell, machine: Machine, settings: Settings)
     cell = planned.cell
     if cell.workload == "capacity":
         return CAPACITY_SECONDS
+    if cell.workload == "lecture":
+        return LECTURE_SECONDS[str(cell["dataset"])]
+    if cell.workload in NGRAM_WORKLOADS:
+        return ngram_grid.estimate_seconds(cell, settings)
     step = _step_seconds(cell, machine)
     if cell.workload == "accuracy":
         return OVERHEAD_SECONDS + planned.seeds * int(cell["epochs"]) * 4000 / int(cell["batch_size"]) * step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -35,6 +35,7 @@ class Machine:
         compile_obstacle: Device -> why torch.compile cannot work there; absent where it can.
         models: Facts of the models asked for.
         cpu_flops: Floating-point operations a second of one float32 product, a rough scale.
+        engine_obstacle: n-gram engine -> why it cannot be used here; absent where it can.
     """
 
     environment: Mapping[str, Any]
@@ -43,3 +44,4 @@ class Machine:
     compile_obstacle: Mapping[str, str]
     models: Mapping[str, ModelFacts]
     cpu_flops: float
+    engine_obstacle: Mapping[str, str] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from bench.allocator import keep_freed_memory
 from bench.datasets import Batch, Feed, as_tensors
 from bench.failures import NotFiniteError, UnsupportedError
 from bench.instruments import Findings, count_compilation, count_samples, count_work, time_phases, workspace_bytes
+from bench.lecture import measure_lecture
 from bench.meters.clock import Block, Clock, clock_of
 from bench.meters.counts import reset_compile_counts
 from bench.meters.disturbance import DisturbanceMeter
@@ -69,6 +70,8 @@ def measure(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Re
     reset_device_peak(str(cell["device"]))
     if cell.workload == "accuracy":
         findings = _measure_training(cell, settings, report)
+    elif cell.workload == "lecture":
+        findings = measure_lecture(cell, settings, report)
     else:
         findings = _measure_steps(cell, settings, report)
     return Record(cell=cell, status="ok", started=started, **findings)

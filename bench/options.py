@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench.against import Against
+from bench.corpora import MADE
 from bench.grid import GRIDS, Request
 from bench.session import Invocation
 from bench.settings import DataPlaces, Settings, default_threads
@@ -106,6 +107,9 @@ def read_options(config: pytest.Config) -> Invocation:
             given[axis.name] = _values(axis, text)
     if "dataset" in given:
         given["dataset"] = tuple(dict.fromkeys(_name_folder(str(name), folders) for name in given["dataset"]))
+    corpora: dict[str, Path] = {}
+    if "corpus" in given:
+        given["corpus"] = tuple(dict.fromkeys(_name_corpus(str(name), corpora) for name in given["corpus"]))
     option = config.getoption
     return Invocation(
         request=Request(option("grid"), given, option("seeds"), option("find_max_batch")),
@@ -115,7 +119,7 @@ def read_options(config: pytest.Config) -> Invocation:
             min_rounds=option("benchmark_min_rounds"),
             max_seconds=float(option("benchmark_max_time")),
             once=option("benchmark_disable") and not option("benchmark_enable"),
-            places=DataPlaces(Path(option("data_root")).expanduser().absolute(), option("download"), folders),
+            places=DataPlaces(Path(option("data_root")).expanduser().absolute(), option("download"), folders, corpora),
         ),
         limits=Limits(option("timeout"), option("memory_limit")),
         in_process=option("in_process"),
@@ -171,14 +175,19 @@ def _values(axis: Axis, text: str) -> tuple[Value, ...]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise pytest.UsageError(f"{axis.option} needs a value: {axis.meaning}.")
-    if isinstance(axis.default, int):
-        wrong = [name for name in names if not name.isdecimal() or int(name) == 0]
+    if axis.values:
+        known = {str(value): value for value in axis.values}
+        wrong = [name for name in names if name not in known]
         if wrong:
-            raise pytest.UsageError(f"{axis.option} {wrong[0]}: not a whole number above zero.")
+            raise pytest.UsageError(f"{axis.option} {wrong[0]}: not one of {', '.join(known)}.")
+        return tuple(dict.fromkeys(known[name] for name in names))
+    if isinstance(axis.default, int):
+        least = min(axis.default, 1)
+        wrong = [name for name in names if not name.isdecimal() or int(name) < least]
+        if wrong:
+            above = " above zero" if least else ""
+            raise pytest.UsageError(f"{axis.option} {wrong[0]}: not a whole number{above}.")
         return tuple(dict.fromkeys(int(name) for name in names))
-    wrong = [name for name in names if axis.values and name not in axis.values]
-    if wrong:
-        raise pytest.UsageError(f"{axis.option} {wrong[0]}: not one of {', '.join(map(str, axis.values))}.")
     return tuple(dict.fromkeys(names))
 
 
@@ -193,6 +202,20 @@ def _name_folder(name: str, folders: dict[str, Path]) -> str:
     if folders.setdefault(path.name, path) != path:
         raise pytest.UsageError(f"--dataset: two folders are named {path.name}; rename one.")
     return FOLDER + path.name
+
+
+def _name_corpus(name: str, corpora: dict[str, Path]) -> str:
+    """A file as its name: a record names the text, not where it lies."""
+    if name in MADE:
+        return name
+    path = Path(os.path.abspath(Path(name).expanduser()))  # noqa: PTH100  # Path.absolute leaves a/../b as it is
+    if path.name in MADE:
+        raise pytest.UsageError(
+            f"--corpus: a file named {path.name} would pass for the corpus of that name; rename it."
+        )
+    if corpora.setdefault(path.name, path) != path:
+        raise pytest.UsageError(f"--corpus: two files are named {path.name}; rename one.")
+    return path.name
 
 
 def _positive(text: str) -> int:

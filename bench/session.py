@@ -13,8 +13,9 @@ from typing import Any
 from bench.capacity import largest_that_fits
 from bench.grid import PlannedCell, Request, estimate_seconds, plan
 from bench.machine import Machine
+from bench.ngram_grid import NGRAM_WORKLOADS
 from bench.paths import without_folders
-from bench.probes import Peaks, load_peaks, store_peaks, utilisation
+from bench.probes import CountingLimits, Peaks, load_peaks, store_peaks, utilisation
 from bench.settings import Settings
 from bench.worker import Limits, Outcome, Workers
 from results.cell import Cell
@@ -23,6 +24,7 @@ from results.record import Record, RunFacts
 from results.runs import artifact_folder, read_runs, run_files
 
 PEAKS = "peaks"  # folder of what each machine can reach, beside the runs
+COUNTING = "counting"  # beside the devices among the peaks of a run
 HISTORY = 3  # stored runs that are asked how long a cell took
 
 
@@ -85,6 +87,8 @@ class Session:
         self._recovered: frozenset[str] = frozenset()
         self._journal: Journal | None = None
         self._machine: Machine | None = None
+        self._corpora: TemporaryDirectory[str] | None = None
+        self._written: dict[tuple[str, int, bool], Outcome] = {}
 
     @property
     def machine(self) -> Machine:
@@ -130,6 +134,7 @@ class Session:
 
         Where the probes fail, utilisation is not measured, and ``notes`` says why.
         """
+        cells = list(cells)
         fingerprint, threads = self.machine.environment["fingerprint"], self.invocation.settings.threads
         stepping = [cell for cell in cells if "precision" in cell.settings and not self._plan[cell.key].obstacle]
         for device in dict.fromkeys(str(cell["device"]) for cell in stepping):
@@ -145,6 +150,16 @@ class Session:
                 peaks = replace(outcome.value, flops_per_second={**known, **outcome.value.flops_per_second})
                 store_peaks(self.folder / PEAKS, fingerprint, peaks)
             self.facts = replace(self.facts, peaks={**self.facts.peaks, device: asdict(peaks)})
+        if any(cell.workload == "ngram_fit" and not self._plan[cell.key].obstacle for cell in cells):
+            self._probe_counting(threads)
+
+    def _probe_counting(self, threads: int) -> None:
+        """Probed in each run that counts: a neighbour takes of memory's speed, and differs from run to run."""
+        outcome = self._workers.call("bench.ngram_probes:measure_limits", threads)
+        if outcome.status == "ok":
+            self.facts = replace(self.facts, peaks={**self.facts.peaks, COUNTING: asdict(outcome.value)})
+        else:
+            self.notes.append(f"no share of the machine's limits: its probes ended with {outcome.reason}")
 
     def begin(self, cells: Iterable[Cell], commit: str | None, invocation: Mapping[str, Any]) -> None:
         """Opens the journal of a new run of these cells."""
@@ -192,12 +207,14 @@ class Session:
         if cell.key in self._recovered:
             return Measured(self.records[cell.key], recovered=True)
         planned = self._plan[cell.key]
-        artifacts = self.artifacts if self.invocation.profile else None
+        artifacts = self.artifacts if self.invocation.profile or cell.workload == "lecture" else None
         settings = replace(self.invocation.settings, seeds=planned.seeds, artifacts=artifacts)
         if planned.obstacle:
             return self._keep(Record(cell, "skipped", planned.obstacle, started=_now()))
         if cell.workload == "capacity":
             return self._keep(*self._find_capacity(cell, settings))
+        if cell.workload in NGRAM_WORKLOADS:
+            return self._keep(*self._measure_ngram(cell, settings))
         started = _now()
         with TemporaryDirectory(prefix="trainmark-compiled-") as cache:
             settings = replace(settings, compile_cache=Path(cache))
@@ -209,6 +226,33 @@ class Session:
                 if again.status != "ok":
                     record = replace(record, flags=(*record.flags, f"warm-compile-{again.status}"))
         return self._keep(self._with_utilisation(record), outcome.log)
+
+    def _measure_ngram(self, cell: Cell, settings: Settings) -> tuple[Record, str]:
+        """The record of an n-gram cell, or of the corpus that could not be written for it."""
+        started = _now()
+        outcome = self._corpus(cell)
+        if outcome.status == "ok":
+            settings = replace(settings, corpus=outcome.value, counting_limits=self._counting_limits())
+            limits = self.invocation.limits
+            outcome = self._workers.call("bench.ngram_measurement:measure", cell, settings, limits=limits)
+        return _to_record(cell, outcome, settings, started), outcome.log
+
+    def _corpus(self, cell: Cell) -> Outcome:
+        """Writes the text of a cell, once a run, in a process of its own: it shall not count to the cell's memory."""
+        if self._corpora is None:
+            self._corpora = TemporaryDirectory(prefix="trainmark-corpora-")
+        asked = (str(cell["corpus"]), int(cell["tokens"]), cell.workload == "ngram_score")
+        if asked not in self._written:
+            folder, places = Path(self._corpora.name), self.invocation.settings.places
+            limits = self.invocation.limits
+            outcome = self._workers.call("bench.corpora:write_corpus", *asked, places, folder, limits=limits)
+            self._written[asked] = outcome
+        return self._written[asked]
+
+    def _counting_limits(self) -> CountingLimits | None:
+        """What bounds counting here, probed in this very run; None where it was not, and ``notes`` say why."""
+        told = self.facts.peaks.get(COUNTING)
+        return None if told is None else CountingLimits(**told)
 
     def _with_utilisation(self, record: Record) -> Record:
         """The record with its distance from this machine's peaks."""
@@ -303,6 +347,8 @@ class Session:
             stored: The file; None where the run was not saved.
         """
         self.stored = stored
+        if self._corpora is not None:
+            self._corpora.cleanup()
         if self._journal is None:
             return
         if stored is not None and self.complete:

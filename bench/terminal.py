@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from bench.ngram_grid import NGRAM_WORKLOADS
 from bench.session import Measured, Session
 from results.record import Record
 
@@ -35,16 +36,32 @@ def _result(record: Record) -> str:
     metrics = record.metrics
     if record.cell.workload == "capacity":
         text = f"fits {metrics['max_batch_size']} samples  {len(record.rounds)} attempts"
+    elif record.cell.workload == "lecture":
+        text = f"{metrics['claims_held']} of {metrics['claims']} claims hold"
     elif record.cell.workload == "accuracy":
         low, high = metrics["accuracy_lowest"], metrics["accuracy_highest"]
         seeds = len(record.rounds)
         spread = f" ({low:.2%} to {high:.2%}, {seeds} seeds)" if seeds > 1 else " (1 seed)"
         text = f"{metrics['accuracy']:.2%}{spread} in {duration(metrics['training_seconds'] or 0)}"
+    elif record.cell.workload in NGRAM_WORKLOADS:
+        text = _ngram_result(record)
     else:
         text = f"{time(metrics['step_seconds'] or 0)} {_spread(metrics)}  {count(metrics['samples_per_second'] or 0)}/s"
         if metrics.get("compile_seconds") is not None:
             text += f"  compiled in {duration(metrics['compile_seconds'] or 0)}"
     return text + "".join(f"  ! {flag}" for flag in record.flags)
+
+
+def _ngram_result(record: Record) -> str:
+    """How fast a text was fitted or scored; of a fit by a peer what it computes, of a score its perplexity."""
+    metrics = record.metrics
+    if record.cell.workload == "ngram_fit":
+        text = f"{time(metrics['fit_seconds'] or 0)}  {count(metrics['tokens_per_second'] or 0)} tokens/s"
+        return f"{text}  {record.settings['computes']}"
+    text = f"{time(metrics['score_seconds'] or 0)}  {count(metrics['score_tokens_per_second'] or 0)} tokens/s"
+    if metrics.get("perplexity") is None:
+        return f"{text}  infinite perplexity, {metrics['unseen_share'] or 0:.1%} unseen"
+    return f"{text}  perplexity {metrics['perplexity']:.1f}"
 
 
 def _spread(metrics: Mapping[str, float | int | None]) -> str:

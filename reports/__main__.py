@@ -1,22 +1,25 @@
-"""What is read of stored runs: python -m reports {html,compare,check,history,bisect,profile,diff-profile,list}."""
+"""What is read of stored runs: python -m reports {html,recommend,compare,check,markdown,history,bisect,...}."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import os
+import re
 import shlex
 import sys
+import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reports import exports, markdown, terminal
+from reports import essentials, exports, formatting, markdown, terminal
 from reports.bisect import BisectError, bisect, command
 from reports.check import FINE, POLICIES, USAGE, Policy, Verdict, judge
 from reports.comparison import Comparison, compare, compare_paired, control_floor
 from reports.history import change_points
 from reports.margins import MarginError, Margins
 from reports.profiles import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
+from results.lecture import find_lecture
 from results.pairs import find_paired, read_paired_run, read_paired_runs
 from results.profiles import read_timeline, timeline_path, trace_path
 from results.record import Run, SchemaError
@@ -33,11 +36,16 @@ from results.runs import (
 
 RUN = "a file, a part of its name, its number, or latest"
 CELL = "words of its label or join key, such as: train cnn 128"
+HISTORY_RUNS = 12  # stored ones that a page draws the history of
 TOP = 20  # rows that fit a terminal
 
 
 class EmptyRun(ValueError):
     """A run that holds no record."""
+
+
+class NothingToRecommend(LookupError):
+    """No training fits what was asked for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,10 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "profile": _profile,
         "diff-profile": _diff_profile,
         "list": _list,
+        "markdown": _markdown,
+        "recommend": _recommend,
     }
     try:
         return commands[options.command](options)
-    except (RunNotFound, UnreadableRun, EmptyRun, NoProfile, SchemaError, BisectError) as error:
+    except (RunNotFound, UnreadableRun, EmptyRun, NoProfile, NothingToRecommend, SchemaError, BisectError) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         print(f"{error.filename}: {error.strerror}. Name another file or folder.", file=sys.stderr)
@@ -65,15 +75,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _html(options: argparse.Namespace) -> int:
-    from reports.html import render  # here, so that the other commands need not load the plots
+    # Here, so that the other commands need not load the plots:
+    from reports.html import render
+    from reports.lecture import lesson
+    from reports.numbers import as_csv, as_json
+    from reports.recommend import advise
 
     files = [find_run(name, options.results) for name in options.run or ["latest"]]
     runs = [_read(file) for file in files]
     comparison = _comparison(_run(options.baseline, options.results), runs[0], options) if options.baseline else None
     output: Path = options.output or options.results / "report.html"
-    page = render(runs, comparison, leading_operators(files[0]), output.parent)
-    output.write_text(page, encoding="utf-8", errors="replace")
+    known = {file.resolve() for file in files}
+    others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
+    stored = read_runs(file for file in others if file.resolve() not in known)
+    history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
+    lecture = find_lecture(artifact_folder(files[0]))
+    numbers = {
+        output.with_suffix(".json"): as_json(runs[0], comparison, advise(runs[0].records)),
+        output.with_suffix(".csv"): as_csv(runs[0]),
+    }
+    page = render(
+        runs,
+        comparison,
+        leading_operators(files[0]),
+        output.parent,
+        lesson(lecture) if lecture else None,
+        [file.name for file in numbers],
+        history,
+    )
+    for file, text in {**numbers, output: page}.items():
+        file.write_text(text, encoding="utf-8", errors="replace")
     print(output)
+    if options.open:
+        webbrowser.open(output.absolute().as_uri())
+    return FINE
+
+
+def _recommend(options: argparse.Namespace) -> int:
+    from reports.recommend import advise  # here, so that the other commands need not load scipy
+
+    run = _run(options.run, options.results)
+    found = [
+        advice
+        for advice in advise(run.records, options.max_memory)
+        if options.model is None or advice.model == options.model
+    ]
+    if not found:
+        raise NothingToRecommend(_nothing(run, options))
+    print("\n\n".join(essentials.advice_text(advice, options.goal) for advice in found))
+    return FINE
+
+
+def _nothing(run: Run, options: argparse.Namespace) -> str:
+    trained = dict.fromkeys(str(one.cell["model"]) for one in run.records if one.cell.workload == "train")
+    name = formatting.plain(run.name)
+    if options.model is not None and options.model not in trained:
+        listed = formatting.plain(", ".join(trained)) or "none"
+        return f"{name} has no training of {formatting.plain(options.model)}; it has {listed}."
+    return f"{name} has no training in fp32, eager: measure it beside the others: pytest bench --benchmark-autosave"
+
+
+def _markdown(options: argparse.Namespace) -> int:
+    run = _run(options.run, options.results)
+    base = _run(options.baseline, options.results) if options.baseline else None
+    print(essentials.essentials(run, _comparison(base, run, options) if base else None))
     return FINE
 
 
@@ -240,6 +305,7 @@ def _parser() -> argparse.ArgumentParser:
     html = commands.add_parser("html", parents=[stored, judged], help="one offline page with tables and plots")
     html.add_argument("run", nargs="*", metavar="RUN", help=f"{RUN} (default: latest); the first is the subject")
     html.add_argument("--baseline", metavar="RUN", help="a run to compare the first with")
+    html.add_argument("--open", action="store_true", help="open it in the browser")
     html.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: report.html beside the runs")
 
     compared = commands.add_parser("compare", parents=[stored, judged], help="what changed, cell by cell")
@@ -288,6 +354,18 @@ def _parser() -> argparse.ArgumentParser:
     difference.add_argument("new", metavar="B", help="what differs, named likewise")
     difference.add_argument("cell", nargs="*", metavar="CELL", help=f"{CELL} (default: every cell of both)")
 
+    recommend = commands.add_parser("recommend", parents=[stored], help="which setting to train with on this machine")
+    recommend.add_argument("--run", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
+    recommend.add_argument("--model", metavar="NAME", help="default: each model of the run")
+    recommend.add_argument("--goal", choices=("speed", "energy", "memory"), help="default: each of them")
+    recommend.add_argument("--max-memory", type=size, metavar="SIZE", help="that a setting may take, such as 4GB")
+
+    essential = commands.add_parser(
+        "markdown", parents=[stored, judged], help="the essentials of a run, for a terminal or a pull request"
+    )
+    essential.add_argument("run", nargs="?", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
+    essential.add_argument("--baseline", metavar="RUN", help="a run to compare it with")
+
     commands.add_parser("list", parents=[stored], help="the stored runs")
     return parser
 
@@ -298,6 +376,15 @@ def margins(text: str) -> Margins:
         return Margins.parse(text)
     except MarginError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def size(text: str) -> int:
+    """A number of bytes, likewise: ``500MB``, ``4GB``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    size = int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " ")) if found else 0
+    if not size:
+        raise argparse.ArgumentTypeError(f"{text} is not a size: write 500MB or 4GB")
+    return size
 
 
 def count(text: str) -> int:

@@ -22,9 +22,9 @@ def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
     """
     head = "\n\n".join(
         [
-            f"### {SIGNS[verdict.word]} {_text(verdict.sentence)}",
+            f"### {SIGNS[verdict.word]} {text(verdict.sentence)}",
             f"{counts_sentence(comparison)}.",
-            *map(_text, verdict.details),
+            *map(text, verdict.details),
         ]
     )
     room = limit - len(head) - len(HEADER) - 100  # for the line that counts the rest
@@ -46,9 +46,9 @@ def _row(cell: CellComparison) -> str:
     ratio = formatting.times(time.ratio if time else None)
     ends = f" {formatting.interval(time.low, time.high)}" if time and time.low is not None else ""
     times = [formatting.duration(one) for one in ((time.base, time.new) if time else (None, None))]
-    return f"| {_text(cell.label)} | {word} | {times[0]} | {times[1]} | {ratio}{_text(ends)} | {_text(cell.notes)} |"
+    return f"| {text(cell.label)} | {word} | {times[0]} | {times[1]} | {ratio}{text(ends)} | {text(cell.notes)} |"
 
 
-def _text(text: str) -> str:
+def text(words: str) -> str:
     """Text that Markdown and HTML leave as it is, in one line, and that calls nobody."""
-    return "".join(ESCAPED.get(character, character) for character in formatting.plain(text, 500))
+    return "".join(ESCAPED.get(character, character) for character in formatting.plain(words, 500))

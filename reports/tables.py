@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 
 from reports import formatting
@@ -14,6 +15,9 @@ from reports.payback import Payback
 from results.cell import AXES
 from results.record import Record
 
+AGAINST = "Against base"
+STRIP_POINTS = 40
+STRIP_REACH = 0.15
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 PHASES = {
     "data": "Data",
@@ -25,6 +29,7 @@ PHASES = {
     "optimizer": "Optimizer",
     "other": "Other",
 }
+_NAMING_AXES = ("model", "engine")  # they stand in a row's name
 _AXIS_TITLES = {"batch_size": "Batch", "memory_format": "Layout"}
 
 
@@ -34,15 +39,17 @@ class Value:
 
     Attributes:
         text: What is read.
-        order: What it is sorted by; None sorts last.
+        order: What it is sorted by, where its text does not tell.
         note: Smaller text below, such as an interval.
         words: Verdict, status or flags, shown as labels.
+        strip: Its rounds as the path of a line, see :func:`_strip`; empty where there are none.
     """
 
     text: str
     order: float | str | None = None
     note: str | None = None
     words: tuple[str, ...] = ()
+    strip: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,23 +61,25 @@ class Column:
         numeric: Whether it is right-aligned and first sorted from the largest.
         meaning: One line, shown where the pointer rests.
         values: One a row.
+        facet: Whether its few different values are worth choosing by.
     """
 
     title: str
     numeric: bool
     meaning: str
     values: tuple[Value, ...]
+    facet: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A record's row: its permanent anchor, its name, its fields and whether it failed."""
+    """A record's row: its permanent anchor, its name, its fields, and what it may be chosen by."""
 
     anchor: str
     name: str
-    label: str
     values: tuple[Value, ...]
-    failed: bool
+    workload: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,24 +100,31 @@ class Table:
 def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) -> Table:
     """Every record with all that was measured of it, and its verdict where it was compared."""
     columns = [
-        Column("Status", False, "whether it was measured, and warnings", tuple(map(_status, records))),
+        Column("Status", False, "whether it was measured, and warnings", tuple(map(_status, records)), facet=True),
         Column(
-            "Against base",
+            AGAINST,
             False,
             "time over the base's time, and the verdict",
             tuple(_verdict(compared.get(record.key)) for record in records),
+            facet=True,
         ),
+        Column("Rounds", False, "each round in the order measured, against their median", tuple(map(_rounds, records))),
         _time(records, "step_seconds", "Step time"),
         _number(records, "samples_per_second", "Samples/s"),
         _time(records, "latency_p50_seconds", "Latency p50"),
         _time(records, "latency_p99_seconds", "Latency p99"),
         _time(records, "training_seconds", "Training"),
         _share(records, "accuracy", "Accuracy (%)"),
+        _time(records, "fit_seconds", "Fit"),
+        _time(records, "score_seconds", "Scoring"),
         _time(records, "compile_seconds", "Compile time"),
         _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
         _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
     ]
-    return _table(records, columns)
+    table = _cells_table(records, columns)
+    here = {record.key for record in records}
+    absent = [cell for key, cell in compared.items() if key not in here]
+    return replace(table, rows=(*table.rows, *(_absent_row(cell, table.columns) for cell in absent)))
 
 
 def accuracy_table(records: Sequence[Record]) -> Table:
@@ -124,13 +140,13 @@ def accuracy_table(records: Sequence[Record]) -> Table:
         ),
         Column("Seeds", True, "trainings, each from another seed", tuple(map(_plain, seeds))),
     ]
-    return _table(records, columns, always=("precision",))
+    return _subject_table(records, columns)
 
 
 def input_table(records: Sequence[Record]) -> Table:
     """What it costs to have a batch."""
     columns = [_time(records, "step_seconds", "Batch time"), _number(records, "samples_per_second", "Samples/s")]
-    return _table(records, columns, always=("loader",))
+    return _subject_table(records, columns)
 
 
 def phases_table(records: Sequence[Record]) -> Table:
@@ -140,13 +156,13 @@ def phases_table(records: Sequence[Record]) -> Table:
     def phase(name: str) -> Column:
         parts = [record.metrics.get(f"{name}_seconds") for record in records]
         values = tuple(
-            Value(formatting.DASH) if part is None or not step else Value(f"{100 * part / step:.1f}", part / step)
+            Value(formatting.DASH) if part is None or not step else Value(f"{100 * part / step:.1f}")
             for part, step in zip(parts, whole, strict=True)
         )
         return Column(f"{PHASES[name]} (%)", True, formatting.metric_meaning(f"{name}_seconds"), values)
 
     columns = [_time(records, "instrumented_step_seconds", "Step, instrumented"), *map(phase, PHASES)]
-    return _table(records, columns)
+    return _subject_table(records, columns)
 
 
 def counts_table(records: Sequence[Record]) -> Table:
@@ -168,7 +184,7 @@ def counts_table(records: Sequence[Record]) -> Table:
         _megabytes(records, "activation_bytes", "Activations (MB)"),
         _megabytes(records, "workspace_bytes", "Workspace (MB)"),
     ]
-    return _table(records, columns)
+    return _subject_table(records, columns)
 
 
 def limits_table(records: Sequence[Record]) -> Table:
@@ -185,7 +201,7 @@ def limits_table(records: Sequence[Record]) -> Table:
         _number(records, "power_watts", "Power (W)"),
         _number(records, "idle_power_watts", "Idle power (W)"),
     ]
-    return _table(records, columns)
+    return _subject_table(records, columns)
 
 
 def _limit(record: Record) -> Value:
@@ -208,7 +224,7 @@ def compile_table(paybacks: Sequence[Payback]) -> Table:
             "Speed-up",
             True,
             "time of an eager step over that of a compiled one",
-            tuple(Value(formatting.times(payback.speedup), payback.speedup) for payback in paybacks),
+            tuple(Value(formatting.times(payback.speedup)) for payback in paybacks),
         ),
         Column(
             "Pays after (steps)",
@@ -223,7 +239,7 @@ def compile_table(paybacks: Sequence[Payback]) -> Table:
         _megabytes(records, "compile_peak_memory_bytes", "Peak memory (MB)"),
         _megabytes(records, "compile_device_allocated_bytes", "Device memory (MB)"),
     ]
-    return _table(records, columns)
+    return _subject_table(records, columns)
 
 
 def _break_even(payback: Payback) -> Value:
@@ -231,7 +247,7 @@ def _break_even(payback: Payback) -> Value:
         return Value("undecided")
     if payback.steps is None:
         return Value("never", math.inf)
-    return Value(formatting.whole(math.ceil(payback.steps)), payback.steps)
+    return Value(formatting.whole(math.ceil(payback.steps)))
 
 
 def capacity_table(records: Sequence[Record]) -> Table:
@@ -241,47 +257,111 @@ def capacity_table(records: Sequence[Record]) -> Table:
         _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
         _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
     ]
-    return _table(records, columns, always=("precision",))
+    return _subject_table(records, columns)
 
 
-def _table(records: Sequence[Record], columns: Iterable[Column], always: tuple[str, ...] = ("batch_size",)) -> Table:
-    told = [column for column in columns if any(value.text != formatting.DASH for value in column.values)]
-    titles = {column.title for column in told}
+def ngram_fit_table(records: Sequence[Record]) -> Table:
+    """How fast a text becomes an n-gram model, by what, and what that computes."""
+    columns = [
+        Column("Computes", False, "what the fit comes to", tuple(map(_computes, records))),
+        _time(records, "fit_seconds", "Fit"),
+        _number(records, "tokens_per_second", "Tokens/s"),
+        _time(records, "encode_seconds", "Text to ids"),
+        _time(records, "count_seconds", "Ids to table"),
+        _time(records, "estimate_seconds", "Table to model"),
+        _time(records, "kernel_compile_seconds", "Kernels"),
+        _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
+        _number(records, "peak_bytes_per_token", "Bytes/token"),
+        _number(records, "table_entries", "n-grams"),
+        _number(records, "bytes_per_entry", "Bytes/n-gram"),
+        _share(records, "random_update_share", "Of random updates (%)"),
+        _share(records, "copy_share", "Of copying (%)"),
+    ]
+    return _subject_table(records, columns)
+
+
+def ngram_score_table(records: Sequence[Record]) -> Table:
+    """What a model makes of a text that it has not seen."""
+    columns = [
+        _time(records, "score_seconds", "Scoring"),
+        _number(records, "score_tokens_per_second", "Tokens/s"),
+        Column("Perplexity", True, formatting.metric_meaning("perplexity"), tuple(map(_perplexity, records))),
+        _number(records, "perplexity_without_unknown", "Without unknown words"),
+        _share(records, "unseen_share", "Unseen n-grams (%)"),
+        _share(records, "unknown_share", "Unknown words (%)"),
+        _number(records, "vocabulary_size", "Vocabulary"),
+        _number(records, "table_entries", "n-grams"),
+    ]
+    return _subject_table(records, columns)
+
+
+def _computes(record: Record) -> Value:
+    return _plain(record.settings.get("computes"))
+
+
+def _perplexity(record: Record) -> Value:
+    """Infinite where the text was scored and no number came of it: a record holds none that is not finite."""
+    perplexity = record.metrics.get("perplexity")
+    if perplexity is None and record.metrics.get("score_seconds") is not None:
+        return Value("infinite", math.inf)
+    return Value(formatting.digits(perplexity, 5), perplexity)
+
+
+def _subject_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
+    """Some columns that belong together: rows have the cells' whole names, and lead nowhere."""
+    told = tuple(column for column in columns if any(map(_says_something, column.values)))
+    rows = tuple(
+        Row(anchor(record.key), formatting.plain(record.label), tuple(column.values[number] for column in told))
+        for number, record in enumerate(records)
+    )
+    return Table(told, rows, "")
+
+
+def _cells_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
+    """All columns that say something, behind those of the axes that vary."""
+    told = [column for column in columns if any(map(_says_something, column.values))]
     varied, constants = [], []
     for axis in AXES:
         values = [record.cell.settings.get(axis) for record in records]
         known = [value for value in values if value is not None]
-        title = _AXIS_TITLES.get(axis, axis.replace("_", " ").capitalize())
-        if axis == "model" or title in titles or not known:
+        if axis in _NAMING_AXES or not known:
             continue
-        if axis in always or len(set(map(str, known))) > 1:
+        if axis == "batch_size" or len(set(map(str, known))) > 1:
+            title = _AXIS_TITLES.get(axis, axis.replace("_", " ").capitalize())
             numeric = all(isinstance(value, int) for value in known)
-            varied.append(Column(title, numeric, AXES[axis].meaning, tuple(map(_plain, values))))
+            varied.append(Column(title, numeric, AXES[axis].meaning, tuple(map(_plain, values)), facet=True))
         else:
             constants.append(f"{axis.replace('_', ' ')} {formatting.plain(known[0])}")
     kept = (*varied, *told)
     rows = tuple(
         Row(
             anchor(record.key),
-            formatting.plain(" ".join([record.cell.workload, *map(str, _model(record))])),
-            formatting.plain(record.label),
+            formatting.plain(" ".join([record.cell.workload, *_named_by(record)])),
             tuple(column.values[number] for column in kept),
-            record.failed,
+            formatting.plain(record.cell.workload, 40),
+            formatting.plain(" ".join(_named_by(record)), 40),
         )
         for number, record in enumerate(records)
     )
     return Table(kept, rows, ", ".join(constants))
 
 
-def _model(record: Record) -> list[object]:
-    return [record.cell.settings["model"]] if "model" in record.cell.settings else []
+def _absent_row(cell: CellComparison, columns: Sequence[Column]) -> Row:
+    """A cell that the base alone has: its name and its verdict."""
+    values = tuple(
+        Value("", words=(cell.verdict,)) if column.title == AGAINST else Value(formatting.DASH) for column in columns
+    )
+    return Row(anchor(cell.key), formatting.plain(cell.label), values)
+
+
+def _named_by(record: Record) -> list[str]:
+    return [str(record.cell.settings[axis]) for axis in _NAMING_AXES if axis in record.cell.settings]
 
 
 def _plain(value: object) -> Value:
     if value is None:
         return Value(formatting.DASH)
-    order = value if isinstance(value, int | float) else formatting.plain(value)
-    return Value(formatting.plain(value), order)
+    return Value(formatting.plain(value))
 
 
 def _time(records: Sequence[Record], name: str, title: str) -> Column:
@@ -322,9 +402,7 @@ def _column(
     note: Callable[[Record], str | None] = lambda _: None,
 ) -> Column:
     values = [
-        Value(formatting.DASH)
-        if (value := record.metrics.get(name)) is None
-        else Value(text(value), value, note(record))
+        Value(formatting.DASH) if (value := record.metrics.get(name)) is None else Value(text(value), note=note(record))
         for record in records
     ]
     return Column(title, True, formatting.metric_meaning(name), tuple(values))
@@ -337,9 +415,33 @@ def _verdict(cell: CellComparison | None) -> Value:
     if time is None or time.ratio is None:
         return Value("", words=(cell.verdict,))
     ends = None if time.low is None else formatting.interval(time.low, time.high)
-    return Value(formatting.times(time.ratio), time.ratio, ends, (cell.verdict,))
+    return Value(formatting.times(time.ratio), note=ends, words=(cell.verdict,))
 
 
 def _status(record: Record) -> Value:
     words = (record.status, *map(formatting.plain, record.flags))
-    return Value("", " ".join(words), formatting.plain(record.reason, 300) if record.reason else None, words)
+    return Value("", note=formatting.plain(record.reason, 300) if record.reason else None, words=words)
+
+
+def _says_something(value: Value) -> bool:
+    return bool(value.words or value.strip) or value.text not in ("", formatting.DASH)
+
+
+def _rounds(record: Record) -> Value:
+    if len(record.rounds) < 2 or min(record.rounds) <= 0:
+        return Value("")
+    return Value("", strip=_strip(record.rounds))
+
+
+def _strip(rounds: Sequence[float]) -> str:
+    """A path of 100 units to the right, and 9 up for STRIP_REACH more than the median; what is farther is cut off.
+
+    Of many rounds every n-th is drawn, so that no strip has more than STRIP_POINTS.
+    """
+    middle = median(rounds)
+    shown = rounds[:: -(-len(rounds) // STRIP_POINTS)]
+    heights = [round(10 - 9 * max(-1.0, min(1.0, (seconds / middle - 1) / STRIP_REACH))) for seconds in shown]
+    places = [round(100 * number / (len(shown) - 1)) for number in range(len(shown))]
+    points = list(zip(places, heights, strict=True))
+    moves = " ".join(f"{right - left} {after - before}" for (left, before), (right, after) in pairwise(points))
+    return f"M0 {heights[0]}l{moves}".replace(" -", "-")

@@ -34,6 +34,9 @@ class Axis:
         return "--" + self.name.replace("_", "-")
 
 
+OWN_ENGINES = ("numba", "torch", "python")
+PEERS = ("counter", "nltk", "scikit-learn", "polars", "duckdb", "lmplz", "count_ngrams", "irstlm")
+
 _ALL_AXES = (
     Axis("model", "mlp", "a name from MODELS, or package.module:factory"),
     Axis("dataset", "mnist-5k", "mnist-5k, mnist, fashion-mnist, cifar10, synthetic or folder:PATH"),
@@ -44,9 +47,15 @@ _ALL_AXES = (
     Axis("compile", "off", "torch.compile mode", ("off", "default", "reduce-overhead", "max-autotune")),
     Axis("memory_format", "contiguous", "layout of images and kernels", ("contiguous", "channels_last")),
     Axis("epochs", 10, "passes over the training split"),
+    Axis("corpus", "pydoc", "the text of an n-gram cell: pydoc, zipf or the path of a file"),
+    Axis("tokens", 0, "words and ends of sentences taken from the corpus; 0 for all of it"),
+    Axis("order", 3, "words in the longest n-grams", (1, 2, 3, 4, 5, 6)),
+    Axis("smoothing", "mle", "how an n-gram model estimates", ("mle", "additive", "kneser-ney")),
+    Axis("engine", "numba", "what fits an n-gram model: one of ours, or a peer", (*OWN_ENGINES, *PEERS)),
 )
 AXES: dict[str, Axis] = {axis.name: axis for axis in _ALL_AXES}
 
+_NGRAM_AXES = ("engine", "order", "smoothing", "corpus", "tokens", "device")
 _STEP_AXES = ("model", "dataset", "loader", "batch_size", "device", "precision", "compile", "memory_format")
 
 
@@ -69,12 +78,17 @@ WORKLOADS: dict[str, Workload] = {
     "train": Workload(_STEP_AXES, "forward, loss, zero_grad, backward, optimizer step", "step"),
     "inference": Workload(_STEP_AXES, "forward in eval mode without gradients", "step"),
     "input": Workload(("dataset", "loader", "batch_size", "device"), "what it costs to have a batch", "batch"),
+    "ngram_fit": Workload(_NGRAM_AXES, "from a text to an n-gram model", "fit"),
+    "ngram_score": Workload(_NGRAM_AXES, "the probability of each token of a held-out text", "pass"),
     "capacity": Workload(
         ("model", "dataset", "device", "precision", "compile", "memory_format"),
         "the largest batch that can be trained",
         "attempt",
     ),
     "accuracy": Workload((*_STEP_AXES, "epochs"), "a whole training, then the held-out accuracy", "training"),
+    "lecture": Workload(
+        ("dataset", "device", "epochs"), "the lecture's claims, and what its networks learn", "lecture"
+    ),
 }
 
 
@@ -134,15 +148,33 @@ def join_key(workload: str, axes: Mapping[str, Value]) -> str:
 
 
 def label(workload: str, axes: Mapping[str, Value]) -> str:
-    """A short name for people: model, batch size, device and precision, then what is not default."""
-    always = ("model", "batch_size", "device", "precision") if workload != "input" else ("loader", "batch_size")
-    shown = [str(axes[name]) for name in always if name in axes]
+    """A short name for people: what tells such cells apart at once, then what is not default."""
+    always = _ALWAYS_SHOWN.get(workload, ("model", "batch_size", "device", "precision"))
+    shown = [_worded(name, axes[name]) for name in always if name in axes]
     rest = [
-        {"epochs": f"{value} epoch{'s' * (value != 1)}", "compile": f"compile={value}"}.get(name, str(value))
+        _worded(name, value)
         for name, value in sorted(axes.items(), key=lambda item: _place(item[0]))
         if name not in always and not _is_default(name, value)
     ]
     return " ".join([workload, *shown, *rest])
+
+
+_ALWAYS_SHOWN = {
+    "input": ("loader", "batch_size"),
+    "ngram_fit": ("engine", "order", "smoothing"),
+    "ngram_score": ("engine", "order", "smoothing"),
+}
+
+
+def _worded(axis: str, value: Value) -> str:
+    """A value as a label shows it: with a word where it would not tell what it is of."""
+    words = {
+        "epochs": f"{value} epoch{'s' * (value != 1)}",
+        "compile": f"compile={value}",
+        "order": f"order {value}",
+        "tokens": f"{value} tokens",
+    }
+    return words.get(axis, str(value))
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -57,6 +57,8 @@ METRICS: dict[str, Metric] = {
     "accuracy_lowest": Metric("", "higher", "no", "the worst seed's held-out accuracy after the last epoch"),
     "accuracy_highest": Metric("", "higher", "no", "the best seed's held-out accuracy after the last epoch"),
     "loss": Metric("", "lower", "no", "mean training loss of the last epoch, mean over seeds"),
+    "claims": Metric("", "neither", "exact", "claims of the lecture that were computed"),
+    "claims_held": Metric("", "higher", "exact", "of them, that hold"),
     "compile_seconds": Metric("s", "lower", "tolerance", "first step with an empty compile cache", 0.5),
     "max_batch_size": Metric("", "higher", "tolerance", "largest batch that can be trained, exact to 1 in 64", 0.05),
     "peak_memory_bytes": Metric("B", "lower", "tolerance", "largest resident memory of the cell's own process", 0.1),
@@ -116,6 +118,34 @@ METRICS: dict[str, Metric] = {
     "ridge_intensity": Metric(
         "FLOP/B", "neither", "no", "of the roofline: arithmetic limits above it, memory below, out of caches"
     ),
+    "fit_seconds": Metric("s", "lower", "time", "median over the rounds of the time from text to n-gram model"),
+    "tokens_per_second": Metric(
+        "1/s", "higher", "no", "tokens of the text, ends of sentences included, over fit_seconds"
+    ),
+    "encode_seconds": Metric("s", "lower", "no", "of a fit: text to ids; median"),
+    "count_seconds": Metric("s", "lower", "no", "of a fit: ids to table; median"),
+    "estimate_seconds": Metric("s", "lower", "no", "of a fit: table to probabilities; median"),
+    "kernel_compile_seconds": Metric("s", "lower", "no", "before the first fit: compiling kernels, or loading them"),
+    "peak_bytes_per_token": Metric("B", "lower", "no", "peak_memory_bytes, all of it, over the tokens of the text"),
+    "table_entries": Metric("", "neither", "exact", "n-grams in the table, of every order that it holds"),
+    "bytes_per_entry": Metric("B", "lower", "tolerance", "bytes of the model's arrays over table_entries", 0.01),
+    "random_update_share": Metric(
+        "", "higher", "no", "tokens counted a second, of the machine's random updates a second"
+    ),
+    "copy_share": Metric("", "higher", "no", "text, ids and table moved once a fit, of what a copy moves meanwhile"),
+    "score_seconds": Metric(
+        "s", "lower", "time", "median over the rounds of the time to score the ids of a held-out text"
+    ),
+    "score_tokens_per_second": Metric("1/s", "higher", "no", "tokens of the held-out text over score_seconds"),
+    "perplexity": Metric(
+        "", "lower", "tolerance", "of the held-out text, unknown words included; none if infinite", 1e-6
+    ),
+    "perplexity_without_unknown": Metric("", "lower", "tolerance", "the same over its known words alone", 1e-6),
+    "unseen_share": Metric(
+        "", "neither", "tolerance", "of held-out tokens, whose whole n-gram is not in the table", 1e-9
+    ),
+    "unknown_share": Metric("", "neither", "tolerance", "of held-out tokens, that the vocabulary has not", 1e-9),
+    "vocabulary_size": Metric("", "neither", "exact", "words that the model knows, with </s> and <unk>"),
     "warmup_seconds": Metric("s", "lower", "no", "time from the first step until rounds began, compilation left out"),
     "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, its process included"),
 }

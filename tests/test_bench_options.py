@@ -97,6 +97,11 @@ def test_nothing_given_asks_for_the_quick_grid() -> None:
         ("--memory-format", "channels_last", "memory_format", ("channels_last",)),
         ("--loader", "resident,dataloader", "loader", ("resident", "dataloader")),
         ("--dataset", "mnist,synthetic", "dataset", ("mnist", "synthetic")),
+        ("--corpus", "pydoc,zipf", "corpus", ("pydoc", "zipf")),
+        ("--tokens", "0,1000000", "tokens", (0, 1_000_000)),
+        ("--order", "3,1,3", "order", (3, 1)),
+        ("--smoothing", "mle,kneser-ney", "smoothing", ("mle", "kneser-ney")),
+        ("--engine", "numba,lmplz", "engine", ("numba", "lmplz")),
     ],
 )
 def test_an_axis_takes_one_value_or_several(option: str, text: str, axis: str, expected: tuple[object, ...]) -> None:
@@ -121,6 +126,12 @@ def test_an_unknown_value_is_refused_with_all_valid_ones(axis: Any) -> None:
 def test_what_is_no_whole_number_above_zero_is_refused(option: str, text: str) -> None:
     with pytest.raises(pytest.UsageError, match=rf"{option} \S+: not a whole number above zero"):
         read(f"{option}={text}")
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "1M"])
+def test_tokens_are_a_whole_number_and_may_be_none(text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=rf"--tokens {text}: not a whole number\.$"):
+        read(f"--tokens={text}")
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])
@@ -245,6 +256,23 @@ def test_one_folder_spelled_twice_is_one_data_set(again: str) -> None:
 def test_a_folder_without_a_name_is_refused(text: str) -> None:
     with pytest.raises(pytest.UsageError, match="--dataset folder:"):
         read("--dataset", text)
+
+
+def test_a_corpus_is_known_by_its_name_and_found_by_its_path(tmp_path: Path) -> None:
+    asked = read("--corpus", f"{tmp_path / 'secret' / 'news.txt.xz'},pydoc")
+    assert asked.request.given["corpus"] == ("news.txt.xz", "pydoc")
+    assert asked.settings.places.corpora == {"news.txt.xz": tmp_path / "secret" / "news.txt.xz"}
+    assert "secret" not in str(asked.request)
+
+
+def test_two_corpora_of_one_name_are_refused() -> None:
+    with pytest.raises(pytest.UsageError, match=r"two files are named news\.txt; rename one"):
+        read("--corpus", "/a/news.txt,/b/news.txt")
+
+
+def test_a_file_cannot_pass_for_a_corpus_that_is_made_here() -> None:
+    with pytest.raises(pytest.UsageError, match="a file named pydoc would pass for the corpus of that name"):
+        read("--corpus", "/a/pydoc")
 
 
 def test_data_sets_lie_where_the_command_line_says(tmp_path: Path) -> None:

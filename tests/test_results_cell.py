@@ -52,6 +52,11 @@ def test_defaults_are_those_that_stored_records_were_joined_by() -> None:
         "compile": "off",
         "memory_format": "contiguous",
         "epochs": 10,
+        "corpus": "pydoc",
+        "tokens": 0,
+        "order": 3,
+        "smoothing": "mle",
+        "engine": "numba",
     }.items()
 
 
@@ -134,6 +139,12 @@ def test_a_label_shows_the_usual_axes_and_what_is_not_default() -> None:
 
 def test_a_label_of_the_input_shows_how_it_is_fed() -> None:
     assert Cell.of("input", loader="dataloader", dataset="mnist").label == "input dataloader 64 mnist"
+
+
+def test_a_label_of_an_ngram_cell_shows_engine_order_and_smoothing() -> None:
+    assert Cell.of("ngram_fit").label == "ngram_fit numba order 3 mle"
+    scored = Cell.of("ngram_score", engine="torch", device="cuda", order=5, corpus="news.txt", tokens=1000)
+    assert scored.label == "ngram_score torch order 5 mle cuda news.txt 1000 tokens"
 
 
 def test_a_label_of_a_record_without_an_axis_leaves_it_out() -> None:

@@ -215,11 +215,11 @@ def count(
 ) -> Counts:
     """The n-grams of orders 1 to ``order``, counted by an engine; the arguments are those of :func:`fit`."""
     if engine == "python":
-        from models.ngram import lecture
+        from models.ngram.lecture import count_ids
 
-        return lecture.count_ids(ids, vocabulary_size, order)
+        return count_ids(ids, vocabulary_size, order)
     if engine == "torch":
-        from models.ngram import torch_counting  # imports torch
+        from models.ngram.torch_counting import count as count_by_torch  # imports torch
 
-        return torch_counting.count(ids, vocabulary_size, order, device)
+        return count_by_torch(ids, vocabulary_size, order, device)
     return counting.count(ids, vocabulary_size, order, threads)
