@@ -554,6 +554,9 @@ def add_entries(
     """
     mask = (np.uint64(1) << bits) - np.uint64(1)
     entries, parents = np.uint64(sizes[0]), np.uint64(opened[0])
+    # Whether a key begins an entry is a toss-up: the processor shall not guess, so its numbers are always written.
+    word = words[entries - np.uint64(1)] if entries else np.uint32(0)
+    count = counts[entries - np.uint64(1)] if entries else np.uint32(0)
     parent = np.uint64(first_parent) - np.uint64(1)
     last_ngram = ~(keys[0] >> low)
     last_above = ~(keys[0] >> low >> bits)
@@ -563,25 +566,28 @@ def add_entries(
         above = ngram >> bits
         size = run_ends[number] - run_begin
         run_begin = run_ends[number]
+        alive = np.uint64(1)
         if level == 0:
             parent = np.uint64(first_parent) + above
+            while parents <= parent:
+                starts[parents] = entries
+                parents += np.uint64(1)
         else:
             is_entry = level == np.uint64(1) or (above >> bits) & mask != 0
-            parent += np.uint64(is_entry and above != last_above)
+            if is_entry and above != last_above:
+                parent += np.uint64(1)
+                starts[parent] = entries
             last_above = above
-            if above & mask == 0:  # begins with <s>: nothing lies to the left of it
-                continue
-        while parents <= parent:
-            starts[parents] = entries
-            parents += np.uint64(1)
-        if ngram != last_ngram:
-            words[entries] = np.uint32(ngram & mask)
-            counts[entries] = size
-            entries += np.uint64(1)
-            last_ngram = ngram
-        else:
-            counts[entries - np.uint64(1)] += size
-    sizes[0], opened[0] = entries, parents
+            alive = np.uint64(above & mask != 0)  # nothing lies to the left of <s>
+        is_new = alive & np.uint64(ngram != last_ngram)
+        last_ngram = ngram
+        entries += is_new
+        count = (np.uint32(0) if is_new else count) + (size if alive else np.uint32(0))
+        word = np.uint32(ngram & mask) if alive else word
+        place = entries - np.uint64(entries > 0)
+        words[place], counts[place] = word, count
+    sizes[0] = entries
+    opened[0] = parents if level == 0 else parent + np.uint64(1)
 
 
 @kernel
