@@ -51,7 +51,7 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
         while counted < order:
             stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
             parts, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool, room)
-            levels += [joined([part[place] for part in parts]) for place in range(stage.words)]
+            levels += [joined([part[place] for part in parts], pool) for place in range(stage.words)]
             counted += stage.words
             if told is not None:
                 following = np.full(len(words), NO_NGRAM)
@@ -236,17 +236,23 @@ def _count_part(
     return [Level(words[place, :size], counts[place, :size], starts[place]) for place, size in enumerate(sizes)]
 
 
-def joined(parts: list[Level]) -> Level:
+def joined(parts: list[Level], pool: Pool) -> Level:
     """One level of levels that follow each other."""
     if len(parts) == 1:
         return parts[0]
-    begins = np.cumsum([0] + [len(part) for part in parts])
-    starts = [part.starts[:-1] + begin for part, begin in zip(parts, begins, strict=False)]
-    return Level(
-        np.concatenate([part.words for part in parts]),
-        np.concatenate([part.counts for part in parts]),
-        np.concatenate([*starts, begins[-1:]]),
-    )
+    begins = np.cumsum([0, *map(len, parts)])
+    parents = np.cumsum([0, *(len(part.starts) - 1 for part in parts)])
+    whole = Level(np.empty(begins[-1], np.uint32), np.empty(begins[-1], np.uint32), np.empty(parents[-1] + 1, np.int64))
+    whole.starts[-1] = begins[-1]
+
+    def copy(number: int) -> None:
+        part, entries = parts[number], slice(begins[number], begins[number + 1])
+        whole.words[entries] = part.words
+        whole.counts[entries] = part.counts
+        np.add(part.starts[:-1], begins[number], out=whole.starts[parents[number] : parents[number + 1]])
+
+    pool.each(copy, range(len(parts)))
+    return whole
 
 
 def _deal_windows(
