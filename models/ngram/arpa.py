@@ -26,7 +26,8 @@ from models.ngram.pool import Pool
 from models.ngram.search import ABSENT, find
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
-AT_ONCE = 1 << 16  # n-grams: their lines fit the caches
+WRITTEN_AT_ONCE = 1 << 16  # n-grams: their lines fit the caches
+READ_AT_ONCE = 1 << 12  # likewise, as Python's objects; 1 << 16 takes a quarter longer
 DECIMALS = 7  # float32 has seven digits, and most logarithms one before the point
 NUMBER_BYTES = 24  # of a logarithm and what parts it from its neighbours, at most
 LOG_ZERO = -99.0  # in place of the logarithm of 0, as SRILM writes it: <s> is never predicted
@@ -78,8 +79,8 @@ def _write(model: NgramModel, file: IO[bytes], progress: Progress | None) -> Non
     for order, size in enumerate(sizes, start=1):
         file.write(f"\n\\{order}-grams:\n".encode())
         estimate = model.estimates[order - 1] if order > 1 else unigrams
-        for first in range(0, size, AT_ONCE):
-            some = slice(first, min(first + AT_ONCE, size))
+        for first in range(0, size, WRITTEN_AT_ONCE):
+            some = slice(first, min(first + WRITTEN_AT_ONCE, size))
             if order == 1:
                 ngrams = words[some, np.newaxis]
             else:
@@ -275,14 +276,14 @@ def _read_section(lines: Lines, order: int, size: int, ids: dict[bytes, int]) ->
         raise lines.error(f"after the {order - 1}-grams, as many as announced, \\{order}-grams: must stand")
     first_line = lines.number + 1
     words, probabilities, backoffs = np.empty((size, order), np.uint32), np.empty(size), np.empty(size)
-    for first in range(0, size, AT_ONCE):
-        fields = [line.split() for line in lines.some(min(AT_ONCE, size - first))]
+    for first in range(0, size, READ_AT_ONCE):
+        fields = [line.split() for line in lines.some(min(READ_AT_ONCE, size - first))]
         some = slice(first, first + len(fields))
         if order == 1:
             for new in fields:
                 if len(new) > 1:
                     ids.setdefault(new[1], len(ids) - 2)  # two of the words in it have no number of their own
-        if len(fields) < min(AT_ONCE, size - first) or not {*map(len, fields)} <= {order + 1, order + 2}:
+        if len(fields) < min(READ_AT_ONCE, size - first) or not {*map(len, fields)} <= {order + 1, order + 2}:
             raise _mistake(lines, order, ids, fields, first_line + first)
         try:
             probabilities[some] = [float(line[0]) for line in fields]

@@ -164,7 +164,8 @@ def test_blocks_of_any_size_give_the_same_file_and_model(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = written(fitted(), tmp_path)
-    monkeypatch.setattr("models.ngram.arpa.AT_ONCE", at_once)
+    monkeypatch.setattr("models.ngram.arpa.WRITTEN_AT_ONCE", at_once)
+    monkeypatch.setattr("models.ngram.arpa.READ_AT_ONCE", at_once)
     assert written(fitted(), tmp_path) == whole
     assert ngrams(written(read(whole, tmp_path), tmp_path)).keys() == ngrams(whole).keys()
 
