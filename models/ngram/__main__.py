@@ -105,7 +105,7 @@ def _stages(model: NgramModel) -> str:
 def _score(options: argparse.Namespace) -> None:
     model = _model(options.model)
     with _progress("bytes") as progress:
-        ids = encode_with(model.vocabulary, _told(read_chunks(options.text, model.options), progress), model.options)
+        ids = encode_with(model.vocabulary, _told(read_chunks(options.text, model.options), progress))
     scores = model.score(ids, options.threads)
     print("\n".join(_sentence_lines(scores, ids == BOUNDARY) if options.each else _summary_lines(scores, model.order)))
 
