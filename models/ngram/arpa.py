@@ -55,7 +55,8 @@ def write_arpa(model: NgramModel, path: Path, progress: Progress | None = None) 
             f"An ARPA file holds a model that backs off, which one with {model.smoothing} smoothing does not: "
             "fit it with kneser-ney."
         )
-    unfinished = path.with_name(f"{path.name}.unfinished-{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.parent / f"{path.name}.unfinished-{os.getpid()}"
     try:
         with unfinished.open("wb") as file:
             _write(model, file, progress)

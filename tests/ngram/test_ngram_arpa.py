@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ngram import NgramModel, fit
+from models.ngram import NgramModel, fit, load, save
 from models.ngram.arpa import ArpaError, read_arpa, write_arpa
 from models.ngram.fitting import encode_with
 
@@ -197,6 +197,15 @@ def test_the_end_of_an_ngram_that_a_file_lacks_has_the_probability_of_backing_of
     scores = model.score(model.vocabulary.encode(["b", "a", "b", "</s>"]))
     expected = [-0.3 - 0.4, -0.6, -0.2, -0.1 - 1.0]
     assert scores.log_probabilities / math.log(10) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_model_that_was_read_can_be_stored(tmp_path: Path) -> None:
+    model = read(PRUNED, tmp_path)
+    save(model, tmp_path / "model")
+    ids = model.vocabulary.encode(["b", "a", "b", "bird", "</s>"])
+    loaded = load(tmp_path / "model")
+    assert np.array_equal(loaded.score(ids).log_probabilities, model.score(ids).log_probabilities)
+    assert loaded.counts.tokens is None
 
 
 def test_an_unknown_word_is_impossible_where_a_file_has_none(tmp_path: Path) -> None:
