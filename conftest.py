@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 
 from bench import terminal
-from bench.options import add_options, keep_options, read_options, restore_options
+from bench.against import Against, measure_against
+from bench.options import add_options, keep_options, read_against, read_options, restore_options
+from bench.pairs import Look
 from bench.replay import measured_clock, replay
 from bench.session import Measured, Session, SessionError, find_interrupted
+from bench.sides import SideError
+from reports.check import Policy, Verdict, judge
+from reports.comparison import compare_paired, control_floor, open_cells
+from reports.margins import MarginError, Margins
+from reports.terminal import comparison_table
 from results.cell import WORKLOADS, Cell
 from results.journal import JournalInUse, in_use
+from results.pairs import read_paired_runs, write_paired_run
 from results.record import SECTION, Record, SchemaError, run_section
 from results.runs import find_saved
 
@@ -22,6 +30,8 @@ FOLDER = "results"
 SESSION = pytest.StashKey[Session]()
 RESUMED = pytest.StashKey[Path]()  # the journal to go on with
 ESTIMATES = pytest.StashKey[dict[str, float]]()  # join key -> seconds, of the cells still to come
+AGAINST = pytest.StashKey[Against]()
+VERDICT = pytest.StashKey[Verdict]()  # of a run against another side
 CELL = pytest.StashKey[Cell]()
 MEASURED = pytest.StashKey[Measured]()
 
@@ -38,6 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput"):
         raise pytest.UsageError("Cells are measured one at a time: run pytest bench without -n and --dist.")
+    against = read_against(config)
+    if against is not None:
+        config.stash[AGAINST] = against
+        with _as_usage_errors():
+            Margins.parse(against.margins)
     if config.option.resume:
         with _as_usage_errors():
             config.stash[RESUMED], state = find_interrupted(_folder(config))
@@ -100,6 +115,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     cells = [item.stash[CELL] for item in session.items if CELL in item.stash]
     if SESSION not in config.stash or not cells or config.option.collectonly or config.option.benchmark_skip:
         return
+    if AGAINST in config.stash:
+        return  # pytest_runtestloop goes another way
     run = config.stash[SESSION]
     lines = [f"another run is being measured now, {path.stem}: both will be slow" for path in in_use(run.journals)]
     if not run.invocation.settings.once and RESUMED not in config.stash:
@@ -111,6 +128,38 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write("\n" + "\n".join(lines) + "\n\n")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """With --against the cells are not measured one by one, but all of them together with the other side's."""
+    config = session.config
+    cells = [item.stash[CELL] for item in session.items if CELL in item.stash]
+    if AGAINST not in config.stash or session.testsfailed or config.option.collectonly or not cells:
+        return None
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    run, asked, folder = config.stash[SESSION], config.stash[AGAINST], _folder(config)
+    margins = Margins.parse(asked.margins)
+    margins = margins.with_floor(control_floor(read_paired_runs(folder), run.machine.environment["fingerprint"]))
+
+    def told(line: str) -> None:
+        if reporter is not None:
+            reporter.write_line(line)
+
+    def look(labels: Mapping[str, str]) -> Look:
+        return lambda pairs: open_cells(pairs, margins, labels)
+
+    commit = config.hook.pytest_benchmark_generate_commit_info(config=config)
+    with _as_usage_errors():
+        paired = measure_against(asked, run, cells, config.rootpath, commit, look, told)
+    path = write_paired_run(paired, folder)
+    comparison = compare_paired(paired, margins)
+    verdict = config.stash[VERDICT] = judge(comparison, Policy(asked.inconclusive, asked.missing))
+    told("\n" + comparison_table(comparison, verdict))
+    told(f"\npairs:  {path}\nexport: python -m reports check {path.stem} --markdown FILE --junit FILE --github")
+    if not paired.new.facts.complete:
+        raise KeyboardInterrupt  # answered by keeping what there was; now it is pytest's again
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -128,9 +177,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return result
 
 
-def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
     """No dot for a cell: its line says more."""
-    if "workload" in report.keywords and report.when == "call":
+    if isinstance(report, pytest.TestReport) and "workload" in report.keywords and report.when == "call":
         return report.outcome, "", report.outcome.upper()
     return None
 
@@ -176,6 +225,8 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """pytest-benchmark has stored the run by now, unless no cell has a time to store: then this does."""
     config = session.config
+    if VERDICT in config.stash and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        session.exitstatus = config.stash[VERDICT].exit_code
     if SESSION not in config.stash or not config.stash[SESSION].records:
         return
     run = config.stash[SESSION]
@@ -223,5 +274,5 @@ def _as_usage_errors() -> Iterator[None]:
     """What the user can mend becomes one sentence, and exit code 4."""
     try:
         yield
-    except (SessionError, JournalInUse, SchemaError) as error:
+    except (SessionError, SideError, JournalInUse, SchemaError, MarginError) as error:
         raise pytest.UsageError(str(error)) from error

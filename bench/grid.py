@@ -29,6 +29,8 @@ QUICK_COMPILED = ("mlp", "cnn")  # others take more than 20 s to compile on a CP
 SHARE_OF_PRODUCT_SPEED = 0.4
 OVERHEAD_SECONDS = 0.8
 COMPILE_SECONDS = 15.0
+LECTURE_EPOCHS = {"quick": 2, "full": 10}  # of its CNN
+LECTURE_SECONDS = {"mnist-5k": 15.0, "mnist": 120.0}  # of the digits it can be about, with two epochs and with one
 CAPACITY_SECONDS = 60.0  # twenty attempts; nobody knows beforehand how large they get
 
 
@@ -78,7 +80,7 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     A cell that the machine cannot run is in the plan, with its obstacle, where the command line
     asked for what is in the way; where only the grid did, it is left out.
     """
-    if (workload == "capacity") != request.capacity:
+    if (workload == "capacity") != request.capacity or not _is_meant(workload, request):
         return []
     if _is_beside_the_point(workload, request):
         return []
@@ -92,6 +94,11 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     return list(planned.values())
 
 
+def _is_meant(workload: str, request: Request) -> bool:
+    """Whether a call is about the workload: the lecture is meant by none that asks for what it does not take."""
+    return workload != "lecture" or set(request.given) <= set(WORKLOADS[workload].axes)
+
+
 def _is_beside_the_point(workload: str, request: Request) -> bool:
     """Whether the command line speaks of n-gram cells and this is none, or of models only and this is one."""
     asked = set(request.given)
@@ -102,6 +109,11 @@ def _is_beside_the_point(workload: str, request: Request) -> bool:
 def _combinations(workload: str, request: Request, machine: Machine) -> Iterator[dict[str, Value]]:
     taken = WORKLOADS[workload].axes
     given = {name: values for name, values in request.given.items() if name in taken}
+    if workload == "lecture":
+        lecture: dict[str, Sequence[Value]] = {"device": ("cpu",), "epochs": (LECTURE_EPOCHS[request.grid],)}
+        datasets = [name for name in given.get("dataset", ("mnist-5k",)) if name in LECTURE_SECONDS]
+        yield from _product(taken, {**lecture, **given, "dataset": datasets})
+        return
     if workload in NGRAM_WORKLOADS:
         yield from ngram_grid.combinations(workload, request.grid == "full", given, machine)
         return
@@ -215,6 +227,8 @@ def estimate_seconds(planned: PlannedCell, machine: Machine, settings: Settings)
     cell = planned.cell
     if cell.workload == "capacity":
         return CAPACITY_SECONDS
+    if cell.workload == "lecture":
+        return LECTURE_SECONDS[str(cell["dataset"])]
     if cell.workload in NGRAM_WORKLOADS:
         return ngram_grid.estimate_seconds(cell, settings)
     step = _step_seconds(cell, machine)

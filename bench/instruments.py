@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
+import torch
+
+from bench.datasets import Batch
 from bench.meters import counts
 from bench.meters.flops import count_flops, count_parameters
 from bench.meters.phases import measure_phases
@@ -43,10 +47,11 @@ def count_compilation(cell: Cell) -> Findings:
 
 def count_work(steps: Steps, cell: Cell, settings: Settings) -> Findings:
     """Counts over an eager step of the cell, all of them the same in every run."""
+    found = count_samples(steps.feed.endless, settings.seed)
     if steps.model is None:
-        return {}
+        return found
     device = str(cell["device"])
-    found = count_launches(steps, device)
+    found |= count_launches(steps, device)
     if cell["compile"] != "off":  # what is counted below is the step that the compiler was given
         steps = prepare(Cell.of(cell.workload, **(cell.settings | {"compile": "off"})), settings)
     assert steps.model is not None and steps.parts is not None  # as it has for every cell with a model
@@ -68,6 +73,17 @@ def count_work(steps: Steps, cell: Cell, settings: Settings) -> Findings:
         "activation_bytes": counted.saved_bytes,
         **_holdings(steps),
     }
+
+
+def count_samples(order: Callable[[], Iterator[Batch]], seed: int) -> Findings:
+    """Samples of a batch, and how many of them have the same place where the data is gone through once more.
+
+    The seed makes the two orders the same in every run: what is repeated in one is in all.
+    """
+    torch.manual_seed(seed)
+    (first, labels), (second, _) = next(order()), next(order())
+    same = (first == second).flatten(1).all(1)  # [B, ...] -> [B]
+    return {"samples_per_step": len(labels), "repeated_samples_per_epoch": int(same.sum())}
 
 
 def count_launches(steps: Steps, device: str) -> Findings:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from torch import Tensor
 from bench.allocator import keep_freed_memory
 from bench.datasets import Batch, Feed, as_tensors
 from bench.failures import NotFiniteError, UnsupportedError
-from bench.instruments import Findings, count_compilation, count_work, time_phases, workspace_bytes
+from bench.instruments import Findings, count_compilation, count_samples, count_work, time_phases, workspace_bytes
+from bench.lecture import measure_lecture
 from bench.meters.clock import Block, Clock, clock_of
 from bench.meters.counts import reset_compile_counts
 from bench.meters.disturbance import DisturbanceMeter
@@ -36,6 +37,7 @@ from results.cell import Cell
 from results.record import Record
 from results.rounds import median_interval
 
+Result = TypeVar("Result")
 Report = Callable[[str | SoFar], None]
 
 ROUND_SECONDS = 0.02  # long against every clock used (events resolve 0.5 us), short against a neighbour's burst
@@ -63,11 +65,13 @@ def measure(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Re
         UnsupportedError: The cell cannot be run here.
         NotFiniteError: A loss or an output is not finite.
     """
-    _set_up(settings, scratch)
+    set_up(settings, scratch)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     reset_device_peak(str(cell["device"]))
     if cell.workload == "accuracy":
         findings = _measure_training(cell, settings, report)
+    elif cell.workload == "lecture":
+        findings = measure_lecture(cell, settings, report)
     else:
         findings = _measure_steps(cell, settings, report)
     return Record(cell=cell, status="ok", started=started, **findings)
@@ -78,7 +82,7 @@ def measure_first_step(cell: Cell, settings: Settings, report: Report, scratch: 
 
     With the cache of another process in ``settings.compile_cache`` this is the warm-cache time.
     """
-    _set_up(settings, scratch)
+    set_up(settings, scratch)
     report("compiling from the cache")
     steps = prepare(cell, settings)
     with steps.context:
@@ -87,7 +91,7 @@ def measure_first_step(cell: Cell, settings: Settings, report: Report, scratch: 
 
 def try_batch(cell: Cell, settings: Settings, report: Report, scratch: Path) -> int | None:
     """Trains three steps, and gives the peak memory: of the device where it tells, else of the process."""
-    _set_up(settings, scratch)
+    set_up(settings, scratch)
     device = str(cell["device"])
     reset_device_peak(device)
     steps = prepare(cell, settings)
@@ -97,7 +101,8 @@ def try_batch(cell: Cell, settings: Settings, report: Report, scratch: Path) -> 
     return device_peak(device).allocated or peak_memory_bytes()
 
 
-def _set_up(settings: Settings, scratch: Path) -> None:
+def set_up(settings: Settings, scratch: Path) -> None:
+    """Makes this process ready to measure: allocator, threads, seed, and folders of the compiler's own."""
     cache = settings.compile_cache or scratch
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
     os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
@@ -118,7 +123,9 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     with steps.context:
         report("compiling" if is_compiled else "warming up")
         first = timed_block(clock, steps.advance, 1)
-        first_peak = peak_memory_bytes()
+        first_peak, first_device_peak = peak_memory_bytes(), device_peak(device)
+        if is_compiled:
+            reset_device_peak(device)  # what the compiler tried out is no part of a step
         warmup = Warmup(0.0, True, 1) if settings.once else warm_up(clock, steps.advance, settings, report)
         report("timing rounds")
         with DisturbanceMeter(device) as meter:
@@ -140,9 +147,6 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
     flags = {
-        "disturbed": disturbance.disturbed,
-        "throttled": bool(disturbance.gpu_throttled),
-        "shared-gpu": bool(disturbance.gpu_other_memory_bytes),
         "unsteady": not warmup.steady or drifts(rounds),
         "clocks-disagree": clocks_disagree(rounds, host_rounds),
         "few-rounds": interval.low is None,
@@ -155,8 +159,9 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         "samples_per_second": steps.shape[0] / interval.middle,
         "latency_p50_seconds": median(latencies),
         "latency_p99_seconds": percentile_99(latencies),
-        "compile_seconds": first.seconds if is_compiled else None,
+        "compile_seconds": first.waited_seconds if is_compiled else None,
         "compile_peak_memory_bytes": first_peak if is_compiled else None,
+        "compile_device_allocated_bytes": first_device_peak.allocated if is_compiled else None,
         "warmup_seconds": warmup.seconds + (0.0 if is_compiled else first.seconds),
         "peak_memory_bytes": host_peak,
         "device_allocated_bytes": peak.allocated,
@@ -170,7 +175,7 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
         "steps_per_round": warmup.steps_per_round,
         "settings": {"threads": settings.threads, "seed": settings.seed, "adaptation": steps.adaptation},
         "disturbance": disturbance.to_json(),
-        "flags": tuple(name for name, raised in flags.items() if raised),
+        "flags": (*disturbance.flags, *(name for name, raised in flags.items() if raised)),
     }
     if not settings.once:
         report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
@@ -229,6 +234,8 @@ def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[st
             "device_allocated_bytes": peak.allocated,
             "device_reserved_bytes": peak.reserved,
             "parameters": trainings[0].parameters,
+            "training_samples": sum(training.samples for training in trainings),
+            "repeated_samples_per_epoch": count_samples(batches.epoch, settings.seed)["repeated_samples_per_epoch"],
         },
         "rounds": tuple(seconds),
         "series": {
@@ -245,7 +252,7 @@ def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[st
             "held_out_samples": len(held_out[1]),
         },
         "disturbance": disturbance.to_json(),
-        "flags": ("disturbed",) if disturbance.disturbed else (),
+        "flags": disturbance.flags,
     }
 
 
@@ -258,12 +265,14 @@ class Training:
         losses: Mean training loss of each epoch.
         accuracies: Held-out accuracy after each epoch.
         parameters: Of the model.
+        samples: That steps were given.
     """
 
     seconds: float
     losses: list[float]
     accuracies: list[float]
     parameters: int
+    samples: int = 0
 
 
 def train_once(
@@ -292,12 +301,12 @@ def train_once(
         report(f"training seed {seed}, epoch {epoch + 1} of {epochs}")
         some = batches.first(2) if settings.once else batches.epoch()
         runnable.train()
-        loss, block = timed(clock, partial(train_epoch, step, some))
+        (loss, samples), block = timed(clock, partial(train_epoch, step, some))
         check_finite(loss, f"the loss of epoch {epoch + 1} with seed {seed}")
         runnable.eval()
         training.losses.append(loss.item())
         training.accuracies.append(evaluate(forward, *held_out))
-        training = replace(training, seconds=training.seconds + block.seconds)
+        training = replace(training, seconds=training.seconds + block.seconds, samples=training.samples + samples)
     return training
 
 
@@ -391,9 +400,9 @@ def timed_block(clock: Clock, advance: Callable[[], Tensor], steps: int) -> Bloc
     return block
 
 
-def timed(clock: Clock, work: Callable[[], Tensor]) -> tuple[Tensor, Block]:
+def timed(clock: Clock, work: Callable[[], Result]) -> tuple[Result, Block]:
     """The result of work and how long it took."""
-    results: list[Tensor] = []
+    results: list[Result] = []
     block = clock(lambda: results.append(work()))
     return results[0], block
 

@@ -156,7 +156,7 @@ class Rounds:
     seconds: tuple[float, ...]
     repeats: int
     warmup_seconds: float
-    disturbance: dict[str, float | int | None]
+    disturbance: dict[str, float | int | str | None]
     disturbed: bool
 
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from bench.against import Against
 from bench.corpora import MADE
 from bench.grid import GRIDS, Request
 from bench.session import Invocation
-from bench.settings import DataPlaces, Settings
+from bench.settings import DataPlaces, Settings, default_threads
 from bench.worker import Limits
 from results.cell import AXES, Axis, Value
 
@@ -37,6 +37,8 @@ DEFAULTS = {
     "in_process": False,
     "profile": False,
 }
+POLICIES = ("pass", "warn", "fail")
+NOT_AGAINST = ("find_max_batch", "resume", "in_process", "profile", "memory_limit", "benchmark_disable")
 # What an interrupted run was begun with and --resume goes on with, beside the axes.
 KEPT = (
     *DEFAULTS,
@@ -70,6 +72,22 @@ def add_options(parser: pytest.Parser) -> None:
     how.addoption("--profile", action="store_true", help="profile each cell as well: python -m reports profile CELL")
     how.addoption("--resume", action="store_true", help="finish the last interrupted run, with its own options")
     how.addoption("--in-process", action="store_true", help="run cells in this process, for a debugger")
+    against = parser.getgroup("trainmark: against another side", "both sides are measured together, pair by pair")
+    against.addoption(
+        "--against",
+        action="append",
+        metavar="SIDE",
+        help="a git ref, a Python interpreter, env:NAME=value or self; repeat it to combine them",
+    )
+    against.addoption("--budget", type=_budget, default=600.0, metavar="TIME", help="for all of it (default 10m)")
+    against.addoption(
+        "--margin",
+        default="",
+        metavar="SHARE,...",
+        help="by how much a time may differ (default 3%%); for some cells another: 3%%,train cnn=5%%",
+    )
+    against.addoption("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
+    against.addoption("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")
     where = parser.getgroup("trainmark: where data sets lie")
     where.addoption("--data-root", default="data", metavar="DIR", help="folder in torchvision's layout (default data)")
     where.addoption("--download", action="store_true", help="let torchvision fetch what is missing there")
@@ -109,16 +127,26 @@ def read_options(config: pytest.Config) -> Invocation:
     )
 
 
-def default_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else all physical cores but one.
+def read_against(config: pytest.Config) -> Against | None:
+    """What the command line says of another side; None where it names none.
 
-    One core is left to the rest of the machine: OpenMP threads wait for each other after every
-    operator, so a single one that loses its core holds up all (docs/measuring.md, "Threads").
+    Raises:
+        pytest.UsageError: An option does not go with it.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
-    return max(1, (psutil.cpu_count(logical=False) or os.cpu_count() or 2) - 1)
+    option = config.getoption
+    if not option("against"):
+        return None
+    for name in NOT_AGAINST:
+        if option(name):
+            raise pytest.UsageError(f"--{name.replace('_', '-')} does not go with --against.")
+    return Against(
+        parts=tuple(option("against")),
+        budget_seconds=option("budget"),
+        threads=option("threads"),
+        margins=option("margin"),
+        inconclusive=option("inconclusive"),
+        missing=option("missing"),
+    )
 
 
 def keep_options(config: pytest.Config) -> dict[str, Any]:
@@ -197,9 +225,17 @@ def _positive(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _time("--timeout", text)
+
+
+def _budget(text: str) -> float:
+    return _time("--budget", text)
+
+
+def _time(option: str, text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if not found or float(found[1]) == 0:
-        raise pytest.UsageError(f"--timeout {text}: not a time; write 90, 90s, 15m or 2h.")
+        raise pytest.UsageError(f"{option} {text}: not a time; write 90, 90s, 15m or 2h.")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 

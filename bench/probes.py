@@ -347,7 +347,7 @@ def utilisation(
     step_seconds: float | None,
     precision: str,
     peaks: Peaks | None,
-) -> dict[str, float | str | None]:
+) -> dict[str, float | None]:
     """How near a step comes to what the machine can reach; None where a number for it is missing.
 
     Args:
@@ -360,26 +360,21 @@ def utilisation(
     Returns:
         ``achieved_flops_per_second``, ``flops_utilisation``, ``achieved_bytes_per_second``,
         ``bytes_utilisation``: shares are of the peaks. ``arithmetic_intensity`` in FLOP per byte, and
-        ``roofline_bound``: ``"compute"`` where that reaches the ridge, peak arithmetic over what a
-        copy out of caches moves, else ``"memory"`` (Williams, Waterman and Patterson 2009,
-        "Roofline"). It tells what limits a step that runs out of caches, not that the limit is near.
+        ``ridge_intensity``: peak arithmetic over what a copy out of caches moves. Arithmetic limits a
+        step above it, memory one below (Williams, Waterman and Patterson 2009, "Roofline"), where it
+        runs out of caches; neither says that the limit is near.
     """
     peak_flops = None if peaks is None else peaks.flops_per_second.get(precision)
     peak_bytes = None if peaks is None else peaks.bytes_per_second
     flops_rate = _ratio(flops_per_step, step_seconds)
     bytes_rate = _ratio(bytes_per_step, step_seconds)
-    intensity = _ratio(flops_per_step, bytes_per_step)
-    ridge = _ratio(peak_flops, None if peaks is None else peaks.copy_bytes_per_second)
-    bound = None
-    if intensity is not None and ridge is not None:
-        bound = "compute" if intensity >= ridge else "memory"
     return {
         "achieved_flops_per_second": flops_rate,
         "flops_utilisation": _ratio(flops_rate, peak_flops),
         "achieved_bytes_per_second": bytes_rate,
         "bytes_utilisation": _ratio(bytes_rate, peak_bytes),
-        "arithmetic_intensity": intensity,
-        "roofline_bound": bound,
+        "arithmetic_intensity": _ratio(flops_per_step, bytes_per_step),
+        "ridge_intensity": _ratio(peak_flops, None if peaks is None else peaks.copy_bytes_per_second),
     }
 
 

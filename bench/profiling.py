@@ -8,7 +8,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench.meters.clock import Clock, clock_of
+from bench.meters.flops import Call, call_flops, flops_of_call
 from bench.meters.timeline import record_timeline
+from bench.paths import without_folders
 from results.cell import Cell
 from results.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
 
@@ -29,8 +31,6 @@ DIGITS = 10  # after the point of seconds: the profiler tells nanoseconds
 
 ACTIVITIES = {"cuda": ProfilerActivity.CUDA, "xpu": ProfilerActivity.XPU}  # MPS has none: host alone
 
-# Paths in names that come from somebody's code: two folders or more, with a drive or without.
-PATH = re.compile(r"(?<![\w<])(?:[A-Za-z]:)?(?:[\\/][\w.+@~-]+)*[\\/][\w.+@~-]+[\\/]([\w.+@~-]+)")
 COMPILED_GRAPH = re.compile(r"(CompiledFxGraph) \w+")  # its hash is another for every change of the code
 
 # What a trace keeps of an event, all else could name the machine or its user. Links between operators,
@@ -50,7 +50,7 @@ def profile_steps(advance: Callable[[], Tensor], cell: Cell, folder: Path, steps
     """Stores the table of operators of some steps, a trace of a few more, and on CUDA the memory of one.
 
     A pass of its own, after the cell was timed: a profiled step takes up to 2.7 times as long,
-    and nothing of this is in a record. Takes ``steps`` + 5 steps at most.
+    and nothing of this is in a record. Takes ``steps`` + 6 steps at most.
 
     Args:
         advance: Does a step, in the context that the cell's steps need; warm already.
@@ -73,6 +73,7 @@ def measure_profile(advance: Callable[[], Tensor], cell: Cell, steps: int = 10) 
     """
     device = str(cell["device"])
     clock = clock_of(device)
+    known = call_flops(advance) if cell.settings.get("compile", "off") == "off" else None
     _profiled_step(advance, clock, device)
     profiled = sorted((_profiled_step(advance, clock, device) for _ in range(steps)), key=lambda step: step.seconds)
     quicker = profiled[: math.ceil(steps / 2)]
@@ -82,7 +83,7 @@ def measure_profile(advance: Callable[[], Tensor], cell: Cell, steps: int = 10) 
         steps=len(quicker),
         step_seconds=round(sum(step.seconds for step in quicker) / len(quicker), DIGITS),
         device=device,
-        operators=operator_rows([event for step in quicker for event in step.events], len(quicker)),
+        operators=operator_rows([event for step in quicker for event in step.events], len(quicker), known),
     )
 
 
@@ -136,20 +137,23 @@ def _profiler(device: str, *, with_memory: bool) -> profile:
     )
 
 
-def operator_rows(events: Iterable[Any], steps: int) -> tuple[Operator, ...]:
+def operator_rows(
+    events: Iterable[Any], steps: int, known: Mapping[Call, int | None] | None = None
+) -> tuple[Operator, ...]:
     """The profiler's averages as rows: largest self time first, ROWS of each kind, then all others as one.
 
     Args:
         events: ``FunctionEventAvg`` of PyTorch, grouped by name and input shapes; times in microseconds.
         steps: That they were summed over.
+        known: FLOPs of each call; None where the profiler's own are all there is.
     """
     wanted = [event for event in events if _is_work(event)]
     has_kernels = any(_is_kernel(event) for event in wanted)
     rows: dict[tuple[str, str, str], Operator] = {}
     for event in wanted:
-        row = _row(event, steps, has_kernels)
-        known = rows.get((row.kind, row.name, row.shapes))
-        rows[row.kind, row.name, row.shapes] = row if known is None else _summed(known, row)
+        row = _row(event, steps, has_kernels, known)
+        before = rows.get((row.kind, row.name, row.shapes))
+        rows[row.kind, row.name, row.shapes] = row if before is None else _summed(before, row)
     ordered = sorted(rows.values(), key=lambda row: -row.self_seconds_per_step)
     return (*_longest(ordered, "kernel"), *_longest(ordered, "operator"))
 
@@ -194,7 +198,7 @@ def _sum_known(numbers: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _row(event: Any, steps: int, has_kernels: bool) -> Operator:
+def _row(event: Any, steps: int, has_kernels: bool, known: Mapping[Call, int | None] | None) -> Operator:
     is_kernel = _is_kernel(event)
     on_device = event.self_device_time_total
     own, total = (on_device, on_device) if is_kernel else (event.self_cpu_time_total, event.cpu_time_total)
@@ -206,10 +210,17 @@ def _row(event: Any, steps: int, has_kernels: bool) -> Operator:
         self_seconds_per_step=_seconds(own, steps),
         total_seconds_per_step=_seconds(total, steps),
         device_seconds_per_step=_seconds(on_device, steps) if has_kernels else None,
-        flops_per_step=event.flops / steps if event.flops else None,
+        flops_per_step=_flops(event, known) / steps or None,
         allocated_bytes_per_step=None if is_kernel else allocated / steps,
         kind="kernel" if is_kernel else "operator",
     )
+
+
+def _flops(event: Any, known: Mapping[Call, int | None] | None) -> float:
+    """Of all calls; 0 where there is no formula for them."""
+    if known is None:
+        return float(event.flops)
+    return float(event.count * (flops_of_call(event.key, event.input_shapes or (), known) or 0))
 
 
 def _seconds(microseconds: float, steps: int) -> float:
@@ -244,7 +255,7 @@ def _shape_text(shape: Sequence[Any]) -> str:
 
 def public_name(name: str) -> str:
     """A name without the folders of this machine, and without what differs from one compilation to the next."""
-    return COMPILED_GRAPH.sub(r"\1", PATH.sub(r"\1", name))
+    return COMPILED_GRAPH.sub(r"\1", without_folders(name))
 
 
 def anonymous_trace(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bench.capacity import largest_that_fits
 from bench.grid import PlannedCell, Request, estimate_seconds, plan
 from bench.machine import Machine
 from bench.ngram_grid import NGRAM_WORKLOADS
+from bench.paths import without_folders
 from bench.probes import CountingLimits, Peaks, load_peaks, store_peaks, utilisation
 from bench.settings import Settings
 from bench.worker import Limits, Outcome, Workers
@@ -119,6 +120,15 @@ class Session:
         self._plan.update((item.cell.key, item) for item in planned)
         return [item.cell for item in planned]
 
+    def seeds_of(self, cell: Cell) -> int:
+        """Trainings of a cell of the plan; of one that is not in it, as many as were asked for."""
+        planned = self._plan.get(cell.key)
+        return planned.seeds if planned else self.invocation.request.seeds or 1
+
+    def obstacle_of(self, cell: Cell) -> str | None:
+        """Why this machine cannot run a cell of the plan; None where it can."""
+        return self._plan[cell.key].obstacle
+
     def probe_peaks(self, cells: Iterable[Cell]) -> None:
         """Finds out what each device of these cells can reach, once a machine: peaks are kept by fingerprint.
 
@@ -197,7 +207,7 @@ class Session:
         if cell.key in self._recovered:
             return Measured(self.records[cell.key], recovered=True)
         planned = self._plan[cell.key]
-        artifacts = self.artifacts if self.invocation.profile else None
+        artifacts = self.artifacts if self.invocation.profile or cell.workload == "lecture" else None
         settings = replace(self.invocation.settings, seeds=planned.seeds, artifacts=artifacts)
         if planned.obstacle:
             return self._keep(Record(cell, "skipped", planned.obstacle, started=_now()))
@@ -257,8 +267,7 @@ class Session:
             str(record.cell["precision"]),
             Peaks(**self.facts.peaks[device]),
         )
-        numbers = {name: value for name, value in found.items() if name != "roofline_bound"}  # a word
-        return replace(record, metrics={**metrics, **numbers})  # type: ignore[dict-item]  # the rest are numbers
+        return replace(record, metrics={**metrics, **found})
 
     def _find_capacity(self, cell: Cell, settings: Settings) -> tuple[Record, str]:
         """The record of the largest batch, or of the first attempt that ended otherwise than for memory."""
@@ -325,7 +334,11 @@ class Session:
 
     def finish(self) -> None:
         """Marks the run as finished, complete or not."""
-        self.facts = replace(self.facts, finished=_now(), complete=self.complete)
+        self.facts = self.finished_facts(self.complete)
+
+    def finished_facts(self, complete: bool) -> RunFacts:
+        """The facts of the run if it ends now."""
+        return replace(self.facts, finished=_now(), complete=complete)
 
     def close(self, stored: Path | None) -> None:
         """Ends the journal; it is deleted where the complete run is stored in a file, its artifacts beside it.
@@ -387,15 +400,16 @@ def find_interrupted(folder: Path) -> tuple[Path, JournalState]:
 
 
 def _to_record(cell: Cell, outcome: Outcome, settings: Settings, started: str) -> Record:
+    reason = None if outcome.reason is None else without_folders(outcome.reason)
     if isinstance(outcome.value, Record):  # whole, or timed before an instrument ended badly
         record = outcome.value
         if outcome.status != "ok":
-            record = replace(record, reason=outcome.reason, flags=(*record.flags, f"instruments-{outcome.status}"))
+            record = replace(record, reason=reason, flags=(*record.flags, f"instruments-{outcome.status}"))
         return replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds}, started=started)
     return Record(
         cell,
         outcome.status,
-        outcome.reason,
+        reason,
         metrics={"cell_seconds": outcome.seconds},
         settings={"threads": settings.threads, "seed": settings.seed},
         started=started,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from bench.probes import CountingLimits
 
@@ -74,3 +77,15 @@ class Settings:
     compile_cache: Path | None = None
     corpus: Corpus | None = None
     counting_limits: CountingLimits | None = None
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS where it is set, else all physical cores but one.
+
+    One core is left to the rest of the machine: OpenMP threads wait for each other after every
+    operator, so a single one that loses its core holds up all (docs/measuring.md, "Threads").
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return max(1, (psutil.cpu_count(logical=False) or os.cpu_count() or 2) - 1)

@@ -17,7 +17,9 @@ def opening(session: Session, cells: int, seconds: float) -> str:
     """What is about to be measured, where, and how long it takes."""
     facts, threads = session.machine.environment, session.invocation.settings.threads
     hardware = [str(facts["cpu"]), f"{threads} thread{'s' * (threads > 1)}", *(gpu["name"] for gpu in facts["gpus"])]
-    return f"{cells} cells on {', '.join(hardware)}; torch {facts['torch']}: about {duration(seconds)}"
+    return (
+        f"{cells} cell{'s' * (cells != 1)} on {', '.join(hardware)}; torch {facts['torch']}: about {duration(seconds)}"
+    )
 
 
 def cell_line(measured: Measured, done: int, total: int, seconds_left: float) -> str:
@@ -34,6 +36,8 @@ def _result(record: Record) -> str:
     metrics = record.metrics
     if record.cell.workload == "capacity":
         text = f"fits {metrics['max_batch_size']} samples  {len(record.rounds)} attempts"
+    elif record.cell.workload == "lecture":
+        text = f"{metrics['claims_held']} of {metrics['claims']} claims hold"
     elif record.cell.workload == "accuracy":
         low, high = metrics["accuracy_lowest"], metrics["accuracy_highest"]
         seeds = len(record.rounds)

@@ -60,8 +60,8 @@ def mixed_precision_step(
     return loss
 
 
-def train_epoch(step: Step, batches: Iterable[Batch]) -> Tensor:
-    """One pass over the batches; gives the mean loss of its samples, a tensor [].
+def train_epoch(step: Step, batches: Iterable[Batch]) -> tuple[Tensor, int]:
+    """One pass over the batches; gives the mean loss of its samples, a tensor [], and how many they were.
 
     The loss stays on the device: nothing waits for it inside the epoch.
     """
@@ -71,7 +71,7 @@ def train_epoch(step: Step, batches: Iterable[Batch]) -> Tensor:
         loss = step(images, labels)
         total = total.to(loss.device) + loss.detach() * len(labels)
         samples += len(labels)
-    return total / samples
+    return total / samples, samples
 
 
 @torch.inference_mode()

@@ -30,6 +30,10 @@ POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
 LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is stopped before the kernel acts
 LOG_LINES = 20  # of the child's last words kept for a reason
 CGROUP = Path("/sys/fs/cgroup")
+NO_MEMORY = (  # in PyTorch's words, and in those of cuBLAS and cuDNN, which allocate by themselves
+    *("can't allocate memory", "out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,12 @@ class Workers:
             _stop(child)
             receiver.close()
         log = _last_words(log_path)
-        if isinstance(ending, _Finished):
+        if isinstance(ending, Finished):
             status, value, reason = ending.status, ending.value, ending.reason
         elif isinstance(ending, _Stopped):
             status, value, reason = ending.status, None, ending.reason
         else:
-            status, reason = _explain_death(child.exitcode, ending.doing, log, _kernel_kills() > kills_before)
+            status, reason = explain_death(child.exitcode, ending.doing, log, _kernel_kills() > kills_before)
             value = None
         value = so_far if value is None else value
         return Outcome(status, value, reason, log, time.perf_counter() - begun)
@@ -132,8 +136,14 @@ class SoFar:
 
 
 @dataclass(frozen=True)
-class _Finished:
-    """The child's last message."""
+class Finished:
+    """How a function ended that was called in a process of its own.
+
+    Attributes:
+        status: ``ok``, ``oom``, ``nan``, ``error`` or ``skipped``.
+        value: What it gave; None unless ``ok``.
+        reason: One sentence; None where ``ok``.
+    """
 
     status: str
     value: Any
@@ -157,7 +167,7 @@ class _Vanished:
 
 def _listen(
     receiver: Connection, child: Any, limits: Limits, begun: float
-) -> tuple[_Finished | _Stopped | _Vanished, Any]:
+) -> tuple[Finished | _Stopped | _Vanished, Any]:
     """Waits for the child's end, and for a reason to end it; gives also what it handed over before."""
     doing, so_far = "starting", None
     watched = psutil.Process(child.pid) if psutil.pid_exists(child.pid) else None
@@ -167,7 +177,7 @@ def _listen(
                 message = receiver.recv()
             except EOFError:
                 return _Vanished(doing), so_far
-            if isinstance(message, _Finished):
+            if isinstance(message, Finished):
                 return message, so_far
             if isinstance(message, SoFar):
                 so_far = message.value
@@ -215,7 +225,7 @@ def _kernel_kills() -> int:
     return 0
 
 
-def _explain_death(exit_code: int | None, doing: str, log: str, kernel_killed: bool) -> tuple[str, str]:
+def explain_death(exit_code: int | None, doing: str, log: str, kernel_killed: bool) -> tuple[str, str]:
     """Status and reason of a child that ended without a last message."""
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
@@ -252,24 +262,24 @@ def _child(sender: Connection, function: str, arguments: tuple[Any, ...], scratc
             os.fdopen(2, "wb", closefd=False), encoding="utf-8", errors="replace", line_buffering=True
         )
         faulthandler.enable(log, all_threads=False)
-        sender.send(_finish(function, (*arguments, sender.send, scratch)))
+        sender.send(finish(function, (*arguments, sender.send, scratch)))
 
 
-def _finish(function: str, arguments: tuple[Any, ...]) -> _Finished:
-    """Calls the function and puts its end into words; interruptions pass."""
+def finish(function: str, arguments: tuple[Any, ...]) -> Finished:
+    """Calls ``package.module:name`` and puts its end into words; interruptions pass."""
     try:
-        return _Finished("ok", pkgutil.resolve_name(function)(*arguments), None)
+        return Finished("ok", pkgutil.resolve_name(function)(*arguments), None)
     except UnsupportedError as error:
-        return _Finished("skipped", None, str(error))
+        return Finished("skipped", None, str(error))
     except NotFiniteError as error:
-        return _Finished("nan", None, str(error))
+        return Finished("nan", None, str(error))
     except MissingDataError as error:
-        return _Finished("error", None, str(error))
+        return Finished("error", None, str(error))
     except Exception as error:  # noqa: BLE001  # a user's model ends as it likes: each end becomes a record
         traceback.print_exc()
         first_line = (str(error).strip().splitlines() or ["no message"])[0]
         status = "oom" if _is_out_of_memory(error) else "error"
-        return _Finished(status, None, f"{type(error).__name__}: {first_line}")
+        return Finished(status, None, f"{type(error).__name__}: {first_line}")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -277,7 +287,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    return isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY)
 
 
 def _call_here(function: str, arguments: tuple[Any, ...], scratch: Path) -> Outcome:
@@ -288,7 +298,7 @@ def _call_here(function: str, arguments: tuple[Any, ...], scratch: Path) -> Outc
         if isinstance(message, SoFar):
             handed_over.append(message.value)
 
-    ending = _finish(function, (*arguments, listen, scratch))
+    ending = finish(function, (*arguments, listen, scratch))
     value = handed_over[-1] if ending.value is None else ending.value
     return Outcome(ending.status, value, ending.reason, "", time.perf_counter() - begun)
 

@@ -1,24 +1,42 @@
-"""What is read of stored runs: python -m reports {html,compare,check,profile,diff-profile,list}."""
+"""What is read of stored runs: python -m reports {html,recommend,compare,check,markdown,history,bisect,...}."""
 
 from __future__ import annotations
 
 import argparse
 import io
-import math
+import os
+import re
+import shlex
 import sys
-from collections.abc import Sequence
+import webbrowser
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reports import terminal
-from reports.check import FINE, USAGE, judge
-from reports.comparison import TIME_MARGIN, Comparison, compare
+from reports import essentials, exports, formatting, markdown, terminal
+from reports.bisect import BisectError, bisect, command
+from reports.check import FINE, POLICIES, USAGE, Policy, Verdict, judge
+from reports.comparison import Comparison, compare, compare_paired, control_floor
+from reports.history import change_points
+from reports.margins import MarginError, Margins
 from reports.profiles import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
+from results.lecture import find_lecture
+from results.pairs import find_paired, read_paired_run, read_paired_runs
 from results.profiles import read_timeline, timeline_path, trace_path
 from results.record import Run, SchemaError
-from results.runs import DEFAULT_FOLDER, RunNotFound, UnreadableRun, artifact_folder, find_run, read_run, run_files
+from results.runs import (
+    DEFAULT_FOLDER,
+    RunNotFound,
+    UnreadableRun,
+    artifact_folder,
+    find_run,
+    read_run,
+    read_runs,
+    run_files,
+)
 
 RUN = "a file, a part of its name, its number, or latest"
 CELL = "words of its label or join key, such as: train cnn 128"
+HISTORY_RUNS = 12  # stored ones that a page draws the history of
 TOP = 20  # rows that fit a terminal
 
 
@@ -26,8 +44,12 @@ class EmptyRun(ValueError):
     """A run that holds no record."""
 
 
+class NothingToRecommend(LookupError):
+    """No training fits what was asked for."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 fine, 1 regression, 2 usage, 3 not comparable."""
+    """Runs one command and returns its exit code: 0 fine, 1 regression, 2 usage, 3 not comparable or undecided."""
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows the rest
@@ -35,13 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "html": _html,
         "compare": _compare,
         "check": _check,
+        "history": _history,
+        "bisect": _bisect,
         "profile": _profile,
         "diff-profile": _diff_profile,
         "list": _list,
+        "markdown": _markdown,
+        "recommend": _recommend,
     }
     try:
         return commands[options.command](options)
-    except (RunNotFound, UnreadableRun, EmptyRun, NoProfile, SchemaError) as error:
+    except (RunNotFound, UnreadableRun, EmptyRun, NoProfile, NothingToRecommend, SchemaError, BisectError) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         print(f"{error.filename}: {error.strerror}. Name another file or folder.", file=sys.stderr)
@@ -49,15 +75,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _html(options: argparse.Namespace) -> int:
-    from reports.html import render  # here, so that the other commands need not load the plots
+    # Here, so that the other commands need not load the plots:
+    from reports.html import render
+    from reports.lecture import lesson
+    from reports.numbers import as_csv, as_json
+    from reports.recommend import advise
 
     files = [find_run(name, options.results) for name in options.run or ["latest"]]
     runs = [_read(file) for file in files]
     comparison = _comparison(_run(options.baseline, options.results), runs[0], options) if options.baseline else None
     output: Path = options.output or options.results / "report.html"
-    page = render(runs, comparison, leading_operators(files[0]), output.parent)
-    output.write_text(page, encoding="utf-8", errors="replace")
+    known = {file.resolve() for file in files}
+    others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
+    stored = read_runs(file for file in others if file.resolve() not in known)
+    history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
+    lecture = find_lecture(artifact_folder(files[0]))
+    numbers = {
+        output.with_suffix(".json"): as_json(runs[0], comparison, advise(runs[0].records)),
+        output.with_suffix(".csv"): as_csv(runs[0]),
+    }
+    page = render(
+        runs,
+        comparison,
+        leading_operators(files[0]),
+        output.parent,
+        lesson(lecture) if lecture else None,
+        [file.name for file in numbers],
+        history,
+    )
+    for file, text in {**numbers, output: page}.items():
+        file.write_text(text, encoding="utf-8", errors="replace")
     print(output)
+    if options.open:
+        webbrowser.open(output.absolute().as_uri())
+    return FINE
+
+
+def _recommend(options: argparse.Namespace) -> int:
+    from reports.recommend import advise  # here, so that the other commands need not load scipy
+
+    run = _run(options.run, options.results)
+    found = [
+        advice
+        for advice in advise(run.records, options.max_memory)
+        if options.model is None or advice.model == options.model
+    ]
+    if not found:
+        raise NothingToRecommend(_nothing(run, options))
+    print("\n\n".join(essentials.advice_text(advice, options.goal) for advice in found))
+    return FINE
+
+
+def _nothing(run: Run, options: argparse.Namespace) -> str:
+    trained = dict.fromkeys(str(one.cell["model"]) for one in run.records if one.cell.workload == "train")
+    name = formatting.plain(run.name)
+    if options.model is not None and options.model not in trained:
+        listed = formatting.plain(", ".join(trained)) or "none"
+        return f"{name} has no training of {formatting.plain(options.model)}; it has {listed}."
+    return f"{name} has no training in fp32, eager: measure it beside the others: pytest bench --benchmark-autosave"
+
+
+def _markdown(options: argparse.Namespace) -> int:
+    run = _run(options.run, options.results)
+    base = _run(options.baseline, options.results) if options.baseline else None
+    print(essentials.essentials(run, _comparison(base, run, options) if base else None))
     return FINE
 
 
@@ -68,10 +149,70 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    comparison = _comparison(_run(options.base, options.results), _run(options.new, options.results), options)
-    verdict = judge(comparison)
+    if options.new is None:
+        comparison = _paired_comparison(options)
+    else:
+        comparison = _comparison(_run(options.base, options.results), _run(options.new, options.results), options)
+    verdict = judge(comparison, Policy(options.inconclusive, options.missing))
     print(terminal.check_summary(verdict, comparison))
+    _export(verdict, comparison, options)
     return verdict.exit_code
+
+
+def _paired_comparison(options: argparse.Namespace) -> Comparison:
+    """Of a paired run, named in the place of a base."""
+    file = find_paired(options.base, options.results)
+    if file is None:
+        raise RunNotFound(
+            f'No paired run named "{options.base}" in {options.results}. '
+            "Measure one: pytest bench --against COMMIT; or name two stored runs: check BASE NEW"
+        )
+    run = read_paired_run(file)
+    if not run.new.records:
+        raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again with --against")
+    margins = Margins.parse(run.margins) if options.margin is None else options.margin
+    floor = control_floor(read_paired_runs(options.results), run.new.environment.get("fingerprint"))
+    return compare_paired(run, margins.with_floor(floor))
+
+
+def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespace) -> None:
+    """Writes what was asked for; what is for GitHub goes to the log and to the step's summary."""
+    texts: dict[str, Callable[[], str]] = {
+        "json": lambda: exports.to_json(verdict, comparison),
+        "junit": lambda: exports.to_junit(verdict, comparison),
+        "markdown": lambda: markdown.render(verdict, comparison),
+        "github_benchmark": lambda: exports.to_github_action_benchmark(comparison),
+        "bencher": lambda: exports.to_bencher(comparison),
+        "openmetrics": lambda: exports.to_openmetrics(comparison),
+    }
+    for name, text in texts.items():
+        file: Path | None = getattr(options, name)
+        if file is not None:
+            file.write_text(text(), encoding="utf-8")
+    if options.github:
+        print(exports.to_github_annotations(verdict, comparison), end="")
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as stream:
+                stream.write(markdown.render(verdict, comparison))
+
+
+def _history(options: argparse.Namespace) -> int:
+    runs = sorted(read_runs(run_files(options.results)), key=lambda run: run.facts.started)
+    latest = runs[-1] if runs else None
+    if latest is None:
+        raise RunNotFound(f"No runs in {options.results}. Record one: pytest bench --benchmark-autosave")
+    fingerprint = options.fingerprint or latest.environment.get("fingerprint")
+    same = [run for run in runs if run.environment.get("fingerprint") == fingerprint]
+    print(terminal.history_table(change_points(same), same))
+    return FINE
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    checked = shlex.join(command(options.good, options.arguments))
+    print(f"each commit is checked with: {checked}", file=sys.stderr)
+    print(bisect(options.good, options.bad, options.arguments, Path.cwd()))
+    return FINE
 
 
 def _profile(options: argparse.Namespace) -> int:
@@ -128,7 +269,16 @@ def _read(file: Path) -> Run:
 
 
 def _comparison(base: Run, new: Run, options: argparse.Namespace) -> Comparison:
-    return compare(base, new, time_margin=options.time_margin, allow_different_machine=options.allow_different_machine)
+    """With the runs of the folder as history, but for the two themselves."""
+    stored = read_runs(run_files(options.results))
+    earlier = sorted((run for run in stored if run.facts.id != new.facts.id), key=lambda run: run.facts.started)
+    return compare(
+        base,
+        new,
+        margins=options.margin,
+        allow_different_machine=options.allow_different_machine,
+        history=earlier,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,11 +287,11 @@ def _parser() -> argparse.ArgumentParser:
 
     judged = argparse.ArgumentParser(add_help=False)
     judged.add_argument(
-        "--time-margin",
-        type=share,
-        default=TIME_MARGIN,
-        metavar="SHARE",
-        help="how much a time may differ before it counts as changed (default: %(default)s)",
+        "--margin",
+        type=margins,
+        metavar="SHARE,...",
+        help="how much a time may differ before it counts as changed (default 3%%); for some cells another: "
+        "3%%,train cnn=5%%",
     )
     judged.add_argument(
         "--allow-different-machine",
@@ -155,15 +305,40 @@ def _parser() -> argparse.ArgumentParser:
     html = commands.add_parser("html", parents=[stored, judged], help="one offline page with tables and plots")
     html.add_argument("run", nargs="*", metavar="RUN", help=f"{RUN} (default: latest); the first is the subject")
     html.add_argument("--baseline", metavar="RUN", help="a run to compare the first with")
+    html.add_argument("--open", action="store_true", help="open it in the browser")
     html.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: report.html beside the runs")
 
-    for name, told in (
-        ("compare", "what changed between two runs, cell by cell"),
-        ("check", "exit with 1 on a regression, 3 where the runs cannot be compared"),
+    compared = commands.add_parser("compare", parents=[stored, judged], help="what changed, cell by cell")
+    compared.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}")
+    compared.add_argument("new", metavar="NEW", help="what is judged, named likewise")
+
+    check = commands.add_parser(
+        "check",
+        parents=[stored, judged],
+        help="exit with 1 on a regression, 3 where nothing can be compared or nothing was decided",
+    )
+    check.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}; alone, a run of --against")
+    check.add_argument("new", nargs="?", metavar="NEW", help="what is judged, named likewise")
+    check.add_argument("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
+    check.add_argument("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")
+    for option, told in (
+        ("--json", "everything that was found"),
+        ("--junit", "JUnit XML"),
+        ("--markdown", "a comment for a pull request"),
+        ("--github-benchmark", "customSmallerIsBetter of github-action-benchmark"),
+        ("--bencher", "Bencher Metric Format"),
+        ("--openmetrics", "OpenMetrics text, for GitLab"),
     ):
-        command = commands.add_parser(name, parents=[stored, judged], help=told)
-        command.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}")
-        command.add_argument("new", metavar="NEW", help="what is judged, named likewise")
+        check.add_argument(option, type=Path, metavar="FILE", help=told)
+    check.add_argument("--github", action="store_true", help="annotations in the log, and the summary of the step")
+
+    history = commands.add_parser("history", parents=[stored], help="when the time of a cell changed, over all runs")
+    history.add_argument("--fingerprint", metavar="ID", help="of the machine (default: that of the latest run)")
+
+    bisecting = commands.add_parser("bisect", help="which commit made it slower: git bisect with paired checks")
+    bisecting.add_argument("good", metavar="GOOD", help="a commit before it became slower")
+    bisecting.add_argument("bad", metavar="BAD", help="a commit after")
+    bisecting.add_argument("arguments", nargs="*", metavar="OPTION", help="of pytest bench, after --")
 
     ranked = argparse.ArgumentParser(add_help=False)
     ranked.add_argument("--top", type=count, default=TOP, metavar="N", help="rows to show (default: %(default)s)")
@@ -179,16 +354,37 @@ def _parser() -> argparse.ArgumentParser:
     difference.add_argument("new", metavar="B", help="what differs, named likewise")
     difference.add_argument("cell", nargs="*", metavar="CELL", help=f"{CELL} (default: every cell of both)")
 
+    recommend = commands.add_parser("recommend", parents=[stored], help="which setting to train with on this machine")
+    recommend.add_argument("--run", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
+    recommend.add_argument("--model", metavar="NAME", help="default: each model of the run")
+    recommend.add_argument("--goal", choices=("speed", "energy", "memory"), help="default: each of them")
+    recommend.add_argument("--max-memory", type=size, metavar="SIZE", help="that a setting may take, such as 4GB")
+
+    essential = commands.add_parser(
+        "markdown", parents=[stored, judged], help="the essentials of a run, for a terminal or a pull request"
+    )
+    essential.add_argument("run", nargs="?", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
+    essential.add_argument("--baseline", metavar="RUN", help="a run to compare it with")
+
     commands.add_parser("list", parents=[stored], help="the stored runs")
     return parser
 
 
-def share(text: str) -> float:
-    """A share above zero, as argparse reads an option: its name is part of argparse's message."""
-    share = float(text)
-    if not 0 < share < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero: 0.3 stands for 30%")
-    return share
+def margins(text: str) -> Margins:
+    """Margins, as argparse reads an option: its name is part of argparse's message."""
+    try:
+        return Margins.parse(text)
+    except MarginError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def size(text: str) -> int:
+    """A number of bytes, likewise: ``500MB``, ``4GB``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    size = int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " ")) if found else 0
+    if not size:
+        raise argparse.ArgumentTypeError(f"{text} is not a size: write 500MB or 4GB")
+    return size
 
 
 def count(text: str) -> int:

@@ -37,6 +37,10 @@ _FLAGS = {
         "Something in the model changes from step to step. TORCH_LOGS=recompiles says what.",
     ),
 }
+_ENDINGS = (
+    ("instruments-", "An instrument beside the timing failed", "The times hold; phases, counts or energy are missing."),
+    ("warm-compile-", "Compiling with a warm cache failed", "The cold compile time holds; the warm one is missing."),
+)
 _STATUSES = {
     "oom": "Use a smaller batch, a smaller model or a narrower precision.",
     "timeout": "Raise --timeout, or leave these cells out.",
@@ -66,7 +70,7 @@ class Notice:
 
 def notices(run: Run) -> list[Notice]:
     """All that is to be known of a run, the gravest first."""
-    return [*_interruption(run), *_failures(run), *_flags(run), *_skipped(run)]
+    return [*_interruption(run), *_failures(run), *_dirty_tree(run), *_flags(run), *_skipped(run)]
 
 
 def _interruption(run: Run) -> list[Notice]:
@@ -75,6 +79,13 @@ def _interruption(run: Run) -> list[Notice]:
     planned = f" of {len(run.facts.planned)} planned" if run.facts.planned else ""
     title = f"The run was interrupted: {len(run.records)}{planned} cells have a record"
     return [Notice("warning", title, "Go on where it stopped: pytest bench --resume")]
+
+
+def _dirty_tree(run: Run) -> list[Notice]:
+    if not run.commit.get("dirty"):
+        return []
+    title = "The working tree had uncommitted changes"
+    return [Notice("warning", title, "The commit does not say what was measured. Commit, then measure again.")]
 
 
 def _failures(run: Run) -> list[Notice]:
@@ -88,10 +99,18 @@ def _failures(run: Run) -> list[Notice]:
 def _flags(run: Run) -> list[Notice]:
     flags = dict.fromkeys([*_FLAGS, *(flag for record in run.records for flag in record.flags)])
     return [
-        Notice("warning", *_FLAGS.get(flag, (f"Flagged {flag}", "This version knows no more of it.")), found)
+        Notice("warning", *(_FLAGS.get(flag) or _unlisted(flag)), found)
         for flag in flags
         if (found := tuple(record for record in run.records if flag in record.flags))
     ]
+
+
+def _unlisted(flag: str) -> tuple[str, str]:
+    """Title and advice of a flag that names how something ended, or that this version does not know."""
+    for begin, title, advice in _ENDINGS:
+        if flag.startswith(begin) and flag.removeprefix(begin) in STATUSES:
+            return f"{title}: {STATUSES[flag.removeprefix(begin)]}", advice
+    return f"Flagged {flag}", "This version knows no more of it."
 
 
 def _skipped(run: Run) -> list[Notice]:

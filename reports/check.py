@@ -8,6 +8,21 @@ from reports import formatting
 from reports.comparison import CellComparison, Comparison
 
 FINE, REGRESSION, USAGE, NOT_COMPARABLE = 0, 1, 2, 3
+POLICIES = ("pass", "warn", "fail")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What becomes of a check whose cells are not all there, or not all decided.
+
+    Attributes:
+        inconclusive: ``pass`` lets a check pass though nothing is decided, ``warn`` though something is
+            not, ``fail`` only where every cell is decided.
+        missing: ``fail`` lets a cell that is no longer there fail the check; ``warn`` tells it, ``pass`` does not.
+    """
+
+    inconclusive: str = "warn"
+    missing: str = "fail"
 
 
 @dataclass(frozen=True)
@@ -15,7 +30,7 @@ class Verdict:
     """What a comparison comes to.
 
     Attributes:
-        word: ``fine``, ``regressed`` or ``not comparable``.
+        word: ``fine``, ``regressed``, ``undecided`` or ``not comparable``.
         exit_code: FINE, REGRESSION or NOT_COMPARABLE.
         sentence: The verdict in one sentence.
         details: What else must be known to act on it, a sentence each.
@@ -29,27 +44,41 @@ class Verdict:
     regressions: tuple[CellComparison, ...] = ()
 
 
-def judge(comparison: Comparison) -> Verdict:
+def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
     """The verdict on a comparison.
 
     Another machine is refused unless it was allowed; so are two runs that share no comparable cell.
     """
+    policy = policy or Policy()
     if not comparison.same_machine and not comparison.allow_different_machine:
         return _refused(comparison)
-    regressions = tuple(cell for cell in comparison.cells if cell.fails)
-    decided = [cell for cell in comparison.cells if cell.verdict in ("unchanged", "improved", "inconclusive")]
+    by_verdict = {
+        word: [cell for cell in comparison.cells if cell.verdict == word]
+        for word in ("missing", "inconclusive", "unchanged", "improved")
+    }
+    regressions = tuple(
+        cell for cell in comparison.cells if cell.fails and (cell.verdict != "missing" or policy.missing == "fail")
+    )
+    decided = len(by_verdict["unchanged"]) + len(by_verdict["improved"])
+    undecided, missing = len(by_verdict["inconclusive"]), len(by_verdict["missing"])
     total, base = len(comparison.cells), formatting.plain(comparison.base)
+    details = _details(comparison)
+    if missing and policy.missing == "warn":
+        details = (f"{formatting.counted(missing, 'cell')} of the base have no record (--missing=warn).", *details)
     if regressions:
         verb = "is" if len(regressions) == 1 else "are"
         sentence = f"Regressed: {len(regressions)} of {total} cells {verb} worse, failed or missing against {base}."
-        return Verdict("regressed", REGRESSION, sentence, _details(comparison), regressions)
-    if not decided:
+        return Verdict("regressed", REGRESSION, sentence, details, regressions)
+    if not decided and not undecided:
         sentence = f"Not comparable: no cell was measured under the same conditions here and in {base}."
-        return Verdict("not comparable", NOT_COMPARABLE, sentence, _details(comparison))
-    undecided = len([cell for cell in decided if cell.verdict == "inconclusive"])
+        return Verdict("not comparable", NOT_COMPARABLE, sentence, details)
     open_question = f", {undecided} of them undecided" if undecided else ""
-    sentence = f"No regression against {base}: {len(decided)} of {total} cells compared{open_question}."
-    return Verdict("fine", FINE, sentence, _details(comparison))
+    if undecided and (policy.inconclusive == "fail" or (policy.inconclusive == "warn" and not decided)):
+        nothing = "nothing was decided" if not decided else f"{undecided} of {total} cells are undecided"
+        sentence = f"Undecided: {nothing} against {base}."
+        return Verdict("undecided", NOT_COMPARABLE, sentence, details)
+    sentence = f"No regression against {base}: {decided + undecided} of {total} cells compared{open_question}."
+    return Verdict("fine", FINE, sentence, details)
 
 
 def counts_sentence(comparison: Comparison) -> str:
@@ -75,16 +104,36 @@ def _refused(comparison: Comparison) -> Verdict:
 
 def _details(comparison: Comparison) -> tuple[str, ...]:
     details = []
-    if not comparison.same_machine:
+    if comparison.paired:
+        details += _details_of_pairs(comparison)
+    elif not comparison.same_machine:
         facts = "; ".join(map(str, comparison.differences)) or "unknown facts"
         details.append(f"Only exact counts and accuracy were compared: the environments differ in {facts}.")
-    elif any(cell.time for cell in comparison.cells):
+    elif any(cell.time and cell.time.verdict == "inconclusive" for cell in comparison.cells):
         details.append(
-            f"Times may differ by {formatting.percent(comparison.time_margin, 0)} before they count as changed: "
-            "the runs were measured at different moments."
+            "Two moments of one machine differ by more than most changes do. To have times decided, measure "
+            "both sides together: pytest bench --against COMMIT"
         )
-    details += [
-        f"{formatting.plain(run)} was interrupted: finish it with pytest bench --resume, then check again."
-        for run in comparison.interrupted
-    ]
+    if comparison.swapped:
+        details.append(f"{formatting.plain(comparison.base)}, the base, is the newer run: are the two swapped?")
+    again = "its pairs are those until then" if comparison.paired else "finish it with pytest bench --resume"
+    details += [f"{formatting.plain(run)} was interrupted: {again}." for run in comparison.interrupted]
     return tuple(details)
+
+
+def _details_of_pairs(comparison: Comparison) -> list[str]:
+    details = []
+    if comparison.differences:
+        details.append(f"The sides differ in {'; '.join(map(str, comparison.differences))}.")
+    margins = comparison.margins
+    if margins.floor is None:
+        details.append("This machine has no A/A control yet: pytest bench --against self says what it can tell apart.")
+    elif margins.floor > (asked := min([margins.default, *(share for _, share in margins.named)])):
+        details.append(
+            f"The margin is {formatting.percent(margins.floor, 1)} and not {formatting.percent(asked, 1)}: "
+            "the A/A control of this machine supports no less."
+        )
+    dropped = sum(cell.time.dropped or 0 for cell in comparison.cells if cell.time)
+    if dropped:
+        details.append(f"{formatting.counted(dropped, 'pair')} were dropped because the machine was disturbed.")
+    return details

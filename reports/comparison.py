@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from reports import formatting
-from reports.statistics import Position, paired_difference, position, ratio_interval
+from reports.margins import Margins
+from reports.sequential import Decision, Measured, decide, next_cells
+from reports.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
+from results.pairs import Pair, PairedRun
 from results.record import METRICS, STATUSES, Metric, Record, Run
 from results.rounds import Interval
 
-TIME_MARGIN = 0.30
-# Allowance for what differs between two processes that run the same code at different moments. In 16
-# runs of identical code the medians of most cells stayed within 1.3 of each other with one thread,
-# while 5% alarmed in four runs of five; a smaller change needs both sides measured in turn.
+HISTORY = 6  # stored runs of a cell that teach how two runs differ; fewer leave its time undecided
+CONFIDENCE = 0.95
+A_A = "self"  # the side of a run that measures the working tree against itself
 
 VERDICTS = {
     "failed": "gave no result, where the base did",
@@ -30,6 +33,8 @@ VERDICTS = {
 FAILING = ("failed", "missing", "regressed")
 _WORST_FIRST = ("regressed", "inconclusive", "improved", "unchanged", "incomparable")
 _PORTABLE = ("exact", "points")  # kinds of metric that another machine must give too
+_SOFTWARE = ("python", "torch")  # facts of an environment; where they differ, so may the operators of a step
+_OF_THE_MODEL = ("parameters", "flops_per_step", "parameter_bytes", "samples_per_step", "training_samples")
 _UNRELIABLE = ("disturbed", "unsteady")
 
 
@@ -46,6 +51,8 @@ class MetricChange:
         ratio: new / base; None where there is none.
         low: Lower end of the interval of the ratio, or for accuracy of the difference over seeds.
         high: Upper end of the same.
+        pairs: Undisturbed pairs of processes that it was judged by; None where it was not judged by pairs.
+        dropped: Disturbed pairs beside them.
     """
 
     name: str
@@ -56,6 +63,8 @@ class MetricChange:
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
+    pairs: int | None = None
+    dropped: int | None = None
 
     @property
     def size(self) -> float:
@@ -140,14 +149,16 @@ class Comparison:
     """A run held against a base.
 
     Attributes:
-        base: Name of the base's file.
+        base: Name of the base's file, or the side that was measured beside the working tree.
         new: Name of the new run's file.
         cells: Those that fail a check first, then the largest change first.
         same_machine: Whether both have the same fingerprint; unknown ones are not the same.
         differences: Facts of the environment that differ.
         allow_different_machine: Whether portable metrics were compared although it is another machine.
-        time_margin: Share by which a time may differ before it is called a change.
+        margins: Shares by which times may differ before they are called a change.
         interrupted: Names of the runs that lack a record of a cell that they planned.
+        paired: Whether both sides were measured together, pair by pair.
+        swapped: Whether the base was measured after the new run.
     """
 
     base: str
@@ -155,9 +166,11 @@ class Comparison:
     cells: tuple[CellComparison, ...]
     same_machine: bool
     differences: tuple[Difference, ...]
-    allow_different_machine: bool
-    time_margin: float
-    interrupted: tuple[str, ...]
+    allow_different_machine: bool = False
+    margins: Margins = field(default_factory=Margins)
+    interrupted: tuple[str, ...] = ()
+    paired: bool = False
+    swapped: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -167,45 +180,172 @@ class Comparison:
 
 
 def compare(
-    base: Run, new: Run, *, time_margin: float = TIME_MARGIN, allow_different_machine: bool = False
+    base: Run,
+    new: Run,
+    *,
+    margins: Margins | None = None,
+    allow_different_machine: bool = False,
+    history: Sequence[Run] = (),
 ) -> Comparison:
-    """What changed from ``base`` to ``new``, cell by cell.
+    """What changed from ``base`` to ``new``, two runs of different moments, cell by cell.
 
-    A time is judged by the interval of its ratio against ``1 + time_margin`` and its inverse; a count
-    exactly; memory and compile time by the metric's tolerance; accuracy by its margin, where each of
-    several seeds must be beyond it. Records whose settings differ are not compared at all. On another
-    machine nothing is compared; or, where that is allowed, counts and accuracy.
+    A time is judged by how much earlier runs of this machine differ from each other: see
+    :func:`reports.statistics.between_runs_interval`; without enough of them it is not decided. A count is
+    judged exactly; memory and compile time by the metric's tolerance; accuracy by non-inferiority over the
+    seeds. Records whose settings differ are not compared at all. On another machine nothing is compared;
+    or, where that is allowed, counts and accuracy.
 
     Args:
         base: What to compare with.
         new: What is judged.
-        time_margin: A share above zero.
+        margins: Shares by which times may differ.
         allow_different_machine: See above.
+        history: Earlier runs, in the order of their moments; those of another fingerprint are left out.
     """
-    same_machine = base.environment.get("fingerprint") is not None and (
-        base.environment.get("fingerprint") == new.environment.get("fingerprint")
+    fingerprint = base.environment.get("fingerprint")
+    same_machine = fingerprint is not None and fingerprint == new.environment.get("fingerprint")
+    history = [run for run in history if run.environment.get("fingerprint") == fingerprint]
+    conditions = _Conditions(
+        same_machine=same_machine,
+        allow_different_machine=allow_different_machine,
+        margins=margins or Margins(),
+        history=history,
+        family=max(1, sum(record.status == "ok" for record in base.records)),
     )
-    before = {record.key: record for record in base.records}
-    after = {record.key: record for record in new.records}
-    conditions = _Conditions(same_machine, allow_different_machine, time_margin)
-    cells = [_compare_cell(before.get(key), after.get(key), conditions) for key in before | after]
     return Comparison(
         base=base.name,
         new=new.name,
-        cells=tuple(sorted(cells, key=lambda cell: (_severity(cell), -cell.size, cell.label))),
+        cells=_compare_cells(base, new, conditions),
         same_machine=same_machine,
         differences=() if same_machine else _differences(base.environment, new.environment),
         allow_different_machine=allow_different_machine,
-        time_margin=time_margin,
+        margins=conditions.margins,
         interrupted=tuple(run.name for run in (base, new) if not run.facts.complete),
+        swapped=base.facts.started > new.facts.started,
     )
+
+
+def compare_paired(run: PairedRun, margins: Margins | None = None) -> Comparison:
+    """What a side and the working tree, measured together, differ in, cell by cell.
+
+    A time is judged by its pairs: see :mod:`reports.sequential`. The rest is judged as between two stored
+    runs. What the user has set apart, such as another torch or a variable, is told and no obstacle; with
+    other software only what the model alone decides is compared exactly.
+    """
+    margins = margins or Margins.parse(run.margins)
+    conditions = _Conditions(
+        same_machine=True,
+        margins=margins,
+        pairs=run.pairs,
+        decisions=decide_pairs(run.pairs, margins, {record.key: record.label for record in run.base.records}),
+        steps=run.steps,
+        same_software=all(run.base.environment.get(fact) == run.new.environment.get(fact) for fact in _SOFTWARE),
+    )
+    return Comparison(
+        base=run.base.name,
+        new=run.new.name,
+        cells=_compare_cells(run.base, run.new, conditions),
+        same_machine=True,
+        differences=_differences(run.base.environment, run.new.environment),
+        margins=margins,
+        interrupted=() if run.new.facts.complete else (run.new.name,),
+        paired=True,
+    )
+
+
+def decide_pairs(
+    pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Mapping[str, str]
+) -> dict[str, Decision]:
+    """What the pairs of each cell say by now; disturbed pairs are left out."""
+    return decide(_measured(pairs, margins, labels))
+
+
+def open_cells(pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Mapping[str, str]) -> dict[str, bool]:
+    """The cells to measure more pairs of now, with whether these are to confirm an alarm."""
+    measured = _measured(pairs, margins, labels)
+    return next_cells(measured, decide(measured))
+
+
+def _measured(pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Mapping[str, str]) -> dict[str, Measured]:
+    kept = {key: [pair for pair in some if not pair.disturbed] for key, some in pairs.items()}
+    return {
+        key: Measured(
+            margins.of(labels[key]),
+            exploring=[pair.log_ratio for pair in some if not pair.confirming],
+            confirming=[pair.log_ratio for pair in some if pair.confirming],
+        )
+        for key, some in kept.items()
+    }
+
+
+def control_floor(runs: Sequence[PairedRun], fingerprint: str | None) -> float | None:
+    """The least margin that A/A runs of this machine support: the largest difference they show of identical code.
+
+    What they show is a ratio whose interval leaves out 1, at a confidence that is shared among all their cells.
+
+    Args:
+        runs: Paired runs; those of another fingerprint or against anything but the tree itself are left out.
+        fingerprint: Of this machine and software.
+
+    Returns:
+        A share; 0 where they show no difference, None where there are none.
+    """
+    controls = [
+        [pair.log_ratio for pair in pairs if not pair.disturbed]
+        for run in runs
+        if run.side == A_A and run.new.environment.get("fingerprint") == fingerprint
+        for pairs in run.pairs.values()
+    ]
+    if not controls:
+        return None
+    centres = [hodges_lehmann(logs, 1 - (1 - CONFIDENCE) / len(controls)) for logs in controls if logs]
+    shown = [
+        abs(centre.middle)
+        for centre in centres
+        if centre.low is not None and centre.high is not None and not centre.low <= 0 <= centre.high
+    ]
+    return math.expm1(max(shown, default=0.0))
 
 
 @dataclass(frozen=True)
 class _Conditions:
+    """Under which two runs are compared; ``decisions`` are there where they were measured in pairs."""
+
     same_machine: bool
-    allow_different_machine: bool
-    time_margin: float
+    margins: Margins
+    allow_different_machine: bool = False
+    history: Sequence[Run] = ()
+    family: int = 1
+    pairs: Mapping[str, Sequence[Pair]] | None = None
+    decisions: Mapping[str, Decision] | None = None
+    steps: Mapping[str, int] | None = None
+    same_software: bool = True
+
+
+def _compare_cells(base: Run, new: Run, conditions: _Conditions) -> tuple[CellComparison, ...]:
+    before = {record.key: record for record in base.records}
+    after = {record.key: record for record in new.records}
+    cells = [_compare_cell(before.get(key), after.get(key), conditions) for key in before | after]
+    cells = _without_bought_speed(cells, before)
+    return tuple(sorted(cells, key=lambda cell: (_severity(cell), -cell.size, cell.label)))
+
+
+def _without_bought_speed(cells: Sequence[CellComparison], records: Mapping[str, Record]) -> list[CellComparison]:
+    """Cells that became faster while the accuracy of the same model became worse have not improved."""
+    worse = {
+        str(records[cell.key].cell.settings.get("model")): accuracy.summary
+        for cell in cells
+        for accuracy in cell.changes
+        if accuracy.name == "accuracy" and accuracy.verdict == "regressed"
+    }
+    return [
+        replace(cell, verdict="regressed", reason=f"{cell.reason}, but {worse[model]}: faster and worse is no gain")
+        if cell.verdict == "improved"
+        and cell.key in records
+        and (model := str(records[cell.key].cell.settings.get("model"))) in worse
+        else cell
+        for cell in cells
+    ]
 
 
 def _severity(cell: CellComparison) -> int:
@@ -231,6 +371,8 @@ def _compare_cell(base: Record | None, new: Record | None, conditions: _Conditio
     if not conditions.same_machine and not conditions.allow_different_machine:
         return CellComparison(known.key, known.label, "incomparable", "measured on another machine")
     settings = _differences(base.settings, new.settings)
+    if conditions.decisions is not None:
+        settings = tuple(one for one in settings if one.name != "threads")  # set apart by the user
     if settings:
         reason = "measured with other settings: " + ", ".join(map(str, settings))
         return CellComparison(known.key, known.label, "incomparable", reason)
@@ -238,6 +380,7 @@ def _compare_cell(base: Record | None, new: Record | None, conditions: _Conditio
         _compare_metric(name, base, new, conditions)
         for name, metric in METRICS.items()
         if metric.compared != "no" and base.metrics.get(name) is not None
+        if metric.compared != "time" or conditions.decisions is None or base.key in conditions.decisions
     )
     return _worst(known, changes)
 
@@ -282,32 +425,78 @@ def _compare_metric(name: str, base: Record, new: Record, conditions: _Condition
     if after is None:
         return MetricChange(name, before, None, "inconclusive", f"{shown} is no longer measured")
     if metric.compared == "time":
-        return _compare_time(name, base, new, conditions.time_margin)
+        judge = _compare_time if conditions.decisions is None else _judge_pairs
+        return judge(name, base, new, conditions)
     if metric.compared == "points":
         return _compare_accuracy(name, base, new)
+    if metric.compared == "exact" and not conditions.same_software and name not in _OF_THE_MODEL and before != after:
+        return MetricChange(name, before, after, "incomparable", f"{shown} was counted by other software")
     return _compare_number(name, before, after)
 
 
-def _compare_time(name: str, base: Record, new: Record, margin: float) -> MetricChange:
+def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions) -> MetricChange:
+    """A time by the pairs of its cell."""
+    assert conditions.decisions is not None and conditions.pairs is not None and conditions.steps is not None
+    decision, pairs = conditions.decisions[base.key], conditions.pairs[base.key]
+    kept = [pair for pair in pairs if not pair.disturbed]
+    counts = {"pairs": len(kept), "dropped": len(pairs) - len(kept)}
+    told = formatting.pairs(**counts)
+    if decision.ratio is None:
+        return MetricChange(name, None, None, "inconclusive", f"no undisturbed pair was measured ({told})", **counts)
+    steps = conditions.steps[base.key]
+    before, after = (median(getattr(pair, side).seconds for pair in kept) / steps for side in ("base", "new"))
+    ratio = decision.ratio
+    ends = [formatting.relative(end) for end in (ratio.low, ratio.high)]
+    change = (
+        f"{formatting.relative(ratio.middle)} [{', '.join(ends)}]" if ratio.low else formatting.relative(ratio.middle)
+    )
+    reason: str | None = f"{formatting.metric_name(name)} {change} over {told}"
+    if decision.word == "inconclusive":
+        margin = formatting.percent(conditions.margins.of(base.label), 1)
+        reason = f"{reason}, against a margin of {margin}: {_told_open(decision)}"
+    return MetricChange(name, before, after, decision.word, reason, ratio.middle, ratio.low, ratio.high, **counts)
+
+
+def _told_open(decision: Decision) -> str:
+    """Why pairs do not decide, and how many more would."""
+    alarm = f"{decision.alarm} at first, and not confirmed; " if decision.alarm else ""
+    if decision.more_pairs is None:
+        return f"{alarm}it lies at the margin itself, where no number of pairs decides"
+    return f"{alarm}about {decision.more_pairs} more pairs would decide"
+
+
+def _compare_time(name: str, base: Record, new: Record, conditions: _Conditions) -> MetricChange:
+    """A time of two moments, by how much earlier runs of the cell differ."""
     before, after = base.metrics[name], new.metrics[name]
-    shown = formatting.metric_name(name)
-    if not all(duration > 0 for duration in (*base.rounds, *new.rounds)) or not base.rounds or not new.rounds:
-        return MetricChange(name, before, after, "inconclusive", f"{shown} has no rounds to be judged by")
-    ratio = ratio_interval(base.rounds, new.rounds)
-    if ratio.low is None or ratio.high is None:
-        few = f"{shown} has too few rounds for an interval ({len(base.rounds)} and {len(new.rounds)})"
-        return MetricChange(name, before, after, "inconclusive", few, ratio.middle)
+    shown, margin = formatting.metric_name(name), conditions.margins.of(base.label)
+    if not before or not after or before < 0 or after < 0:
+        return MetricChange(name, before, after, "inconclusive", f"{shown} is not above zero")
+    past = [
+        value
+        for run in conditions.history
+        for record in run.records
+        if record.key == base.key and record.settings == base.settings and (value := record.metrics.get(name) or 0) > 0
+    ]
+    ratio = None
+    if len(past) >= HISTORY:
+        ratio = between_runs_interval(past, before, after, 1 - (1 - CONFIDENCE) / conditions.family)
+    if ratio is None or ratio.low is None or ratio.high is None:
+        reason = (
+            f"{shown} {formatting.times(after / before)}: with {len(past)} stored runs of this cell here, of {HISTORY} "
+            "that it takes to know how two runs differ, time cannot be decided"
+        )
+        return MetricChange(name, before, after, "inconclusive", reason, after / before)
     found = position(ratio.low, ratio.high, 1 / (1 + margin), 1 + margin)
     verdict = _verdict(found, METRICS[name])
-    reason: str | None = f"{shown} {_told_ratio(ratio)}"
-    if verdict == "unchanged":
-        reason = None
-    elif verdict == "inconclusive":
-        reason = f"{reason} reaches across the margin of {formatting.percent(margin, 0)}"
+    reason = f"{shown} {_told_ratio(ratio)}"
+    if verdict == "inconclusive":
+        reason = f"{reason} reaches across the margin of {formatting.percent(margin, 1)}"
     unreliable = [flag for flag in _UNRELIABLE if flag in base.flags + new.flags]
     if unreliable and found in ("above", "below"):
         verdict, reason = "inconclusive", f"{reason}, but measured {' and '.join(unreliable)}"
-    return MetricChange(name, before, after, verdict, reason, ratio.middle, ratio.low, ratio.high)
+    return MetricChange(
+        name, before, after, verdict, None if verdict == "unchanged" else reason, ratio.middle, ratio.low, ratio.high
+    )
 
 
 def _told_ratio(ratio: Interval) -> str:
@@ -315,24 +504,32 @@ def _told_ratio(ratio: Interval) -> str:
 
 
 def _compare_accuracy(name: str, base: Record, new: Record) -> MetricChange:
-    """By the range of the seeds' differences where both runs have the same several seeds, else by the plain one."""
+    """By the interval of the mean difference over the seeds that both runs have.
+
+    Worse is what lies beyond the margin with its whole interval, each end at 95%; not worse what lies
+    within it. The same accuracy in every seed has no spread and is unchanged; one seed that differs says nothing.
+    """
     metric, before, after = METRICS[name], base.metrics[name], new.metrics[name]
     assert before is not None, "only what the base measured is compared"
     assert after is not None, "and what the new run measured"
     assert metric.tolerance is not None, "a difference of points has a margin"
-    low = high = after - before
+    shown, ratio = formatting.metric_name(name), after / before if before else None
     old_seeds, new_seeds = _accuracy_by_seed(base), _accuracy_by_seed(new)
-    if len(old_seeds) > 1 and old_seeds.keys() == new_seeds.keys():
-        over_seeds = paired_difference(list(old_seeds.values()), [new_seeds[seed] for seed in old_seeds])
-        assert over_seeds.low is not None, "a range always has ends"
-        assert over_seeds.high is not None, "a range always has ends"
-        low, high = over_seeds.low, over_seeds.high
+    common = [seed for seed in old_seeds if seed in new_seeds]
+    if [old_seeds[seed] for seed in common] == [new_seeds[seed] for seed in common] and before == after:
+        return MetricChange(name, before, after, "unchanged", None, ratio, 0.0, 0.0)
+    told = f"{shown} {formatting.points(after - before)}"
+    if len(common) < 2:
+        alone = f"{told}, of {len(common)} common seed: --seeds 3 tells a change from luck"
+        return MetricChange(name, before, after, "inconclusive", alone, ratio)
+    over_seeds = paired_difference([old_seeds[seed] for seed in common], [new_seeds[seed] for seed in common])
+    assert over_seeds.low is not None and over_seeds.high is not None, "two seeds and more have an interval"
+    low, high = over_seeds.low, over_seeds.high
     verdict = _verdict(position(low, high, -metric.tolerance, metric.tolerance), metric)
-    shown = formatting.metric_name(name)
-    reason = None if verdict == "unchanged" else f"{shown} {formatting.points(after - before)}"
+    reason: str | None = None if verdict == "unchanged" else told
     if verdict == "inconclusive":
-        reason = f"{reason}, but its seeds differ from {formatting.points(low)} to {formatting.points(high)}"
-    return MetricChange(name, before, after, verdict, reason, after / before if before else None, low, high)
+        reason = f"{told}, which over {len(common)} seeds may be {formatting.points(low)} to {formatting.points(high)}"
+    return MetricChange(name, before, after, verdict, reason, ratio, low, high)
 
 
 def _accuracy_by_seed(record: Record) -> dict[Any, float]:

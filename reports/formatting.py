@@ -76,6 +76,16 @@ def interval(low: Number, high: Number) -> str:
     return DASH if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
 
 
+def pairs(pairs: int, dropped: int) -> str:
+    """How many pairs a number rests on: ``24 pairs, 2 more disturbed``."""
+    return counted(pairs, "pair") + (f", {dropped} more disturbed" if dropped else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 pair``, ``24 pairs``."""
+    return f"{whole(number)} {noun}{'s' * (number != 1)}"
+
+
 def relative(ratio: Number) -> str:
     """A ratio as a signed change: ``+32.0%``."""
     if ratio is None or not math.isfinite(ratio):

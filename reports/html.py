@@ -1,95 +1,110 @@
-"""One offline HTML page of a run: verdict, conditions, warnings, plots and tables."""
+"""One offline HTML page of a run: what got worse, which setting to use, why, and how sure that is."""
 
 from __future__ import annotations
 
 import base64
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports import formatting, plots, tables
+from reports import formatting, phrases, recommend, tables
 from reports.advice import notices
 from reports.anchors import anchor
 from reports.check import judge
-from reports.comparison import VERDICTS, Comparison
+from reports.comparison import FAILING, VERDICTS, Comparison
 from reports.conditions import facts, machine
-from reports.payback import paybacks
+from reports.forest import forest
+from reports.galleries import galleries
+from reports.lecture import Lesson
+from reports.payback import Payback, paybacks
 from reports.profiles import Leading
-from results.cell import WORKLOADS
-from results.record import STATUSES, Run
-from results.runs import to_frame
-
-_STEP_WORKLOADS = {"train": "Training", "inference": "Inference"}
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Plots under one heading."""
-
-    title: str
-    meaning: str
-    plots: tuple[plots.Plot, ...]
+from results.record import STATUSES, Record, Run
 
 
 def render(
-    runs: Sequence[Run], comparison: Comparison | None = None, profiled: Sequence[Leading] = (), folder: Path = Path()
+    runs: Sequence[Run],
+    comparison: Comparison | None = None,
+    profiled: Sequence[Leading] = (),
+    folder: Path = Path(),
+    lesson: Lesson | None = None,
+    beside: Sequence[str] = (),
+    history: Sequence[Run] = (),
 ) -> str:
     """The page of the first run, as one document that loads nothing.
 
     The same runs give the same page: it holds no moment of its own making.
 
     Args:
-        runs: The subject first; the others are only listed. At least one.
+        runs: The subject first; the others are listed. At least one.
         comparison: Of the subject with a base.
         profiled: What leads in the subject's profiled cells.
         folder: Where the page will lie: links to traces are relative to it.
+        lesson: What the lecture's claims came to, where the run has them.
+        beside: Names of files beside the page that hold its numbers.
+        history: Runs to draw a history of; those of ``runs`` where none are given.
     """
     subject = runs[0]
-    frame = to_frame([subject])
-    accuracy = [record for record in subject.records if record.cell.workload == "accuracy"]
-    inputs = [record for record in subject.records if record.cell.workload == "input"]
-    stepping = [record for record in subject.records if record.metrics.get("forward_seconds") is not None]
-    counted = [record for record in subject.records if record.metrics.get("operators_per_step") is not None]
-    near_limits = [record for record in subject.records if record.metrics.get("flops_utilisation") is not None]
-    capacities = [record for record in subject.records if record.metrics.get("max_batch_size") is not None]
-    fits = [record for record in subject.records if record.metrics.get("fit_seconds") is not None]
-    scored = [record for record in subject.records if record.metrics.get("score_seconds") is not None]
     compiled = paybacks(subject.records)
     compared = {cell.key: cell for cell in comparison.cells} if comparison else {}
-    template = _templates().get_template("report.html")
-    return template.render(
-        run=subject,
-        others=runs[1:],
-        facts=facts(subject),
-        notices=notices(subject),
-        comparison=comparison,
-        verdict=judge(comparison) if comparison else None,
-        meanings=VERDICTS,
-        known_words=(*STATUSES, *VERDICTS),
-        throughput=[
-            Gallery(title, WORKLOADS[workload].meaning, tuple(drawn))
-            for workload, title in _STEP_WORKLOADS.items()
-            if (drawn := plots.throughput_plots(frame[frame["workload"].eq(workload)]))
-        ],
-        curves=plots.accuracy_plots(frame[frame["workload"].eq("accuracy")]),
-        accuracy=tables.accuracy_table(accuracy) if accuracy else None,
-        inputs=tables.input_table(inputs) if inputs else None,
-        phases=tables.phases_table(stepping) if stepping else None,
-        compilation=tables.compile_table(compiled) if compiled else None,
-        profiled=[
-            (leading, Path(os.path.relpath(leading.trace, folder)).as_posix() if leading.trace else None)
-            for leading in profiled
-        ],
-        limits=tables.limits_table(near_limits) if near_limits else None,
-        counts=tables.counts_table(counted) if counted else None,
-        capacity=tables.capacity_table(capacities) if capacities else None,
-        ngram_fits=tables.ngram_fit_table(fits) if fits else None,
-        ngram_scores=tables.ngram_score_table(scored) if scored else None,
-        cells=tables.cells_table(subject.records, compared),
+    drawn = galleries(subject, history or runs, compiled)
+    return (
+        _templates()
+        .get_template("report.html")
+        .render(
+            run=subject,
+            others=runs[1:],
+            facts=facts(subject),
+            notices=notices(subject),
+            comparison=comparison,
+            verdict=judge(comparison) if comparison else None,
+            forest=forest(comparison) if comparison else None,
+            advice=recommend.advise(subject.records),
+            cells=tables.cells_table(subject.records, compared),
+            galleries=[gallery for gallery in drawn if gallery.plots],
+            absent=[gallery for gallery in drawn if not gallery.plots],
+            details=_details(subject, compiled),
+            profiled=[
+                (leading, Path(os.path.relpath(leading.trace, folder)).as_posix() if leading.trace else None)
+                for leading in profiled
+            ],
+            lesson=lesson,
+            beside=beside,
+        )
     )
+
+
+def _details(run: Run, compiled: Sequence[Payback]) -> list[tuple[str, str, tables.Table]]:
+    """Heading, meaning and table of what the pictures do not hold in full; without those that would be empty."""
+
+    def measured(metric: str) -> list[Record]:
+        return [record for record in run.records if record.metrics.get(metric) is not None]
+
+    accuracy = [record for record in run.records if record.cell.workload == "accuracy"]
+    inputs = [record for record in run.records if record.cell.workload == "input"]
+    found = [
+        ("Accuracy", "Held-out accuracy after the last epoch; the training time is the median over seeds.",
+         accuracy, tables.accuracy_table),
+        ("Input pipelines", "What it costs to have a batch, before any arithmetic.", inputs, tables.input_table),
+        ("Phases", "Shares of a step with its phases timed. Other is what lies between the lecture's lines.",
+         measured("forward_seconds"), tables.phases_table),
+        ("Largest batch", "The largest batch that can be trained, exact to one part in 64.",
+         measured("max_batch_size"), tables.capacity_table),
+        ("Limits", "Peaks are the largest rates that probes reached on this very machine.",
+         measured("flops_utilisation"), tables.limits_table),
+        ("Counts", "Counted over an eager step: the same in every run, so any change is a change of the code.",
+         measured("operators_per_step"), tables.counts_table),
+        ("n-gram models: fitting", "From a text's file to the model. Compare those alone that compute the same; peak "
+         "memory is of the whole process.", measured("fit_seconds"), tables.ngram_fit_table),
+        ("n-gram models: scoring", "Of the last tenth of the corpus, by a model of the rest. Unsmoothed, one unseen "
+         "n-gram makes the perplexity infinite.", measured("score_seconds"), tables.ngram_score_table),
+    ]  # fmt: skip
+    shown = [(title, meaning, make(records)) for title, meaning, records, make in found if records]
+    if compiled:
+        meaning = "Compiling pays after so many steps as win back its time, against the same cell run eagerly."
+        shown.insert(1, ("torch.compile", meaning, tables.compile_table(compiled)))
+    return shown
 
 
 def _templates() -> Environment:
@@ -110,5 +125,12 @@ def _templates() -> Environment:
         "machine": machine,
         "base64": lambda image: base64.b64encode(image).decode("ascii"),
     }
-    environment.globals["interval"] = formatting.interval
+    environment.globals |= {
+        "interval": formatting.interval,
+        "phrases": phrases,
+        "recommend": recommend,
+        "meanings": VERDICTS,
+        "failing": FAILING,
+        "known_words": (*STATUSES, *VERDICTS, "holds", "fails", "unchecked"),
+    }
     return environment

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 
 from reports import formatting
@@ -14,6 +15,9 @@ from reports.payback import Payback
 from results.cell import AXES
 from results.record import Record
 
+AGAINST = "Against base"
+STRIP_POINTS = 40
+STRIP_REACH = 0.15
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 PHASES = {
     "data": "Data",
@@ -35,15 +39,17 @@ class Value:
 
     Attributes:
         text: What is read.
-        order: What it is sorted by; None sorts last.
+        order: What it is sorted by, where its text does not tell.
         note: Smaller text below, such as an interval.
         words: Verdict, status or flags, shown as labels.
+        strip: Its rounds as the path of a line, see :func:`_strip`; empty where there are none.
     """
 
     text: str
     order: float | str | None = None
     note: str | None = None
     words: tuple[str, ...] = ()
+    strip: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,23 +61,25 @@ class Column:
         numeric: Whether it is right-aligned and first sorted from the largest.
         meaning: One line, shown where the pointer rests.
         values: One a row.
+        facet: Whether its few different values are worth choosing by.
     """
 
     title: str
     numeric: bool
     meaning: str
     values: tuple[Value, ...]
+    facet: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A record's row: its permanent anchor, its name, its fields and whether it failed."""
+    """A record's row: its permanent anchor, its name, its fields, and what it may be chosen by."""
 
     anchor: str
     name: str
-    label: str
     values: tuple[Value, ...]
-    failed: bool
+    workload: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,15 @@ class Table:
 def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) -> Table:
     """Every record with all that was measured of it, and its verdict where it was compared."""
     columns = [
-        Column("Status", False, "whether it was measured, and warnings", tuple(map(_status, records))),
+        Column("Status", False, "whether it was measured, and warnings", tuple(map(_status, records)), facet=True),
         Column(
-            "Against base",
+            AGAINST,
             False,
             "time over the base's time, and the verdict",
             tuple(_verdict(compared.get(record.key)) for record in records),
+            facet=True,
         ),
+        Column("Rounds", False, "each round in the order measured, against their median", tuple(map(_rounds, records))),
         _time(records, "step_seconds", "Step time"),
         _number(records, "samples_per_second", "Samples/s"),
         _time(records, "latency_p50_seconds", "Latency p50"),
@@ -111,7 +121,10 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
         _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
         _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
     ]
-    return _table(records, columns)
+    table = _cells_table(records, columns)
+    here = {record.key for record in records}
+    absent = [cell for key, cell in compared.items() if key not in here]
+    return replace(table, rows=(*table.rows, *(_absent_row(cell, table.columns) for cell in absent)))
 
 
 def accuracy_table(records: Sequence[Record]) -> Table:
@@ -127,13 +140,13 @@ def accuracy_table(records: Sequence[Record]) -> Table:
         ),
         Column("Seeds", True, "trainings, each from another seed", tuple(map(_plain, seeds))),
     ]
-    return _table(records, columns, always=("precision",))
+    return _subject_table(records, columns)
 
 
 def input_table(records: Sequence[Record]) -> Table:
     """What it costs to have a batch."""
     columns = [_time(records, "step_seconds", "Batch time"), _number(records, "samples_per_second", "Samples/s")]
-    return _table(records, columns, always=("loader",))
+    return _subject_table(records, columns)
 
 
 def phases_table(records: Sequence[Record]) -> Table:
@@ -143,13 +156,13 @@ def phases_table(records: Sequence[Record]) -> Table:
     def phase(name: str) -> Column:
         parts = [record.metrics.get(f"{name}_seconds") for record in records]
         values = tuple(
-            Value(formatting.DASH) if part is None or not step else Value(f"{100 * part / step:.1f}", part / step)
+            Value(formatting.DASH) if part is None or not step else Value(f"{100 * part / step:.1f}")
             for part, step in zip(parts, whole, strict=True)
         )
         return Column(f"{PHASES[name]} (%)", True, formatting.metric_meaning(f"{name}_seconds"), values)
 
     columns = [_time(records, "instrumented_step_seconds", "Step, instrumented"), *map(phase, PHASES)]
-    return _table(records, columns)
+    return _subject_table(records, columns)
 
 
 def counts_table(records: Sequence[Record]) -> Table:
@@ -158,10 +171,12 @@ def counts_table(records: Sequence[Record]) -> Table:
         _number(records, "parameters", "Parameters"),
         _number(records, "flops_per_step", "FLOP/step"),
         _number(records, "moved_bytes_per_step", "Bytes moved/step"),
+        _number(records, "new_bytes_per_step", "Bytes made/step"),
         _number(records, "operators_per_step", "Operators/step"),
         _number(records, "copies_per_step", "Copies/step"),
         _number(records, "host_reads_per_step", "Host reads/step"),
         _number(records, "kernel_launches_per_step", "Launches/step"),
+        _number(records, "synchronisations_per_step", "Waits/step"),
         _number(records, "float64_operators_per_step", "float64/step"),
         _megabytes(records, "parameter_bytes", "Parameters (MB)"),
         _megabytes(records, "gradient_bytes", "Gradients (MB)"),
@@ -169,7 +184,7 @@ def counts_table(records: Sequence[Record]) -> Table:
         _megabytes(records, "activation_bytes", "Activations (MB)"),
         _megabytes(records, "workspace_bytes", "Workspace (MB)"),
     ]
-    return _table(records, columns)
+    return _subject_table(records, columns)
 
 
 def limits_table(records: Sequence[Record]) -> Table:
@@ -180,11 +195,22 @@ def limits_table(records: Sequence[Record]) -> Table:
         _number(records, "achieved_bytes_per_second", "Bytes/s"),
         _share(records, "bytes_utilisation", "Of peak traffic (%)"),
         _number(records, "arithmetic_intensity", "FLOP/byte"),
+        _number(records, "ridge_intensity", "Ridge (FLOP/byte)"),
+        Column("Limit", False, "what limits a step that runs out of caches", tuple(map(_limit, records))),
         _number(records, "energy_joules_per_sample", "Joules/sample"),
         _number(records, "power_watts", "Power (W)"),
         _number(records, "idle_power_watts", "Idle power (W)"),
     ]
-    return _table(records, columns)
+    return _subject_table(records, columns)
+
+
+def _limit(record: Record) -> Value:
+    """The position on the roofline: left or right of its ridge."""
+    intensity, ridge = record.metrics.get("arithmetic_intensity"), record.metrics.get("ridge_intensity")
+    if intensity is None or ridge is None:
+        return Value(formatting.DASH)
+    limit = "arithmetic" if intensity >= ridge else "memory"
+    return Value(limit, limit)
 
 
 def compile_table(paybacks: Sequence[Payback]) -> Table:
@@ -198,7 +224,7 @@ def compile_table(paybacks: Sequence[Payback]) -> Table:
             "Speed-up",
             True,
             "time of an eager step over that of a compiled one",
-            tuple(Value(formatting.times(payback.speedup), payback.speedup) for payback in paybacks),
+            tuple(Value(formatting.times(payback.speedup)) for payback in paybacks),
         ),
         Column(
             "Pays after (steps)",
@@ -209,9 +235,11 @@ def compile_table(paybacks: Sequence[Payback]) -> Table:
         _number(records, "graphs", "Graphs"),
         _number(records, "graph_breaks", "Graph breaks"),
         _number(records, "recompiles", "Recompiles"),
+        _number(records, "cudagraph_skips", "CUDA graphs skipped"),
         _megabytes(records, "compile_peak_memory_bytes", "Peak memory (MB)"),
+        _megabytes(records, "compile_device_allocated_bytes", "Device memory (MB)"),
     ]
-    return _table(records, columns)
+    return _subject_table(records, columns)
 
 
 def _break_even(payback: Payback) -> Value:
@@ -219,7 +247,7 @@ def _break_even(payback: Payback) -> Value:
         return Value("undecided")
     if payback.steps is None:
         return Value("never", math.inf)
-    return Value(formatting.whole(math.ceil(payback.steps)), payback.steps)
+    return Value(formatting.whole(math.ceil(payback.steps)))
 
 
 def capacity_table(records: Sequence[Record]) -> Table:
@@ -229,7 +257,7 @@ def capacity_table(records: Sequence[Record]) -> Table:
         _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
         _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
     ]
-    return _table(records, columns, always=("precision",))
+    return _subject_table(records, columns)
 
 
 def ngram_fit_table(records: Sequence[Record]) -> Table:
@@ -249,7 +277,7 @@ def ngram_fit_table(records: Sequence[Record]) -> Table:
         _share(records, "random_update_share", "Of random updates (%)"),
         _share(records, "copy_share", "Of copying (%)"),
     ]
-    return _table(records, columns, always=("order", "smoothing"))
+    return _subject_table(records, columns)
 
 
 def ngram_score_table(records: Sequence[Record]) -> Table:
@@ -264,7 +292,7 @@ def ngram_score_table(records: Sequence[Record]) -> Table:
         _number(records, "vocabulary_size", "Vocabulary"),
         _number(records, "table_entries", "n-grams"),
     ]
-    return _table(records, columns, always=("order", "smoothing"))
+    return _subject_table(records, columns)
 
 
 def _computes(record: Record) -> Value:
@@ -279,19 +307,29 @@ def _perplexity(record: Record) -> Value:
     return Value(formatting.digits(perplexity, 5), perplexity)
 
 
-def _table(records: Sequence[Record], columns: Iterable[Column], always: tuple[str, ...] = ("batch_size",)) -> Table:
-    told = [column for column in columns if any(value.text != formatting.DASH for value in column.values)]
-    titles = {column.title for column in told}
+def _subject_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
+    """Some columns that belong together: rows have the cells' whole names, and lead nowhere."""
+    told = tuple(column for column in columns if any(map(_says_something, column.values)))
+    rows = tuple(
+        Row(anchor(record.key), formatting.plain(record.label), tuple(column.values[number] for column in told))
+        for number, record in enumerate(records)
+    )
+    return Table(told, rows, "")
+
+
+def _cells_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
+    """All columns that say something, behind those of the axes that vary."""
+    told = [column for column in columns if any(map(_says_something, column.values))]
     varied, constants = [], []
     for axis in AXES:
         values = [record.cell.settings.get(axis) for record in records]
         known = [value for value in values if value is not None]
-        title = _AXIS_TITLES.get(axis, axis.replace("_", " ").capitalize())
-        if axis in _NAMING_AXES or title in titles or not known:
+        if axis in _NAMING_AXES or not known:
             continue
-        if axis in always or len(set(map(str, known))) > 1:
+        if axis == "batch_size" or len(set(map(str, known))) > 1:
+            title = _AXIS_TITLES.get(axis, axis.replace("_", " ").capitalize())
             numeric = all(isinstance(value, int) for value in known)
-            varied.append(Column(title, numeric, AXES[axis].meaning, tuple(map(_plain, values))))
+            varied.append(Column(title, numeric, AXES[axis].meaning, tuple(map(_plain, values)), facet=True))
         else:
             constants.append(f"{axis.replace('_', ' ')} {formatting.plain(known[0])}")
     kept = (*varied, *told)
@@ -299,13 +337,21 @@ def _table(records: Sequence[Record], columns: Iterable[Column], always: tuple[s
         Row(
             anchor(record.key),
             formatting.plain(" ".join([record.cell.workload, *_named_by(record)])),
-            formatting.plain(record.label),
             tuple(column.values[number] for column in kept),
-            record.failed,
+            formatting.plain(record.cell.workload, 40),
+            formatting.plain(" ".join(_named_by(record)), 40),
         )
         for number, record in enumerate(records)
     )
     return Table(kept, rows, ", ".join(constants))
+
+
+def _absent_row(cell: CellComparison, columns: Sequence[Column]) -> Row:
+    """A cell that the base alone has: its name and its verdict."""
+    values = tuple(
+        Value("", words=(cell.verdict,)) if column.title == AGAINST else Value(formatting.DASH) for column in columns
+    )
+    return Row(anchor(cell.key), formatting.plain(cell.label), values)
 
 
 def _named_by(record: Record) -> list[str]:
@@ -315,8 +361,7 @@ def _named_by(record: Record) -> list[str]:
 def _plain(value: object) -> Value:
     if value is None:
         return Value(formatting.DASH)
-    order = value if isinstance(value, int | float) else formatting.plain(value)
-    return Value(formatting.plain(value), order)
+    return Value(formatting.plain(value))
 
 
 def _time(records: Sequence[Record], name: str, title: str) -> Column:
@@ -357,9 +402,7 @@ def _column(
     note: Callable[[Record], str | None] = lambda _: None,
 ) -> Column:
     values = [
-        Value(formatting.DASH)
-        if (value := record.metrics.get(name)) is None
-        else Value(text(value), value, note(record))
+        Value(formatting.DASH) if (value := record.metrics.get(name)) is None else Value(text(value), note=note(record))
         for record in records
     ]
     return Column(title, True, formatting.metric_meaning(name), tuple(values))
@@ -372,9 +415,33 @@ def _verdict(cell: CellComparison | None) -> Value:
     if time is None or time.ratio is None:
         return Value("", words=(cell.verdict,))
     ends = None if time.low is None else formatting.interval(time.low, time.high)
-    return Value(formatting.times(time.ratio), time.ratio, ends, (cell.verdict,))
+    return Value(formatting.times(time.ratio), note=ends, words=(cell.verdict,))
 
 
 def _status(record: Record) -> Value:
     words = (record.status, *map(formatting.plain, record.flags))
-    return Value("", " ".join(words), formatting.plain(record.reason, 300) if record.reason else None, words)
+    return Value("", note=formatting.plain(record.reason, 300) if record.reason else None, words=words)
+
+
+def _says_something(value: Value) -> bool:
+    return bool(value.words or value.strip) or value.text not in ("", formatting.DASH)
+
+
+def _rounds(record: Record) -> Value:
+    if len(record.rounds) < 2 or min(record.rounds) <= 0:
+        return Value("")
+    return Value("", strip=_strip(record.rounds))
+
+
+def _strip(rounds: Sequence[float]) -> str:
+    """A path of 100 units to the right, and 9 up for STRIP_REACH more than the median; what is farther is cut off.
+
+    Of many rounds every n-th is drawn, so that no strip has more than STRIP_POINTS.
+    """
+    middle = median(rounds)
+    shown = rounds[:: -(-len(rounds) // STRIP_POINTS)]
+    heights = [round(10 - 9 * max(-1.0, min(1.0, (seconds / middle - 1) / STRIP_REACH))) for seconds in shown]
+    places = [round(100 * number / (len(shown) - 1)) for number in range(len(shown))]
+    points = list(zip(places, heights, strict=True))
+    moves = " ".join(f"{right - left} {after - before}" for (left, before), (right, after) in pairwise(points))
+    return f"M0 {heights[0]}l{moves}".replace(" -", "-")

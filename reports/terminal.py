@@ -9,6 +9,7 @@ from reports import formatting
 from reports.check import Verdict, counts_sentence, judge
 from reports.comparison import CellComparison, Comparison
 from reports.conditions import machine
+from reports.history import ChangePoint
 from reports.profiles import Change, Explanation, Rest
 from results.profiles import OTHERS, MemoryTimeline, Operator, Profile
 from results.record import Run
@@ -19,8 +20,13 @@ SHAPES_WIDTH = 48
 PROFILED = "A profiled step takes up to 2.7 times as long as a measured one: read shares, and let compare tell times."
 
 
-def comparison_table(comparison: Comparison) -> str:
-    """Every cell with its times, their ratio with interval, its verdict and what else changed."""
+def comparison_table(comparison: Comparison, verdict: Verdict | None = None) -> str:
+    """Every cell with its times, their ratio with interval, its verdict and what else changed.
+
+    Args:
+        comparison: Of two sides.
+        verdict: On it; None for that of the default policy.
+    """
     header = ("cell", "base", "new", "ratio", "interval", "verdict", "why, and what else changed")
     rows = [_comparison_row(cell) for cell in comparison.cells]
     return "\n".join(
@@ -30,7 +36,7 @@ def comparison_table(comparison: Comparison) -> str:
             "",
             *table([header, *rows], right_aligned=(1, 2, 3, 4)),
             "",
-            check_summary(judge(comparison), comparison, with_regressions=False),
+            check_summary(verdict or judge(comparison), comparison, with_regressions=False),
         ]
     )
 
@@ -58,6 +64,35 @@ def runs_table(files: Sequence[Path], folder: Path) -> str:
         return f"No runs in {folder}. Record one: pytest bench --benchmark-autosave"
     header = ("run", "started", "commit", "machine", "cells", "failed", "state")
     return "\n".join([*(table([header, *rows], right_aligned=(4, 5)) if rows else []), *unreadable])
+
+
+def history_table(changes: Sequence[ChangePoint], runs: Sequence[Run]) -> str:
+    """When each cell's time changed, the largest change first, with the commits between which it did."""
+    if not changes:
+        return f"No change of a time over {formatting.counted(len(runs), 'run')} of this machine."
+    header = ("cell", "new / old", "runs", "last before", "first after", "commits")
+    rows = [
+        (
+            formatting.plain(change.label, LABEL_WIDTH),
+            formatting.times(change.ratio),
+            f"{change.runs[0]} and {change.runs[1]}",
+            formatting.plain(change.last_before.name, LABEL_WIDTH),
+            formatting.plain(change.first_after.name, LABEL_WIDTH),
+            f"{_commit(change.last_before)}..{_commit(change.first_after)}",
+        )
+        for change in changes
+    ]
+    return "\n".join(
+        [
+            *table([header, *rows], right_aligned=(1,)),
+            "",
+            "To find the commit: python -m reports bisect GOOD BAD -- -k CELL",
+        ]
+    )
+
+
+def _commit(run: Run) -> str:
+    return formatting.plain(run.commit.get("id") or formatting.DASH)[:12]
 
 
 def profile_table(profile: Profile, top: int) -> str:
@@ -216,7 +251,7 @@ def _because(cell: CellComparison) -> str:
 
 
 def _run_row(run: Run) -> tuple[str, ...]:
-    commit = formatting.plain(run.commit.get("id") or formatting.DASH)[:12]
+    commit = _commit(run)
     return (
         formatting.plain(run.name, LABEL_WIDTH),
         formatting.moment(run.facts.started),

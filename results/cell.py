@@ -86,6 +86,9 @@ WORKLOADS: dict[str, Workload] = {
         "attempt",
     ),
     "accuracy": Workload((*_STEP_AXES, "epochs"), "a whole training, then the held-out accuracy", "training"),
+    "lecture": Workload(
+        ("dataset", "device", "epochs"), "the lecture's claims, and what its networks learn", "lecture"
+    ),
 }
 
 

@@ -38,7 +38,7 @@ class Operator:
         self_seconds_per_step: In itself, without the operators that it called.
         total_seconds_per_step: With them.
         device_seconds_per_step: Of the kernels it launched itself; None where that was not measured.
-        flops_per_step: By PyTorch's formula; None where it has none for this operator.
+        flops_per_step: Of matrix products and convolutions, by PyTorch's formula; None for other operators.
         allocated_bytes_per_step: Memory it took less memory it gave back, itself; None for a kernel.
         kind: A key of KINDS.
     """

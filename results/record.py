@@ -57,6 +57,8 @@ METRICS: dict[str, Metric] = {
     "accuracy_lowest": Metric("", "higher", "no", "the worst seed's held-out accuracy after the last epoch"),
     "accuracy_highest": Metric("", "higher", "no", "the best seed's held-out accuracy after the last epoch"),
     "loss": Metric("", "lower", "no", "mean training loss of the last epoch, mean over seeds"),
+    "claims": Metric("", "neither", "exact", "claims of the lecture that were computed"),
+    "claims_held": Metric("", "higher", "exact", "of them, that hold"),
     "compile_seconds": Metric("s", "lower", "tolerance", "first step with an empty compile cache", 0.5),
     "max_batch_size": Metric("", "higher", "tolerance", "largest batch that can be trained, exact to 1 in 64", 0.05),
     "peak_memory_bytes": Metric("B", "lower", "tolerance", "largest resident memory of the cell's own process", 0.1),
@@ -64,11 +66,17 @@ METRICS: dict[str, Metric] = {
     "device_reserved_bytes": Metric("B", "lower", "tolerance", "peak of what the allocator held on the device", 0.1),
     "compile_warm_seconds": Metric("s", "lower", "tolerance", "first step with a filled compile cache", 0.5),
     "compile_peak_memory_bytes": Metric("B", "lower", "tolerance", "peak_memory_bytes up to the first step's end", 0.1),
+    "compile_device_allocated_bytes": Metric(
+        "B", "lower", "tolerance", "peak of live tensors on the device up to the first step's end", 0.1
+    ),
     "graphs": Metric("", "lower", "exact", "unique graphs that torch.compile made"),
     "graph_breaks": Metric("", "lower", "exact", "places where a compiled model goes back to Python"),
     "recompiles": Metric("", "lower", "exact", "times that a function was compiled again"),
     "cudagraph_skips": Metric("", "lower", "exact", "times that CUDA graphs were asked for and not used"),
     "parameters": Metric("", "neither", "exact", "trainable parameters"),
+    "samples_per_step": Metric("", "neither", "exact", "samples of the batch that a step was given"),
+    "repeated_samples_per_epoch": Metric("", "lower", "exact", "of a batch, at the same place in the next epoch"),
+    "training_samples": Metric("", "neither", "exact", "samples that a whole training was given, over all seeds"),
     "flops_per_step": Metric("FLOP", "lower", "exact", "floating-point operations of a step, 2 per multiply-add"),
     "operators_per_step": Metric("", "lower", "exact", "operators that an eager step dispatches"),
     "copies_per_step": Metric("", "lower", "exact", "of them, that copy or convert a tensor"),
@@ -107,6 +115,9 @@ METRICS: dict[str, Metric] = {
         "", "higher", "no", "the same, of the largest rate that probes reached, caches included"
     ),
     "arithmetic_intensity": Metric("FLOP/B", "neither", "no", "flops_per_step over moved_bytes_per_step"),
+    "ridge_intensity": Metric(
+        "FLOP/B", "neither", "no", "of the roofline: arithmetic limits above it, memory below, out of caches"
+    ),
     "fit_seconds": Metric("s", "lower", "time", "median over the rounds of the time from text to n-gram model"),
     "tokens_per_second": Metric(
         "1/s", "higher", "no", "tokens of the text, ends of sentences included, over fit_seconds"
@@ -175,7 +186,7 @@ class Record:
     steps_per_round: int | None = None
     series: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    disturbance: Mapping[str, float | int | None] = field(default_factory=dict)
+    disturbance: Mapping[str, float | int | str | None] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     started: str | None = None
 

@@ -76,7 +76,7 @@ def find_run(name: str, folder: Path = DEFAULT_FOLDER) -> Path:
     """The file of a run named as a user would: a path, a part of its file's name, or ``latest``.
 
     A number stands for the file that begins with it, as pytest-benchmark counts: ``3`` and
-    ``0003`` are the same.
+    ``0003`` are the same. A run of one's own goes before one that came with the project.
 
     Raises:
         RunNotFound: Nothing fits, or more than one thing does.
@@ -87,17 +87,22 @@ def find_run(name: str, folder: Path = DEFAULT_FOLDER) -> Path:
     if not files:
         raise RunNotFound(f"No runs in {folder}. Record one: pytest bench --benchmark-autosave")
     if name == "latest":
-        own = [path for path in files if path.parent.name != REFERENCE]
-        return max(own or files, key=lambda path: path.stat().st_mtime)
+        return max(_own(files), key=lambda path: path.stat().st_mtime)
     fitting = [path for path in files if name.isdecimal() and path.name.startswith(f"{int(name):04d}_")]
     if not fitting:  # neither a number nor the number of a run: a part of a name, such as a date
         fitting = [path for path in files if name in path.stem]
+    fitting = _own(fitting)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = ", ".join(str(path.relative_to(folder).with_suffix("")) for path in fitting)
         raise RunNotFound(f"{len(fitting)} runs fit {name!r} in {folder}: {names}. Name one, or its file.")
     raise RunNotFound(f'No run named "{name}" in {folder}. Record one: pytest bench --benchmark-save={name}')
+
+
+def _own(files: list[Path]) -> list[Path]:
+    """Those that were measured here; where there are none, those that came with the project."""
+    return [path for path in files if path.parent.name != REFERENCE] or files
 
 
 def find_saved(run_id: str, folder: Path = DEFAULT_FOLDER) -> Path | None:

@@ -35,6 +35,7 @@ from bench.measurement import (
     warm_up,
 )
 from bench.meters.clock import Block
+from bench.meters.nvml import GpuState
 from bench.settings import Settings
 from bench.workloads import prepare
 from models import MODELS, ModelSpec
@@ -549,6 +550,15 @@ def test_a_disturbed_cell_is_flagged(measured: Measured, monkeypatch: pytest.Mon
     monkeypatch.setattr("bench.meters.disturbance.Disturbance.disturbed", True)
     assert "disturbed" in measured("input").flags
     assert "disturbed" in measured("accuracy", Settings(once=True), epochs=1).flags
+
+
+def test_a_gpu_that_was_throttled_and_shared_is_flagged_whatever_was_measured(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = GpuState(400.0, 1980, 3201, 50, ("thermal",), 10**9, None, None)
+    monkeypatch.setattr("bench.meters.disturbance._gpu_state", lambda device: state)
+    for record in (measured("input"), measured("accuracy", Settings(once=True), epochs=1)):
+        assert {"throttled", "shared-gpu"} <= set(record.flags)
 
 
 def test_too_few_rounds_for_an_interval_are_flagged(measured: Measured) -> None:

@@ -171,18 +171,56 @@ def test_a_counter_that_falls_silent_in_between_is_none(monkeypatch: pytest.Monk
     assert [value for key, value in asdict(found).items() if name in key and key[:3] != "gpu"] == [None]
 
 
+COOL = GpuState(400.0, 1980, 3201, 50, (), 0, 1.0, {"power cap": 7.0, "thermal": 2.0})
+HOT = replace(COOL, power_watts=650.0, sm_clock_mhz=1200, temperature_celsius=85, throttle_reasons=("thermal",))
+
+
+def beside(before: GpuState | None, after: GpuState | None, monkeypatch: pytest.MonkeyPatch) -> Disturbance:
+    """A window of four seconds, with the GPU in these states."""
+    states = iter([before, after])
+    monkeypatch.setattr(disturbance, "_gpu_state", lambda device: next(states))
+    return between(QUIET, replace(QUIET, clock=14.0), monkeypatch)
+
+
 def test_the_state_of_a_gpu_is_looked_at_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    cool = GpuState(400.0, 1980.0, 3201.0, 50.0, (), 0, 1.0)
-    hot = replace(cool, sm_clock_mhz=1200.0, temperature_celsius=85.0, throttle_reasons=("thermal",))
-    for states, throttled in (([cool, cool], 0), ([cool, hot], 1)):
-        remaining = iter(states)
-        monkeypatch.setattr(disturbance, "_gpu_state", lambda device, remaining=remaining: next(remaining))
-        with DisturbanceMeter("cuda") as meter:
-            pass
-        assert meter.result is not None
-        assert meter.result.gpu_throttled == throttled
-        assert meter.result.gpu_temperature_celsius_after == states[1].temperature_celsius
-        assert meter.result.gpu_other_memory_bytes == 0
+    found = beside(COOL, HOT, monkeypatch)
+    assert {name: value for name, value in found.to_json().items() if name[:3] == "gpu"} == {
+        "gpu_throttled": 1,
+        "gpu_throttle_reasons_before": "",
+        "gpu_throttle_reasons_after": "thermal",
+        "gpu_held_back_share": 0,
+        "gpu_other_memory_bytes": 0,
+        "gpu_power_watts_before": 400.0,
+        "gpu_power_watts_after": 650.0,
+        "gpu_temperature_celsius_before": 50,
+        "gpu_temperature_celsius_after": 85,
+        "gpu_sm_clock_mhz_before": 1980,
+        "gpu_sm_clock_mhz_after": 1200,
+        "gpu_memory_clock_mhz_before": 3201,
+        "gpu_memory_clock_mhz_after": 3201,
+    }
+    assert json.loads(json.dumps(found.to_json())) == asdict(found)
+    assert beside(COOL, COOL, monkeypatch).gpu_throttled == 0
+
+
+@pytest.mark.parametrize(("seconds", "throttled"), [(0.0, 0), (0.07, 0), (0.1, 1), (4.0, 1)])
+def test_a_gpu_that_was_held_back_between_two_looks_is_throttled(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, throttled: int
+) -> None:
+    after = replace(COOL, held_back_seconds={"power cap": 7.0 + seconds, "thermal": 2.0})
+    found = beside(COOL, after, monkeypatch)
+    assert found.gpu_held_back_share == pytest.approx(seconds / 4)
+    assert found.gpu_throttled == throttled
+
+
+def test_what_a_gpu_does_not_tell_of_its_throttling_is_none_and_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = replace(COOL, throttle_reasons=None, held_back_seconds=None)
+    found = beside(silent, silent, monkeypatch)
+    assert (found.gpu_throttled, found.gpu_held_back_share, found.gpu_throttle_reasons_after) == (None, None, None)
+    counting = replace(silent, held_back_seconds={"thermal": 2.0})
+    assert beside(counting, counting, monkeypatch).gpu_throttled == 0
+    assert beside(counting, silent, monkeypatch).gpu_held_back_share is None
+    assert beside(COOL, None, monkeypatch).gpu_throttled is None
 
 
 def test_a_window_shorter_than_the_kernels_tick_has_no_share_of_stolen_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pynvml
 import pytest
 import torch
 
-from bench.meters.nvml import SETTINGS, THROTTLE_WORDS, Gpu, GpuState, open_gpu, throttle_words
+from bench.meters.nvml import HELD_BACK_WORDS, SETTINGS, THROTTLE_WORDS, Gpu, GpuState, open_gpu, throttle_words
 
 FIRST, SECOND = "11111111-aaaa-bbbb-cccc-000000000001", "22222222-aaaa-bbbb-cccc-000000000002"
 INSTANCE = "33333333-aaaa-bbbb-cccc-000000000003"
@@ -44,6 +44,7 @@ class FakeNvml:
     NVML_CLOCK_MEM = pynvml.NVML_CLOCK_MEM
     NVML_TEMPERATURE_GPU = pynvml.NVML_TEMPERATURE_GPU
     NVML_DEVICE_MIG_ENABLE = pynvml.NVML_DEVICE_MIG_ENABLE
+    NVML_SUCCESS = pynvml.NVML_SUCCESS
 
     def __init__(self) -> None:
         self.handles: dict[str, Handle] = {}
@@ -102,6 +103,17 @@ class FakeNvml:
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: Handle) -> int:  # noqa: N802
         return int(self.fact(handle, "old reasons"))
 
+    def nvmlDeviceGetFieldValues(self, handle: Handle, fields: list[int]) -> list[SimpleNamespace]:  # noqa: N802
+        held_back = self.fact(handle, "held back")
+        return [
+            SimpleNamespace(
+                fieldId=number,
+                nvmlReturn=pynvml.NVML_SUCCESS if number in held_back else pynvml.NVML_ERROR_NOT_SUPPORTED,
+                value=SimpleNamespace(ullVal=held_back.get(number, 2**63)),  # what is not told is anything
+            )
+            for number in fields
+        ]
+
     def nvmlDeviceGetComputeRunningProcesses_v3(self, handle: Handle) -> list[SimpleNamespace]:  # noqa: N802
         return self.processes(handle, "processes")
 
@@ -115,6 +127,7 @@ class FakeNvml:
 
 def whole_gpu() -> Handle:
     facts = {"power": 250_500, "energy": 7_000_250, "sm": 1410, "memory": 1215, "temperature": 61, "reasons": 0x4}
+    facts["held back"] = {74: 1_500_000_000, 75: 0}
     return Handle(facts | {"processes": True}, [(os.getpid(), 100)])
 
 
@@ -162,6 +175,7 @@ def test_a_gpu_tells_its_state_in_the_units_of_the_names(nvml: FakeNvml) -> None
         throttle_reasons=("power cap",),
         other_memory_bytes=4500,
         energy_joules=7000.25,
+        held_back_seconds={"power cap": 1.5, "thermal": 0.0},
     )
 
 
@@ -198,7 +212,8 @@ def test_a_uuid_that_has_its_kind_already_is_found_too(
 
 
 @pytest.mark.parametrize(
-    "name", ["power_watts", "sm_clock_mhz", "memory_clock_mhz", "temperature_celsius", "throttle_reasons"]
+    "name",
+    ["power_watts", "sm_clock_mhz", "memory_clock_mhz", "temperature_celsius", "throttle_reasons", "held_back_seconds"],
 )
 def test_what_a_gpu_does_not_support_is_none_and_the_rest_is_there(nvml: FakeNvml, name: str) -> None:
     key = {
@@ -207,6 +222,7 @@ def test_what_a_gpu_does_not_support_is_none_and_the_rest_is_there(nvml: FakeNvm
         "memory_clock_mhz": "memory",
         "temperature_celsius": "temperature",
         "throttle_reasons": "reasons",
+        "held_back_seconds": "held back",
     }[name]
     before = asdict(state_of())
     del nvml.handles[f"GPU-{FIRST}"].facts[key]
@@ -298,7 +314,7 @@ def test_the_older_spellings_are_asked_where_the_newer_are_missing(
 
 def test_every_function_that_is_asked_is_one_of_the_package() -> None:
     asked = [name for name in vars(FakeNvml) if name.startswith("nvml")]
-    assert len(asked) == 14
+    assert len(asked) == 15
     assert [name for name in asked if not callable(getattr(pynvml, name, None))] == []
 
 
@@ -316,6 +332,7 @@ def test_the_package_calls_the_drivers_functions_with_what_is_given(monkeypatch:
         throttle_reasons=("thermal",),
         other_memory_bytes=4096,
         energy_joules=9.5,
+        held_back_seconds={"power cap": 2.5},
     )
 
 
@@ -341,6 +358,13 @@ class FakeDriver:
 
     def CurrentClocksEventReasons(self, handle: Any, answer: Any) -> int:  # noqa: N802
         return told(answer, pynvml.nvmlClocksEventReasonSwThermalSlowdown)
+
+    def FieldValues(self, handle: Any, count: Any, answer: Any) -> int:  # noqa: N802
+        for one in answer._obj[: count.value]:
+            one.nvmlReturn = pynvml.NVML_ERROR_NOT_SUPPORTED
+            if one.fieldId == pynvml.NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP:
+                one.nvmlReturn, one.value.ullVal = pynvml.NVML_SUCCESS, 2_500_000_000
+        return int(pynvml.NVML_SUCCESS)
 
     def ComputeRunningProcesses_v3(self, handle: Any, count: Any, answer: Any) -> int:  # noqa: N802
         count._obj.value = 2
@@ -392,6 +416,34 @@ def test_all_that_the_package_knows_has_a_word_or_is_a_setting() -> None:
     known = pynvml.nvmlClocksEventReasonAll | pynvml.nvmlClocksThrottleReasonAll
     assert known == SETTINGS | sum(THROTTLE_WORDS)
     assert len(throttle_words(known)) == len(set(THROTTLE_WORDS.values()))
+
+
+@pytest.mark.parametrize(
+    ("field", "word"),
+    [
+        ("PERF_POLICY_POWER", "power cap"),
+        ("PERF_POLICY_THERMAL", "thermal"),
+        ("PERF_POLICY_SYNC_BOOST", "sync boost"),
+        ("PERF_POLICY_BOARD_LIMIT", "board limit"),
+        ("PERF_POLICY_RELIABILITY", "reliability"),
+        ("CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN", "thermal"),
+        ("CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN", "thermal"),
+        ("CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN", "power brake"),
+    ],
+)
+def test_each_counter_of_lost_time_has_its_word(field: str, word: str) -> None:
+    assert HELD_BACK_WORDS[getattr(pynvml, f"NVML_FI_DEV_{field}")] == word
+
+
+def test_of_several_counters_of_a_reason_the_largest_counts(nvml: FakeNvml) -> None:
+    """They tell of the same time: the older one of heat, and those that part it by software and hardware."""
+    nvml.handles[f"GPU-{FIRST}"].facts["held back"] = {75: 3_000_000_000, 269: 2_000_000_000, 270: 1_000_000_000}
+    assert state_of().held_back_seconds == {"thermal": 3.0}
+
+
+def test_a_driver_that_counts_none_of_the_reasons_tells_no_lost_time(nvml: FakeNvml) -> None:
+    nvml.handles[f"GPU-{FIRST}"].facts["held back"] = {}
+    assert state_of().held_back_seconds is None
 
 
 def test_several_reasons_are_told_once_each() -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
+from bench.against import Against
 from bench.grid import Request
-from bench.options import add_options, default_threads, keep_options, read_options, restore_options
+from bench.options import add_options, keep_options, read_against, read_options, restore_options
 from bench.session import Invocation
+from bench.settings import default_threads
 from results.cell import AXES
 
 OF_PYTEST_BENCHMARK = {
@@ -341,3 +343,42 @@ def test_a_resumed_run_takes_no_cells_of_its_own() -> None:
     kept = keep_options(FakeConfig())  # type: ignore[arg-type]
     with pytest.raises(pytest.UsageError, match="leave out --model, --batch-size"):
         restore_options(FakeConfig("--resume", "--model", "cnn", "--batch-size", "3"), kept)  # type: ignore[arg-type]
+
+
+# Against another side
+
+
+def read_side(*command_line: str, **of_pytest_benchmark: object) -> Against | None:
+    return read_against(FakeConfig(*command_line, **of_pytest_benchmark))  # type: ignore[arg-type]
+
+
+def test_without_a_side_nothing_is_compared() -> None:
+    assert read_side("--budget", "5m") is None
+
+
+def test_a_side_may_have_several_parts() -> None:
+    asked = read_side("--against", "main", "--against", "env:A=1", "--budget", "5m", "--margin", "1%", "--threads", "2")
+    assert asked == Against(("main", "env:A=1"), 300.0, 2, "1%", "warn", "fail")
+
+
+def test_threads_that_are_not_given_are_each_sides_own() -> None:
+    asked = read_side("--against", "self")
+    assert asked is not None
+    assert (asked.threads, asked.budget_seconds) == (None, 600.0)
+
+
+@pytest.mark.parametrize("option", ["--resume", "--in-process", "--profile", "--find-max-batch"])
+def test_what_does_not_go_with_a_side_is_refused(option: str) -> None:
+    with pytest.raises(pytest.UsageError, match=f"{option} does not go with --against"):
+        read_side("--against", "self", option)
+
+
+def test_a_memory_limit_that_would_not_be_kept_is_refused() -> None:
+    with pytest.raises(pytest.UsageError, match="--memory-limit does not go with --against"):
+        read_side("--against", "self", "--memory-limit", "4GB")
+
+
+@pytest.mark.parametrize("budget", ["soon", "0", "-1", "5d"])
+def test_a_budget_that_is_no_time_is_refused(budget: str) -> None:
+    with pytest.raises(pytest.UsageError, match="--budget"):
+        read_side("--against", "self", f"--budget={budget}")

@@ -446,19 +446,19 @@ def test_utilisation_is_what_was_done_over_what_can_be_done() -> None:
         "achieved_bytes_per_second": pytest.approx(2.5e10),
         "bytes_utilisation": pytest.approx(0.05),
         "arithmetic_intensity": pytest.approx(20.0),
-        "roofline_bound": "compute",
+        "ridge_intensity": pytest.approx(10.0),
     }
 
 
 def test_a_precision_has_its_own_peak_and_its_own_ridge() -> None:
     found = utilisation(2e9, 1e8, 0.004, "bf16", PEAKS)
     assert found["flops_utilisation"] == pytest.approx(0.0625)
-    assert found["roofline_bound"] == "memory"  # 20 FLOP a byte, and the ridge is at 80
+    assert found["ridge_intensity"] == pytest.approx(80.0)
 
 
-@pytest.mark.parametrize(("flops", "expected"), [(9.9e8, "memory"), (1e9, "compute"), (1.01e9, "compute")])
-def test_the_ridge_is_where_peak_arithmetic_meets_a_copy_out_of_caches(flops: float, expected: str) -> None:
-    assert utilisation(flops, 1e8, 1.0, "fp32", PEAKS)["roofline_bound"] == expected
+def test_the_ridge_is_where_peak_arithmetic_meets_a_copy_out_of_caches() -> None:
+    peaks = replace(PEAKS, flops_per_second={"fp32": 6e11}, bytes_per_second=9e12, copy_bytes_per_second=2e10)
+    assert utilisation(1e9, 1e8, 1.0, "fp32", peaks)["ridge_intensity"] == pytest.approx(30.0)
 
 
 def test_what_limits_a_step_does_not_depend_on_its_time() -> None:
@@ -469,7 +469,7 @@ def test_what_limits_a_step_does_not_depend_on_its_time() -> None:
         "achieved_bytes_per_second": None,
         "bytes_utilisation": None,
         "arithmetic_intensity": pytest.approx(20.0),
-        "roofline_bound": "compute",
+        "ridge_intensity": pytest.approx(10.0),
     }
 
 
@@ -486,23 +486,22 @@ def none_of(**changed: Any) -> set[str]:
 
 def test_what_is_missing_makes_none_of_what_needs_it_and_of_nothing_else() -> None:
     assert none_of() == set()
-    intensity = {"arithmetic_intensity", "roofline_bound"}
+    intensity = {"arithmetic_intensity"}
     assert none_of(flops_per_step=None) == {"achieved_flops_per_second", "flops_utilisation"} | intensity
     assert none_of(bytes_per_step=None) == {"achieved_bytes_per_second", "bytes_utilisation"} | intensity
-    assert none_of(peaks=None) == {"flops_utilisation", "bytes_utilisation", "roofline_bound"}
-    assert none_of(precision="fp16") == {"flops_utilisation", "roofline_bound"}
+    assert none_of(peaks=None) == {"flops_utilisation", "bytes_utilisation", "ridge_intensity"}
+    assert none_of(precision="fp16") == {"flops_utilisation", "ridge_intensity"}
     assert none_of(peaks=replace(PEAKS, bytes_per_second=None)) == {"bytes_utilisation"}
-    assert none_of(peaks=replace(PEAKS, copy_bytes_per_second=None)) == {"roofline_bound"}
+    assert none_of(peaks=replace(PEAKS, copy_bytes_per_second=None)) == {"ridge_intensity"}
 
 
 def test_a_step_without_operations_is_zero_and_not_none() -> None:
     found = utilisation(0, 1e8, 0.004, "fp32", PEAKS)
     assert found["flops_utilisation"] == 0
     assert found["arithmetic_intensity"] == 0
-    assert found["roofline_bound"] == "memory"
 
 
 def test_a_step_that_moves_nothing_has_no_intensity() -> None:
     found = utilisation(2e9, 0, 0.004, "fp32", PEAKS)
     assert found["bytes_utilisation"] == 0
-    assert (found["arithmetic_intensity"], found["roofline_bound"]) == (None, None)
+    assert found["arithmetic_intensity"] is None

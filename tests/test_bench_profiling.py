@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import profiling
+from bench.meters.flops import call_flops, count_flops, flops_of_call
 from bench.profiling import (
     ROWS,
     SHAPES_LENGTH,
@@ -28,6 +29,8 @@ from bench.profiling import (
     public_name,
     shapes_text,
 )
+from bench.settings import Settings
+from bench.workloads import prepare
 from results.cell import Cell
 from results.profiles import OTHERS, Operator, Profile, list_profiles, profile_path, read_profile, trace_path
 
@@ -138,6 +141,48 @@ def test_flops_and_memory_are_those_of_a_step(taken: Profile) -> None:
     assert {row.flops_per_step for row in rows_named(taken, "aten::relu")} == {None}
 
 
+@pytest.mark.parametrize("axes", [{}, {"precision": "bf16"}, {"memory_format": "channels_last"}])
+@pytest.mark.parametrize("workload", ["train", "inference"])
+def test_the_rows_of_a_step_hold_all_of_its_flops(workload: str, axes: dict[str, str]) -> None:
+    """Convolutions forward and backward, and products: as many as the model's own count."""
+    cell = Cell.of(workload, model="cnn", batch_size=4, **axes)
+    steps = prepare(cell, Settings())
+    with steps.context:
+        steps.advance()
+        taken = measure_profile(steps.advance, cell, steps=1)
+    assert steps.model is not None
+    whole = count_flops(steps.model, steps.shape, training=workload == "train")
+    assert sum(row.flops_per_step or 0 for row in taken.operators) == whole
+    kinds = {"aten::mkldnn_convolution", "aten::addmm"}
+    kinds |= {"aten::convolution_backward", "aten::mm"} if workload == "train" else set()
+    # The smallest of them may be among the others, where a neighbour made more than a hundred rows longer.
+    assert kinds <= {row.name for row in taken.operators}
+    assert {row.name for row in taken.operators if row.flops_per_step} <= kinds | {OTHERS}
+
+
+def test_calls_that_read_alike_and_differ_have_no_flops() -> None:
+    """Two convolutions of the same images and as many weights, with one stride and with another."""
+    images, weights, bias = torch.ones(1, 2, 8, 8), torch.ones(3, 2, 3, 3), torch.ones(3)
+    conv2d = nn.functional.conv2d
+    shapes: list[list[int]] = [[1, 2, 8, 8], [3, 2, 3, 3], [3], [], []]
+    known = call_flops(lambda: conv2d(images, weights, bias, padding=1))
+    assert flops_of_call("aten::mkldnn_convolution", shapes, known) == 2 * 8 * 8 * 3 * 2 * 9
+    assert flops_of_call("aten::cudnn_convolution", shapes[:2], known) == 2 * 8 * 8 * 3 * 2 * 9  # adds no bias itself
+    assert flops_of_call("aten::convolution", shapes, known) is None  # its kernel has them
+    both = call_flops(lambda: (conv2d(images, weights, bias, padding=1), conv2d(images, weights, bias, stride=2)))
+    assert flops_of_call("aten::mkldnn_convolution", shapes, both) is None
+
+
+def test_a_compiled_step_has_the_flops_that_the_profiler_knows() -> None:
+    (row,) = operator_rows([average("aten::mm", 1.0, shapes=[[2, 3], [3, 4]], flops=96)], steps=1)
+    assert row.flops_per_step == 96
+    (row,) = operator_rows([average("aten::mm", 1.0, shapes=[[2, 3], [3, 4]], flops=96)], 1, known={})
+    assert row.flops_per_step is None
+    lists = [[[2, 3], [3, 4]], [3]]
+    (row,) = operator_rows([average("aten::_foreach_add_", 1.0, shapes=lists)], 1, known={})
+    assert row.flops_per_step is None
+
+
 def test_a_cpu_has_no_device_times_and_no_kernels(taken: Profile) -> None:
     assert {row.device_seconds_per_step for row in taken.operators} == {None}
     assert {row.kind for row in taken.operators} == {"operator"}
@@ -166,7 +211,7 @@ def test_every_step_is_taken_once(tmp_path: Path) -> None:
         return torch.ones(2)
 
     profile_steps(advance, CELL, tmp_path, steps=6)
-    assert len(calls) == 1 + 6 + 3
+    assert len(calls) == 1 + 1 + 6 + 3  # for FLOPs, to warm up, for the table, for the trace
 
 
 # Rows of averages that are made up

@@ -182,6 +182,18 @@ def test_a_model_that_is_not_there_ends_the_session_with_its_sentence(
         session(workers).look_at_machine()
 
 
+@pytest.mark.parametrize("value", [None, Record(Cell.of("train", batch_size=8), "ok", rounds=(0.5,))])
+def test_a_reason_is_kept_without_the_folders_of_this_machine(
+    session: Callable[..., Session], value: Record | None
+) -> None:
+    ending = Outcome(
+        "error", value, "OSError: cannot read '/home/ada/My Data/x.csv' from /home/ada/code/net.py", "", 1.0
+    )
+    run = session(FakeWorkers(measure=ending))
+    record = run.measure(begin(run)[0]).record
+    assert record.reason == "OSError: cannot read 'x.csv' from net.py"
+
+
 def test_estimates_come_from_the_journal_then_from_the_size(session: Callable[..., Session], tmp_path: Path) -> None:
     run = session()
     cells = begin(run)

@@ -43,7 +43,7 @@ def test_the_recorder_is_on_for_the_step_alone_and_takes_no_stacks(monkeypatch: 
         calls.append((enabled, options.get("context", "unset")))
 
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 1000)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda: {"requested_bytes.all.current": 1000})
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda.memory, "_record_memory_history", record)
     monkeypatch.setattr(torch.cuda.memory, "_snapshot", lambda: {"device_traces": [EVENTS]})

@@ -135,13 +135,14 @@ def test_gradients_do_not_add_up_over_steps() -> None:
 def test_the_mean_loss_of_an_epoch_weighs_each_sample_the_same() -> None:
     losses = iter([1.0, 2.0, 6.0])
     batches = [(torch.zeros(size, 1), torch.zeros(size)) for size in (4, 4, 2)]
-    loss = train_epoch(lambda images, labels: torch.tensor(next(losses)), batches)
+    loss, samples = train_epoch(lambda images, labels: torch.tensor(next(losses)), batches)
+    assert samples == 10
     assert loss.item() == pytest.approx((4 * 1 + 4 * 2 + 2 * 6) / 10)  # 2.4, and 3.0 if each batch weighed the same
 
 
 def test_the_mean_loss_of_an_epoch_holds_no_graph() -> None:
     weight = torch.ones((), requires_grad=True)
-    loss = train_epoch(lambda images, labels: weight * 2, [(IMAGES, LABELS)])
+    loss, _ = train_epoch(lambda images, labels: weight * 2, [(IMAGES, LABELS)])
     assert not loss.requires_grad
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from bench import worker
 from bench.worker import Limits, Workers
@@ -87,6 +88,23 @@ def test_an_allocation_that_fails_is_out_of_memory(workers: Workers) -> None:
     assert "can't allocate memory" in outcome.reason
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), False),
+        (ValueError("out of memory"), False),  # somebody's own word
+    ],
+)
+def test_a_lack_of_memory_is_known_by_its_type_or_its_words(error: Exception, expected: bool) -> None:
+    assert worker._is_out_of_memory(error) is expected
+
+
 def test_an_exception_is_an_error_with_its_first_line_and_a_log(workers: Workers) -> None:
     outcome = workers.call("misbehaving:divide")
     assert (outcome.status, outcome.reason) == ("error", "ZeroDivisionError: of one by nothing")
@@ -136,11 +154,11 @@ def test_a_child_and_its_children_end_when_the_process_that_asked_is_killed(tmp_
 
 
 def test_a_process_killed_by_the_kernel_for_memory_is_out_of_memory() -> None:
-    assert worker._explain_death(-signal.SIGKILL, "training", "", kernel_killed=True) == (
+    assert worker.explain_death(-signal.SIGKILL, "training", "", kernel_killed=True) == (
         "oom",
         "killed by the kernel for want of memory while training",
     )
-    assert worker._explain_death(-signal.SIGKILL, "training", "", kernel_killed=False)[0] == "crashed"
+    assert worker.explain_death(-signal.SIGKILL, "training", "", kernel_killed=False)[0] == "crashed"
 
 
 def test_a_machine_with_no_memory_left_stops_the_call(monkeypatch) -> None:

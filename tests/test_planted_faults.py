@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -77,6 +78,22 @@ def test_a_fault_in_a_model_moves_its_metric(look: Callable[..., Record], fault:
     sound, faulty = look().metrics, look(model=f"misbehaving:{fault}").metrics
     assert faulty[metric] > sound[metric]
     assert sound["parameters"] == faulty["parameters"]
+
+
+def test_a_step_that_reads_its_loss_is_a_host_read_and_its_phases_are_timed_all_the_same(
+    look: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, sound = workloads.train_step, look().metrics
+
+    def reading(*arguments: Any) -> Tensor:
+        loss = plain(*arguments)
+        loss.item()
+        return loss
+
+    monkeypatch.setattr(workloads, "train_step", reading)
+    metrics = look().metrics
+    assert metrics["host_reads_per_step"] == sound["host_reads_per_step"] + 1
+    assert metrics["backward_seconds"] > 0
 
 
 def test_a_kept_graph_keeps_tensors_at_every_step(look: Callable[..., Record]) -> None:

@@ -14,7 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 COPIES = {"clone", "_to_copy", "to", "contiguous"}  # where they do not give the tensor that they were given
-LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cuGraphLaunch")  # Ex forms included
+LAUNCHES = (  # their longer names included, such as cudaLaunchKernelExC
+    *("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cuGraphLaunch"),
+    *("cudaLaunchCooperativeKernel", "cuLaunchCooperativeKernel"),
+)
 SYNCHRONISATIONS = {"cudaStreamSynchronize", "cudaEventSynchronize"}  # the profiler's own end is a device-wide one
 HOST_READS = {"_local_scalar_dense", "equal", "is_nonzero", "nonzero"}  # the host waits for their result
 
@@ -84,13 +87,20 @@ class _Counter(TorchDispatchMode):
         counts = self.counts
         counts.operators += 1
         counts.copies += name == "copy_" or (name in COPIES and _storage(made[0]) not in known)
-        counts.host_reads += name in HOST_READS and given[0].device.type == self._device
+        counts.host_reads += self._is_read(name, given, made)
         counts.float64_operators += any(tensor.dtype == torch.float64 for tensor in made)
         counts.gradient_additions += name == "add_" and any(given[0] is leaf.grad for leaf in self._parameters)
         counts.new_bytes += held_bytes(tensor for tensor in made if _storage(tensor) not in known)
         if not func.is_view:
             counts.moved_bytes += held_bytes((*given, *made))
         return result
+
+    def _is_read(self, name: str, given: list[Tensor], made: list[Tensor]) -> bool:
+        """Whether the host waits for it: for a number, or for what is copied off the device."""
+        if name in HOST_READS:
+            return given[0].device.type == self._device
+        source = given[-1] if name == "copy_" else given[0] if name in COPIES else None
+        return source is not None and source.device.type == self._device != made[0].device.type
 
 
 def _saved_bytes(step: Callable[[], object], model: nn.Module) -> int:

@@ -14,6 +14,7 @@ from bench.meters.nvml import GpuState, open_gpu
 # Shares of the timed window above which a cell counts as disturbed: docs/measuring.md, "Disturbance".
 WAITING_LIMIT = 0.05
 STEAL_LIMIT = 0.02
+HELD_BACK_LIMIT = 0.02  # of a GPU: as for steal; no GPU has been seen yet
 
 T = TypeVar("T", int, float)
 
@@ -31,12 +32,20 @@ class Disturbance:
         throttled_periods: Scheduler periods in which a CPU quota stopped this control group.
         thermal_events: Times that a core was slowed for its temperature.
         load_before: Runnable threads on the machine, mean of the minute before.
-        gpu_throttled: 1 where the GPU was held back, before or after, for power or temperature; else 0.
+        gpu_throttled: 1 where the GPU was held back, before, after, or for more than HELD_BACK_LIMIT of the
+            window between; else 0.
+        gpu_throttle_reasons_before: Why it was, in words with commas between; empty where nothing held it back.
+        gpu_throttle_reasons_after: Likewise.
+        gpu_held_back_share: Time that the reason which held it back longest did so, over the window.
         gpu_other_memory_bytes: That other processes hold on the GPU.
+        gpu_power_watts_before: Drawn by the whole board.
+        gpu_power_watts_after: Likewise.
         gpu_temperature_celsius_before: Of the GPU.
         gpu_temperature_celsius_after: Likewise.
         gpu_sm_clock_mhz_before: Of its multiprocessors.
         gpu_sm_clock_mhz_after: Likewise.
+        gpu_memory_clock_mhz_before: Of its memory.
+        gpu_memory_clock_mhz_after: Likewise.
     """
 
     waiting_share: float | None
@@ -46,11 +55,18 @@ class Disturbance:
     thermal_events: int | None
     load_before: float | None
     gpu_throttled: int | None = None
+    gpu_throttle_reasons_before: str | None = None
+    gpu_throttle_reasons_after: str | None = None
+    gpu_held_back_share: float | None = None
     gpu_other_memory_bytes: int | None = None
+    gpu_power_watts_before: float | None = None
+    gpu_power_watts_after: float | None = None
     gpu_temperature_celsius_before: float | None = None
     gpu_temperature_celsius_after: float | None = None
     gpu_sm_clock_mhz_before: float | None = None
     gpu_sm_clock_mhz_after: float | None = None
+    gpu_memory_clock_mhz_before: float | None = None
+    gpu_memory_clock_mhz_after: float | None = None
 
     @property
     def disturbed(self) -> bool:
@@ -62,7 +78,17 @@ class Disturbance:
             or (self.thermal_events or 0) > 0
         )
 
-    def to_json(self) -> dict[str, float | int | None]:
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a record of this window warns of."""
+        raised = {
+            "disturbed": self.disturbed,
+            "throttled": bool(self.gpu_throttled),
+            "shared-gpu": bool(self.gpu_other_memory_bytes),
+        }
+        return tuple(name for name, is_raised in raised.items() if is_raised)
+
+    def to_json(self) -> dict[str, float | int | str | None]:
         """Plain JSON types."""
         return asdict(self)
 
@@ -112,7 +138,7 @@ class DisturbanceMeter:
             throttled_periods=_difference(before.throttled, after.throttled),
             thermal_events=_difference(before.thermal, after.thermal),
             load_before=self._load,
-            **_gpu_facts(self._gpu_before, _gpu_state(self._device)),
+            **_gpu_facts(self._gpu_before, _gpu_state(self._device), window),
         )
 
 
@@ -124,19 +150,35 @@ def _gpu_state(device: str) -> GpuState | None:
         return gpu.state()
 
 
-def _gpu_facts(before: GpuState | None, after: GpuState | None) -> dict[str, Any]:
+def _gpu_facts(before: GpuState | None, after: GpuState | None, window: float) -> dict[str, Any]:
     if before is None or after is None:
         return {}
     reasons = [state.throttle_reasons for state in (before, after) if state.throttle_reasons is not None]
     others = [state.other_memory_bytes for state in (before, after) if state.other_memory_bytes is not None]
-    return {
-        "gpu_throttled": int(any(reasons)) if reasons else None,
+    held_back = _held_back_share(before, after, window)
+    is_known = bool(reasons) or held_back is not None
+    facts: dict[str, Any] = {
+        "gpu_throttled": int(any(reasons) or (held_back or 0) > HELD_BACK_LIMIT) if is_known else None,
+        "gpu_held_back_share": held_back,
         "gpu_other_memory_bytes": max(others, default=None),
-        "gpu_temperature_celsius_before": before.temperature_celsius,
-        "gpu_temperature_celsius_after": after.temperature_celsius,
-        "gpu_sm_clock_mhz_before": before.sm_clock_mhz,
-        "gpu_sm_clock_mhz_after": after.sm_clock_mhz,
     }
+    for moment, state in (("before", before), ("after", after)):
+        words = state.throttle_reasons
+        facts[f"gpu_throttle_reasons_{moment}"] = None if words is None else ", ".join(words)
+        for name in ("power_watts", "temperature_celsius", "sm_clock_mhz", "memory_clock_mhz"):
+            facts[f"gpu_{name}_{moment}"] = getattr(state, name)
+    return facts
+
+
+def _held_back_share(before: GpuState, after: GpuState, window: float) -> float | None:
+    if before.held_back_seconds is None or after.held_back_seconds is None:
+        return None
+    longest = [
+        seconds - before.held_back_seconds[word]
+        for word, seconds in after.held_back_seconds.items()
+        if word in before.held_back_seconds
+    ]
+    return max(longest) / window if longest else None
 
 
 def _difference(before: T | None, after: T | None) -> T | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -24,6 +24,18 @@ THROTTLE_WORDS = {
     0x400: "reliability",
 }
 
+# Field numbers of nvml.h: how long each of these has held the GPU back, in nanoseconds since the driver was loaded.
+HELD_BACK_WORDS = {
+    74: "power cap",
+    75: "thermal",
+    76: "sync boost",
+    77: "board limit",
+    79: "reliability",
+    269: "thermal",  # by software, and below by hardware: newer drivers tell them apart
+    270: "thermal",
+    271: "power brake",
+}
+
 
 @dataclass(frozen=True)
 class GpuState:
@@ -39,6 +51,8 @@ class GpuState:
             on NVML's list: it has not computed yet, or it is in a container, whose process numbers
             are not those that NVML knows.
         energy_joules: Counter since the driver was loaded; it moves every 20 to 100 ms.
+        held_back_seconds: Word of a reason -> how long it has held the clocks back, likewise counted. It
+            tells what happened between two looks, when ``throttle_reasons`` may have come and gone.
     """
 
     power_watts: float | None
@@ -48,6 +62,7 @@ class GpuState:
     throttle_reasons: tuple[str, ...] | None
     other_memory_bytes: int | None
     energy_joules: float | None
+    held_back_seconds: Mapping[str, float] | None
 
 
 class Gpu:
@@ -94,6 +109,7 @@ class Gpu:
             throttle_reasons=None if bits is None else throttle_words(bits),
             other_memory_bytes=self._other_memory_bytes(),
             energy_joules=self.energy_joules(),
+            held_back_seconds=self._held_back_seconds(),
         )
 
     def energy_joules(self) -> float | None:
@@ -106,6 +122,15 @@ class Gpu:
             return None
         number = _ask(self._nvml, (spelling,), self._board)
         return None if number is None else number / 1e3
+
+    def _held_back_seconds(self) -> dict[str, float] | None:
+        fields = _ask(self._nvml, ("nvmlDeviceGetFieldValues",), self._board, list(HELD_BACK_WORDS))
+        found: dict[str, float] = {}
+        for field in fields or ():
+            if field.nvmlReturn == self._nvml.NVML_SUCCESS:  # each has an answer of its own
+                word = HELD_BACK_WORDS[field.fieldId]
+                found[word] = max(found.get(word, 0.0), field.value.ullVal / 1e9)
+        return found or None
 
     def _other_memory_bytes(self) -> int | None:
         if self._part is None:

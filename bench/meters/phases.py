@@ -149,9 +149,12 @@ class _TimedLoss:
     tensor: Tensor
     clock: PhaseClock
 
-    def backward(self) -> None:
+    def backward(self, *arguments: Any, **options: Any) -> None:
         with self.clock.span("backward"):
-            self.tensor.backward()
+            self.tensor.backward(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tensor, name)  # whatever else a step does with its loss
 
 
 @dataclass(frozen=True)
@@ -174,13 +177,16 @@ class _TimedOptimizer:
     optimizer: torch.optim.Optimizer
     clock: PhaseClock
 
-    def zero_grad(self) -> None:
+    def zero_grad(self, *arguments: Any, **options: Any) -> None:
         with self.clock.span("zero_grad"):
-            self.optimizer.zero_grad()
+            self.optimizer.zero_grad(*arguments, **options)
 
-    def step(self) -> None:
+    def step(self, *arguments: Any, **options: Any) -> None:
         with self.clock.span("optimizer"):
-            self.optimizer.step()
+            self.optimizer.step(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.optimizer, name)
 
 
 @dataclass(frozen=True)

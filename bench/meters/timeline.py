@@ -22,7 +22,7 @@ def record_timeline(step: Callable[[], object], key: str, device: str) -> Memory
     if device != "cuda":
         return None
     torch.cuda.synchronize()
-    begun_bytes = torch.cuda.memory_allocated()
+    begun_bytes = torch.cuda.memory_stats()["requested_bytes.all.current"]  # as the events count: not rounded up
     torch.cuda.memory._record_memory_history("all", context=None, stacks="python", max_entries=EVENTS)
     try:
         step()

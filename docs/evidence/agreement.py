@@ -1,14 +1,16 @@
 """Does the suite tell the same step time as a loop written by hand? Both in fresh processes, by turns.
 
-    python docs/evidence/agreement.py [PAIRS [CELL ...]]     a CELL such as cnn-64
+    python docs/evidence/agreement.py [PAIRS [CELL ...]] [--kept FILE]     a CELL such as cnn-64
 
-Prints the ratio of each cell, suite over hand-written, with its 95% interval; docs/measuring.md quotes it.
+Each pair is a line of FILE. Prints the ratio of each cell, suite over hand-written, over all pairs that FILE holds,
+with its 95% interval; docs/measuring.md quotes it.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +23,13 @@ from torch import nn
 
 from bench.allocator import keep_freed_memory
 from bench.datasets import mnist_5k
+from bench.measurement import measure
 from bench.settings import Settings
-from bench.worker import Workers
+from bench.worker import SoFar, Workers
 from results.cell import Cell
 
 WARM_SECONDS = 0.3  # about what the suite takes to find these cells steady
-SECONDS = 1.0  # of rounds on either side
+SECONDS = 0.5  # of rounds on either side
 BLOCK_SECONDS = 0.02
 
 
@@ -86,34 +89,61 @@ def time_by_hand(name: str, batch_size: int, report: Callable[[str], None], scra
                 block_begun = now
 
 
-def main(pairs: int, cells: Sequence[str]) -> None:
+class Timed(Exception):
+    """The suite has timed the cell: what it would measure besides is not needed here."""
+
+
+def time_by_suite(name: str, batch_size: int, report: Callable[[str], None], scratch: Path) -> float:
+    """Median seconds of a training step as the suite tells it."""
+
+    def listen(message: str | SoFar) -> None:
+        if isinstance(message, SoFar):
+            raise Timed(message.value.metrics["step_seconds"])
+
+    cell = Cell.of("train", model=name, batch_size=batch_size)
+    try:
+        measure(cell, Settings(max_seconds=SECONDS), listen, scratch)
+    except Timed as timed:
+        return float(timed.args[0])
+    raise RuntimeError("the suite has told no time")
+
+
+def main(pairs: int, cells: Sequence[str], kept: Path) -> None:
     workers = Workers()
-    settings = Settings(max_seconds=SECONDS)
-    order = random.Random(0)
-    for name, batch_size in ((cell.split("-")[0], int(cell.split("-")[1])) for cell in cells):
-        ratios = []
-        for _ in range(pairs):
-            sides = ["suite", "hand"]
-            order.shuffle(sides)
-            seconds = {}
-            for side in sides:
-                if side == "suite":
-                    cell = Cell.of("train", model=name, batch_size=batch_size)
-                    outcome = workers.call("bench.measurement:measure", cell, settings)
-                    seconds[side] = outcome.value.metrics["step_seconds"]
-                else:
-                    seconds[side] = workers.call("agreement:time_by_hand", name, batch_size).value
-            ratios.append(seconds["suite"] / seconds["hand"])
+    order = random.Random()
+    with kept.open("a") as stream:
+        for cell in cells:
+            name, batch_size = cell.split("-")
+            for _ in range(pairs):
+                sides = ["suite", "hand"]
+                order.shuffle(sides)
+                seconds = {}
+                for side in sides:
+                    outcome = workers.call(f"agreement:time_by_{side}", name, int(batch_size))
+                    if outcome.status != "ok":
+                        raise RuntimeError(outcome.reason)
+                    seconds[side] = outcome.value
+                stream.write(json.dumps({"cell": cell, **seconds}) + "\n")
+                stream.flush()
+    found: dict[str, list[float]] = {}
+    for line in kept.read_text().splitlines():
+        pair = json.loads(line)
+        found.setdefault(pair["cell"], []).append(pair["suite"] / pair["hand"])
+    for cell, ratios in found.items():
         logs = np.log(ratios)
         interval = bootstrap((logs,), np.median, confidence_level=0.95, rng=0).confidence_interval
         quartiles = np.percentile(ratios, [25, 75])
         print(
-            f"train {name} {batch_size}: {np.exp(np.median(logs)):.4f} "
-            f"[{np.exp(interval.low):.4f}, {np.exp(interval.high):.4f}], {pairs} pairs, "
-            f"half of them within {quartiles[0]:.3f} and {quartiles[1]:.3f}",
-            flush=True,
+            f"train {cell}: {np.exp(np.median(logs)):.4f} "
+            f"[{np.exp(interval.low):.4f}, {np.exp(interval.high):.4f}], {len(ratios)} pairs, "
+            f"half of them within {quartiles[0]:.3f} and {quartiles[1]:.3f}"
         )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 40, sys.argv[2:] or ["mlp-64", "mlp-256", "cnn-64"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", nargs="?", type=int, default=40)
+    parser.add_argument("cells", nargs="*", default=["mlp-64", "mlp-256", "cnn-64"])
+    parser.add_argument("--kept", type=Path, default=Path("agreement.jsonl"))
+    options = parser.parse_args()
+    main(options.pairs, options.cells, options.kept)

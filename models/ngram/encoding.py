@@ -30,14 +30,9 @@ ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Knuth's multi
 
 
 class Encoder:
-    """Gives ids to words, the next free one to each new word. A text may come in several pieces.
+    """Gives ids to words, the next free one to each new word. A text may come in several pieces."""
 
-    Args:
-        line_ends: Whether a line feed ends a sentence; else it parts words only.
-    """
-
-    def __init__(self, *, line_ends: bool = True) -> None:
-        self.line_ends = line_ends
+    def __init__(self) -> None:
         self._size = 1  # words so far: the boundary, which no piece of text is
         self._slots = np.zeros(1 << 13, np.uint64)  # a key and an id by turns, by open addressing; no word has key 0
         self._ends = np.zeros(1 << 11, np.int64)  # as many as words may be before the table grows
@@ -49,9 +44,9 @@ class Encoder:
         self.encode(unknown.tobytes())
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, *, line_ends: bool = True) -> Encoder:
+    def of(cls, vocabulary: Vocabulary) -> Encoder:
         """An encoder that knows these words: what it gives new ids to is unknown to the vocabulary."""
-        encoder = cls(line_ends=line_ends)
+        encoder = cls()
         encoder.encode(" ".join(islice(vocabulary, len(SPECIAL), None)).encode())
         return encoder
 
@@ -73,7 +68,7 @@ class Encoder:
     def encode(self, text: bytes) -> NDArray[np.int32]:
         """[tokens] int32: the ids of a piece of text, which must end between two words.
 
-        Words are parted by bytes up to 0x20. A line feed gives the boundary's id where it ends a sentence.
+        Words are parted by bytes up to 0x20. A line feed gives the boundary's id.
         """
         if len(text) + PADDING > len(self._piece):
             self._piece = np.empty(len(text) + PADDING, np.uint8)
@@ -89,7 +84,6 @@ class Encoder:
                 self._piece,
                 np.uint64(done),
                 np.uint64(len(text)),
-                self.line_ends,
                 self._slots,
                 self._ends,
                 self._text,
@@ -134,7 +128,6 @@ def encode_words(
     text: NDArray[np.uint8],
     place: np.uint64,
     end: np.uint64,
-    line_ends: bool,
     slots: NDArray[np.uint64],
     word_ends: NDArray[np.int64],
     word_text: NDArray[np.uint8],
@@ -155,7 +148,7 @@ def encode_words(
         waiting = np.uint64(0)
         while waiting < BATCH and place < end:
             if text[place] <= SPACE:
-                if text[place] == LINE_FEED and line_ends:
+                if text[place] == LINE_FEED:
                     lengths[waiting] = np.uint64(0)
                     waiting += np.uint64(1)
                 place += np.uint64(1)

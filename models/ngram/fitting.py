@@ -68,7 +68,7 @@ def fit(
     seconds: dict[str, float] = {}
     with TemporaryDirectory(prefix="trainmark-ngram-") as folder:
         with _timed(seconds, "encode"):
-            encoder = Encoder(line_ends=options.sentences)
+            encoder = Encoder()
             pieces = _encoded(encoder, read_chunks(sources, options), progress)
             ids = spilling.SpilledIds.of(pieces, Path(folder) / "ids") if memory else gathered(pieces)
             ids, vocabulary = _cut_off(ids, encoder.vocabulary, min_count, max_vocabulary)
@@ -124,22 +124,6 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - begun
 
 
-def encode(chunks: Iterable[bytes], options: TextOptions = PLAIN) -> tuple[NDArray[np.int32], Vocabulary]:
-    """[tokens] int32, the ids of a text; and its vocabulary.
-
-    Args:
-        chunks: Pieces of text, each ending between two words, the last with a line feed; see
-            :func:`models.ngram.text.read_chunks`.
-        options: What was done to the text.
-
-    Raises:
-        CorpusError: The text has ``<s>`` or ``</s>`` as a word.
-    """
-    encoder = Encoder(line_ends=options.sentences)
-    ids = gathered(_encoded(encoder, chunks))
-    return ids, encoder.vocabulary
-
-
 def _encoded(
     encoder: Encoder, chunks: Iterable[bytes], progress: Progress | None = None
 ) -> Iterator[NDArray[np.int32]]:
@@ -168,9 +152,9 @@ def gathered(pieces: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
     return ids[:tokens]
 
 
-def encode_with(vocabulary: Vocabulary, chunks: Iterable[bytes], options: TextOptions = PLAIN) -> NDArray[np.int32]:
+def encode_with(vocabulary: Vocabulary, chunks: Iterable[bytes]) -> NDArray[np.int32]:
     """[tokens] int32, the ids of a text in a vocabulary that is given; unknown words have that of ``<unk>``."""
-    encoder = Encoder.of(vocabulary, line_ends=options.sentences)
+    encoder = Encoder.of(vocabulary)
     ids = gathered(_encoded(encoder, chunks))
     return np.where(ids < len(vocabulary), ids, np.int32(UNKNOWN))
 
@@ -215,11 +199,11 @@ def count(
 ) -> Counts:
     """The n-grams of orders 1 to ``order``, counted by an engine; the arguments are those of :func:`fit`."""
     if engine == "python":
-        from models.ngram import lecture
+        from models.ngram.lecture import count_ids
 
-        return lecture.count_ids(ids, vocabulary_size, order)
+        return count_ids(ids, vocabulary_size, order)
     if engine == "torch":
-        from models.ngram import torch_counting  # imports torch
+        from models.ngram.torch_counting import count as count_by_torch  # imports torch
 
-        return torch_counting.count(ids, vocabulary_size, order, device)
+        return count_by_torch(ids, vocabulary_size, order, device)
     return counting.count(ids, vocabulary_size, order, threads)

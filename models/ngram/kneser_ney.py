@@ -121,7 +121,7 @@ def _discounts(adjusted: NDArray[np.uint32], order: int) -> tuple[float, float, 
     if singles and pairs and triples:
         share = singles / (singles + 2 * pairs)
         found = (1 - 2 * share * pairs / singles, 2 - 3 * share * triples / pairs, 3 - 4 * share * quadruples / triples)
-        if all(0 <= discount <= count for count, discount in enumerate(found, start=1)):
+        if all(0 < discount <= count for count, discount in enumerate(found, start=1)):
             return found
     warnings.warn(
         f"too few {order}-grams to estimate discounts ({singles} occur once, {pairs} twice, {triples} three times): "

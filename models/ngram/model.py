@@ -78,7 +78,7 @@ class NgramModel:
         return backoff + self._log_probability(word, context[1:])
 
     def score(self, ids: NDArray[np.int32], threads: int = 1) -> Scores:
-        """What the model says of each token of a text, given as ids: see :func:`models.ngram.encoding.encode`."""
+        """What the model says of each token of a text, given as ids: see :func:`models.ngram.fitting.encode_with`."""
         if self.smoothing == "kneser-ney":
             return score_kneser_ney(ids, self.counts, self.estimates, threads)
         alpha = self.alpha if self.smoothing == "additive" else 0.0

@@ -113,6 +113,6 @@ def _discounts(counts: Mapping[Ngram, int]) -> tuple[float, float, float]:
     if n1 and n2 and n3:
         y = n1 / (n1 + 2 * n2)
         d1, d2, d3 = 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
-        if 0 <= d1 <= 1 and 0 <= d2 <= 2 and 0 <= d3 <= 3:
+        if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3:  # with a discount of 0 nothing is left for the unseen
             return d1, d2, d3
     return FALLBACK

@@ -64,10 +64,6 @@ def test_more_words_than_the_table_began_with_have_room():
     assert Encoder().encode(" ".join(words).encode()).tolist() == list(range(2, 10_002))
 
 
-def test_a_line_feed_parts_words_only_where_sentences_are_not_wanted():
-    assert Encoder(line_ends=False).encode(b"a\nb\n").tolist() == [2, 3]
-
-
 def test_the_boundary_is_no_word_of_a_text_and_is_noticed():
     encoder = Encoder()
     assert not encoder.knows("</s>")

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from results.cell import Cell
+from results.lecture import Claim, Lecture, SmallImage
 from results.record import METRICS, Record, Run, RunFacts, run_section
 
 ENVIRONMENT = {
@@ -202,10 +204,77 @@ def slowed(run: Run, label: str, factor: float) -> Run:
     return with_metrics(run, label, samples_per_second=record.metrics["samples_per_second"] / factor)
 
 
+def earlier_runs() -> list[Run]:
+    """Eight runs of the same code before: they teach how much two runs differ."""
+    return [example_run(f"00{number}_0a0b0c_20251201_120000", seed=number) for number in range(10, 18)]
+
+
+EARLIER = earlier_runs()
+
+
+def compared(base: Run, new: Run, **options: Any) -> Any:
+    """The comparison of two runs on a machine with a history."""
+    from reports.comparison import compare
+    from reports.margins import Margins
+
+    return compare(base, new, **({"history": EARLIER, "margins": Margins(0.05)} | options))
+
+
+def example_lecture() -> Lecture:
+    """What the lecture workload would leave: two claims of each kind, and every group of images."""
+    noise = np.random.default_rng(0)
+    claims = [
+        Claim("Parameters", f"claim {number}", "1", "2" if verdict == "fails" else "1", verdict, "computed")
+        for verdict in ("holds", "fails", "not checked")
+        for number in range(2)
+    ]
+    groups = {"kernels before": (32, 3, True), "kernels after": (32, 3, True), "by hand": (3, 28, True),
+              "learned": (3, 28, True), "digit 5": (1, 32, False), "maps 5 early": (8, 32, False),
+              "maps 5 middle": (8, 16, False), "maps 5 later": (8, 8, False), "misread": (3, 28, False)}  # fmt: skip
+    images = [
+        SmallImage.of(group, f"{group} {number}", noise.normal(size=(side, side)), signed=signed)
+        for group, (count, side, signed) in groups.items()
+        for number in range(count)
+    ]
+    confusion = tuple(tuple(90 if read == digit else (digit + read) % 7 for read in range(10)) for digit in range(10))
+    shifts = {"mlp": [0.95, 0.8, 0.5], "cnn": [0.97, 0.93, 0.8]}
+    return Lecture("lecture epochs=2", "mnist-5k", tuple(claims), shifts, confusion, tuple(images))
+
+
+def full_run(name: str = "0002_9f8e7d_20260102_090000", seed: int = 1) -> Run:
+    """A run with all that a page can show: phases, energy, peaks, device memory beside the usual."""
+    run = example_run(name, seed=seed)
+    records = []
+    for record in run.records:
+        if "step_seconds" in record.metrics and record.metrics.get("flops_per_step"):
+            step, flops = record.metrics["step_seconds"], record.metrics["flops_per_step"]
+            shares = {"data": 0.05, "forward": 0.35, "loss": 0.02, "zero_grad": 0.01, "backward": 0.45, "other": 0.12}
+            metrics = {
+                **record.metrics,
+                **{f"{phase}_seconds": share * step for phase, share in shares.items()},
+                "instrumented_step_seconds": step,
+                "operators_per_step": 60,
+                "energy_joules_per_sample": 65 * step / record.cell["batch_size"],
+                "achieved_flops_per_second": flops / step,
+                "flops_utilisation": flops / step / 2e11,
+                "arithmetic_intensity": 12.5,
+            }
+            records.append(replace(record, metrics=metrics))
+        else:
+            records.append(record)
+    peaks = {"cpu": {"flops_per_second": {"fp32": 1.2e11, "bf16": 2.4e11}, "bytes_per_second": 9e10}}
+    return replace(run, records=tuple(records), facts=replace(run.facts, peaks=peaks))
+
+
 class Stored:
     """Makes runs, changes them and stores them: what a test needs, without imports between test files."""
 
+    compared = staticmethod(compared)
+    earlier = EARLIER
+
     run = staticmethod(example_run)
+    full_run = staticmethod(full_run)
+    lecture = staticmethod(example_lecture)
     changed = staticmethod(changed)
     with_metrics = staticmethod(with_metrics)
     slowed = staticmethod(slowed)
@@ -220,12 +289,25 @@ class Stored:
 @pytest.fixture(scope="session")
 def regressed_page() -> str:
     """The page of a run with one regression against another, which it lists too."""
-    from reports.comparison import compare
     from reports.html import render
 
     base = example_run()
     new = slowed(example_run("0002_9f8e7d_20260102_090000", seed=1), "train cnn 256 cpu fp32", 2)
-    return render([new, base], compare(base, new))
+    return render([new, base], compared(base, new))
+
+
+@pytest.fixture(scope="session")
+def everything_page() -> str:
+    """A page with every section: verdict, warnings, advice, comparison, all pictures, history, lecture."""
+    from reports.comparison import compare
+    from reports.html import render
+    from reports.lecture import lesson
+
+    base = full_run("0001_1a2b3c_20260101_120000", seed=0)
+    new = slowed(slowed(full_run(), "train cnn 256 cpu fp32", 2), "train mlp 64 cpu fp32", 0.5)
+    new = replace(new, commit={**COMMIT, "dirty": True}, facts=replace(new.facts, complete=False))
+    older = full_run("0000_0a1b2c_20251231_120000", seed=2)
+    return render([new, base, older], compare(base, new), lesson=lesson(example_lecture()))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from reports.comparison import compare
 from reports.html import render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -24,6 +24,9 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+AXE = "axe_playwright_python"  # ships axe-core, which is all that is taken of it
 
 
 def lacking(what: str) -> None:
@@ -95,11 +98,10 @@ def numbers(texts: list[str]) -> list[float]:
 
 
 def type_filter(browser: Any, words: str) -> None:
-    browser.execute_script(
-        "const field = document.getElementById('filter');"
-        "field.value = arguments[0]; field.dispatchEvent(new Event('input'))",
-        words,
-    )
+    from selenium.webdriver.common.keys import Keys
+
+    field = browser.find_element("id", "filter")
+    field.send_keys(Keys.CONTROL + "a" + Keys.NULL + Keys.DELETE + words)
 
 
 def test_the_table_has_a_row_a_cell_and_the_console_no_errors(opened: Any, stored: Any) -> None:
@@ -151,7 +153,7 @@ def test_each_picture_is_drawn(opened: Any) -> None:
 def test_without_javascript_table_and_verdict_are_there(browser: Any, stored: Any, tmp_path: Path) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        show(browser, tmp_path, render([stored.run()], compare(stored.run(), stored.run())))
+        show(browser, tmp_path, render([stored.run()], stored.compared(stored.run(), stored.run())))
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     rows = browser.find_elements("css selector", "#cells ~ .scroll tbody tr")
@@ -174,7 +176,122 @@ def test_the_page_never_scrolls_sideways_even_with_hostile_names(
     cell = Cell.of("train", model="m" * 10_000, precision="</script><script>document.title='owned'</script>")
     record = replace(run.records[0], cell=cell, flags=("f" * 10_000,))
     run = replace(run, name="n" * 10_000, records=(record, *run.records), environment={"cpu": "c" * 10_000})
-    show(browser, tmp_path, render([run, run], compare(run, run)), width)
+    show(browser, tmp_path, render([run, run], stored.compared(run, run)), width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert "owned" not in browser.title
     assert browser.get_log("browser") == []
+
+
+def with_theme(browser: Any, name: str) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": name}]}
+    )
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    package = importlib.util.find_spec(AXE)
+    if package is None or package.origin is None:
+        lacking(AXE)
+    return (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")  # type: ignore[union-attr,arg-type]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_axe_finds_no_violation(
+    browser: Any, everything_page: str, tmp_path: Path, axe: str, theme: str, width: int
+) -> None:
+    with_theme(browser, theme)
+    show(browser, tmp_path, everything_page, width)
+    browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.execute_script(axe)
+    found = browser.execute_async_script("axe.run().then(arguments[0])")
+    told = [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found["violations"]
+        for node in one["nodes"]
+    ]
+    assert told == []
+    assert len(found["passes"]) > 20
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_follows_the_theme_and_the_button_overrules_it(opened: Any, theme: str) -> None:
+    with_theme(opened, theme)
+    opened.refresh()
+    background = "return getComputedStyle(document.body).backgroundColor"
+    before = opened.execute_script(background)
+    assert (before == "rgb(16, 20, 24)") == (theme == "dark")
+    button = opened.find_element("id", "theme")
+    seen = []
+    for _ in range(3):
+        button.click()
+        seen.append((button.text, opened.execute_script(background) == "rgb(16, 20, 24)"))
+    assert seen == [("Theme: light", False), ("Theme: dark", True), ("Theme: system", theme == "dark")]
+
+
+def test_nothing_is_requested_beside_the_page(browser: Any, everything_page: str, tmp_path: Path) -> None:
+    show(browser, tmp_path, everything_page)
+    asked = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in asked if not name.startswith("data:")] == []
+    assert browser.get_log("browser") == []
+
+
+def choose(browser: Any, title: str, value: str) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    label = next(one for one in browser.find_elements("css selector", "#facets label") if one.text.startswith(title))
+    Select(label.find_element("tag name", "select")).select_by_visible_text(value)
+
+
+def test_facets_narrow_the_table_and_showing_all_widens_it(opened: Any, stored: Any) -> None:
+    choose(opened, "Model", "cnn")
+    choose(opened, "Precision", "bf16")
+    assert column(opened, "Cell") == ["train cnn", "train cnn", "inference cnn"]
+    assert set(column(opened, "Precision")) == {"bf16"}
+    opened.find_element("css selector", ".tools [type=reset]").send_keys(" ")
+    assert opened.execute_async_script("setTimeout(arguments[0], 50, true)")
+    assert len(column(opened, "Cell")) == len(stored.run().records)
+
+
+def test_only_regressed_shows_those_that_fail_the_check(opened: Any) -> None:
+    opened.find_element("id", "worse").send_keys(" ")
+    assert column(opened, "Cell") == ["train cnn"]
+    assert column(opened, "Against base") == ["regressed"]
+
+
+def test_the_address_keeps_what_was_chosen(opened: Any) -> None:
+    choose(opened, "Model", "cnn")
+    type_filter(opened, "train")
+    press(opened, "Step time")
+    cells, address = column(opened, "Cell"), opened.current_url
+    assert {"Model=cnn", "q=train", "down=1"} <= set(address.partition("?")[2].split("&"))
+    times = column(opened, "Step time")
+    opened.get("about:blank")
+    opened.get(address)
+    assert (column(opened, "Cell"), column(opened, "Step time")) == (cells, times)
+    assert opened.find_element("id", "filter").get_attribute("value") == "train"
+
+
+def test_a_link_to_a_row_leads_to_it_even_where_a_filter_hides_it(opened: Any) -> None:
+    target = opened.find_element("css selector", "#cells ~ .scroll tbody tr:last-child")
+    name, address = target.get_attribute("id"), opened.current_url
+    opened.get("about:blank")
+    opened.get(f"{address}?q=nothing-has-this#{name}")
+    shown = [row for row in opened.find_elements("css selector", "#cells ~ .scroll tbody tr") if row.is_displayed()]
+    assert [row.get_attribute("id") for row in shown] == [name]
+    assert opened.execute_script("return document.querySelector(':target').id") == name
+
+
+def test_every_control_is_reached_with_the_keyboard(opened: Any) -> None:
+    reached = opened.execute_script(
+        "return [...document.querySelectorAll('a, button, input, select, summary, [role=group]')]"
+        ".filter(one => one.getClientRects().length && one.tabIndex < 0).length"
+    )
+    assert reached == 0
+
+
+def test_the_verdict_is_the_first_thing_on_the_page(opened: Any) -> None:
+    headings = opened.find_elements("css selector", "main h2")
+    assert headings[0].text.endswith("is worse, failed or missing against 0001_1a2b3c_20260101_120000.")
+    assert headings[0].rect["y"] < 400

@@ -11,10 +11,16 @@ import pytest
 
 from reports.__main__ import main
 from reports.check import judge
-from reports.comparison import compare
 
 Command = Callable[..., int]
 CNN = "train cnn 256 cpu fp32"
+
+
+@pytest.fixture
+def history(stored: Any) -> None:
+    """Stored runs of the same code, from which a check learns how much two runs differ."""
+    for run in stored.earlier:
+        stored.store(run)
 
 
 @pytest.fixture
@@ -41,23 +47,34 @@ def test_the_page_is_drawn_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_run_passes_against_itself(base: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reports_command("check", "1", "1") == 0
+def test_a_run_passes_against_itself(
+    history: None, base: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reports_command("check", "1", "1", "--margin", "10%") == 0
     told = capsys.readouterr().out
-    assert told.startswith(
-        "No regression against 0001_1a2b3c_20260101_120000: 28 of 31 cells compared, 2 of them undecided."
-    )
+    assert told.startswith("No regression against 0001_1a2b3c_20260101_120000: 28 of 31 cells compared")
 
 
-def test_a_regression_fails_the_check(
+def test_without_a_history_a_check_of_times_is_undecided_and_offers_the_paired_one(
     base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored.store(stored.slowed(newer(stored), CNN, 2))
-    assert reports_command("check", "1", "latest") == 1
+    assert reports_command("check", "1", "2") == 3
+    told = capsys.readouterr().out
+    assert told.startswith("Undecided: nothing was decided against 0001_1a2b3c_20260101_120000.")
+    assert "pytest bench --against COMMIT" in told
+    assert reports_command("check", "1", "2", "--inconclusive=pass") == 0
+
+
+def test_a_regression_fails_the_check(
+    history: None, base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(stored.slowed(newer(stored), CNN, 2))
+    assert reports_command("check", "1", "latest", "--margin", "10%") == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Regressed: 1 of 31 cells is worse, failed or missing against 0001_1a2b3c_20260101_120000."
     assert lines[1].startswith(f"  {CNN}: regressed, step time 2.0")
-    assert lines[2].startswith("Cells: 1 regressed, 2 inconclusive, 25 unchanged")
+    assert lines[2].startswith("Cells: 1 regressed, ")
 
 
 def test_a_missing_cell_fails_the_check(base: Any, stored: Any, reports_command: Command) -> None:
@@ -77,7 +94,7 @@ def test_an_interrupted_run_is_told_how_to_go_on(
     stored.store(replace(run, records=run.records[:9], facts=replace(run.facts, complete=False, finished=None)))
     assert reports_command("check", "1", "2") == 1
     told = capsys.readouterr().out
-    assert "0002_9f8e7d_20260102_090000 was interrupted: finish it with pytest bench --resume" in told
+    assert "0002_9f8e7d_20260102_090000 was interrupted: finish it with pytest bench --resume." in told
     assert "0001_1a2b3c_20260101_120000 was interrupted" not in told
 
 
@@ -107,16 +124,17 @@ def test_runs_without_a_common_measured_cell_are_not_comparable(stored: Any, rep
     assert reports_command("check", "1", "1") == 3
 
 
-def test_the_margin_of_times_is_an_option(base: Any, stored: Any, reports_command: Command) -> None:
+def test_the_margin_of_times_is_an_option(history: None, base: Any, stored: Any, reports_command: Command) -> None:
     stored.store(stored.slowed(stored.run("0002_9f8e7d_20260102_090000"), CNN, 1.2))
-    assert reports_command("check", "1", "2") == 0
-    assert reports_command("check", "1", "2", "--time-margin", "0.05") == 1
+    assert reports_command("check", "1", "2", "--margin", "50%") == 0
+    assert reports_command("check", "1", "2", "--margin", "50%,train cnn=5%") == 1
+    assert reports_command("check", "1", "2") == 1
 
 
-@pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf", "many"])
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf", "many", "3%,cnn=", "200%"])
 def test_a_margin_that_is_no_share_is_a_usage_error(margin: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        main(["check", "1", "1", f"--time-margin={margin}"])
+        main(["check", "1", "1", f"--margin={margin}"])
     assert exit_.value.code == 2
 
 
@@ -177,7 +195,7 @@ def test_a_page_that_cannot_be_written_is_a_usage_error(
 
 
 def test_compare_lists_every_cell_with_the_largest_change_first(
-    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+    history: None, base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored.store(stored.slowed(newer(stored), CNN, 2))
     assert reports_command("compare", "1", "2") == 0
@@ -228,6 +246,6 @@ def test_hostile_names_send_no_control_characters_to_the_terminal(
 
 
 def test_the_verdict_names_each_regression(stored: Any) -> None:
-    verdict = judge(compare(stored.run(), stored.slowed(stored.run(), CNN, 2)))
+    verdict = judge(stored.compared(stored.run(), stored.slowed(stored.run(), CNN, 2)))
     assert [cell.label for cell in verdict.regressions] == [CNN]
     assert verdict.word == "regressed"

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +18,11 @@ import pytest
 from reports.anchors import anchor
 from reports.comparison import compare
 from reports.html import render
+from reports.lecture import lesson
 from results.cell import Cell
 from results.record import Record, Run
 
+ROOT = Path(__file__).parents[2]
 CNN = "train cnn 256 cpu fp32"
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -85,6 +92,19 @@ def test_the_same_runs_give_the_same_page(stored: Any) -> None:
     assert render([stored.run()]) == render([stored.run()])
 
 
+def test_the_same_run_gives_the_same_bytes_in_another_folder_and_process(stored: Any, tmp_path: Path) -> None:
+    file = stored.store(stored.run())
+    pages = []
+    for number, seed in enumerate(("1", "2")):
+        folder = tmp_path / f"place {number}"
+        folder.mkdir()
+        shutil.copy(file, folder / file.name)
+        command = [sys.executable, "-m", "reports", "html", str(folder / file.name), "-o", str(folder / "page.html")]
+        subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, timeout=120)
+        pages.append([(folder / name).read_bytes() for name in ("page.html", "page.json", "page.csv")])
+    assert pages[0] == pages[1]
+
+
 def test_the_page_has_language_title_and_headings_in_order(page: Page) -> None:
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("title")) == 1
@@ -94,10 +114,16 @@ def test_the_page_has_language_title_and_headings_in_order(page: Page) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
+def test_every_table_has_a_caption_and_every_header_a_scope(everything_page: str) -> None:
+    page = Page(everything_page)
+    assert len(page.all("caption")) == len(page.all("table")) > 20
+    assert {attributes.get("scope") for attributes in page.all("th")} == {"col", "row"}
+
+
 def test_each_picture_says_what_it_shows(page: Page) -> None:
     alts = [attributes["alt"] or "" for attributes in page.all("img")]
-    assert any(alt.startswith("Throughput of cnn in 3 settings; fastest: bf16, batch 256, ") for alt in alts)
-    assert any(alt.startswith("Held-out accuracy of mlp by epoch") for alt in alts)
+    assert any(alt.startswith("Throughput of cnn in 3 settings. Fastest: bf16 at batch 256, ") for alt in alts)
+    assert any(alt.startswith("Held-out accuracy of mlp against training time") for alt in alts)
     assert all(len(alt) > 40 for alt in alts)
 
 
@@ -230,3 +256,97 @@ def test_hostile_names_execute_nothing(stored: Any, name: str) -> None:
     assert "49" not in {word.strip() for word in page.words}
     assert "\u202e" not in page.text
     assert max(map(len, page.text.split(" "))) <= 400
+
+
+GPU = {"fingerprint": "f00d", "gpus": [{"name": "NVIDIA H100", "memory_gib": 80}], "cuda": "13.0"}
+
+
+def of_one_cell(run: Run) -> Run:
+    return replace(run, records=run.records[:1])
+
+
+def unmeasured(run: Run) -> Run:
+    failed = [
+        replace(record, status="crashed", reason="died", metrics={}, rounds=(), series={}) for record in run.records
+    ]
+    return replace(run, records=tuple(failed))
+
+
+def interrupted(run: Run) -> Run:
+    return replace(run, records=run.records[:5], facts=replace(run.facts, complete=False, finished=None))
+
+
+def on_a_gpu(run: Run) -> Run:
+    records = [
+        replace(record, cell=Cell(record.cell.workload, tuple((record.cell.settings | {"device": "cuda"}).items())),
+                metrics={**record.metrics, "device_allocated_bytes": 9 * 10**9})
+        for record in run.records
+        if record.status == "ok"
+    ]  # fmt: skip
+    return replace(run, records=tuple(records), environment=GPU)
+
+
+def ngrams_alone(run: Run) -> Run:
+    return replace(run, records=(Record(Cell("ngram_fit", (("engine", "numba"), ("order", 3))), "ok"),))
+
+
+def without_accuracy(run: Run) -> Run:
+    return replace(run, records=tuple(record for record in run.records if record.cell.workload != "accuracy"))
+
+
+@pytest.mark.parametrize(
+    ("make", "absent"),
+    [
+        (of_one_cell, ["inference was measured", "no accuracy was measured"]),
+        (unmeasured, ["no training was measured", "no cell has several rounds"]),
+        (interrupted, ["no accuracy was measured"]),
+        (on_a_gpu, ["no energy counter was read"]),
+        (ngrams_alone, ["no training was measured", "nothing to hold a setting against"]),
+        (without_accuracy, ["no accuracy was measured"]),
+    ],
+)
+def test_a_partial_run_has_a_page_that_says_what_is_absent(stored: Any, make: Any, absent: list[str]) -> None:
+    page = Page(render([make(stored.run())]))
+    assert all(told in page.text for told in absent), page.text
+    assert not re.search(r"\b(nan|NaN|None|Undefined)\b", page.text)
+    headings = [tag for tag, _ in page.elements if tag == "h2"]
+    assert len(headings) >= 4
+    assert all(len(attributes["src"] or "") > 600 for attributes in page.all("img"))
+
+
+def test_a_run_of_five_hundred_cells_is_below_two_megabytes(stored: Any) -> None:
+    run = stored.full_run()
+    ok = [record for record in run.records if record.status == "ok" and record.cell.workload in ("train", "inference")]
+    records = [
+        replace(record, cell=Cell(record.cell.workload, tuple((record.cell.settings | changes).items())),
+                rounds=tuple(seconds * (1 + number / 5e3) for number in range(100) for seconds in record.rounds[:1]))
+        for size in (8, 16, 32, 64, 128, 256, 512, 1024)
+        for layout in ("contiguous", "channels_last")
+        for compiled in ("off", "default", "reduce-overhead", "max-autotune")
+        for record in ok
+        for changes in [{"batch_size": size, "memory_format": layout, "compile": compiled}]
+    ]  # fmt: skip
+    distinct = {record.key: record for record in records}  # precisions and batch sizes of the pattern meet
+    big = replace(run, records=tuple(distinct.values())[:500])
+    assert len(big.records) > 400
+    page = render([big], compare(big, big))
+    assert len(page.encode()) < 2_000_000 * len(big.records) / 500
+
+
+def test_the_lecture_has_its_claims_with_verdicts_and_its_images(stored: Any) -> None:
+    page = Page(render([stored.run()], lesson=lesson(stored.lecture())))
+    assert "2 of 6 claims hold, 2 fail, 2 could not be checked here." in page.text
+    assert [word for word in page.words if word in ("holds", "fails", "unchecked")] == ["holds"] * 2 + ["fails"] * 2 + [
+        "unchecked"
+    ] * 2
+    assert sum((attributes["src"] or "").startswith("data:image/png") for attributes in page.all("img")) == 9
+    assert "What was learned" not in Page(render([stored.run()])).text
+
+
+def test_hostile_words_of_a_lecture_are_text(stored: Any) -> None:
+    lecture = stored.lecture()
+    claims = tuple(replace(claim, said="</script><script>alert(1)</script>" * 100) for claim in lecture.claims)
+    images = tuple(replace(image, caption='" onload="alert(1)') for image in lecture.images)
+    page = Page(render([stored.run()], lesson=lesson(replace(lecture, claims=claims, images=images))))
+    assert len(page.all("script")) == 1
+    assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)

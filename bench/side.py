@@ -1,0 +1,228 @@
+"""One side of a paired comparison: a server that forks a process for each task, and lets it speak.
+
+    python -m bench.side      in the folder, with the interpreter and in the environment of the side
+
+Requests come on standard input and replies go to standard output, one JSON document a line; what
+libraries print goes to standard error. The first line says which protocol is spoken. Each request
+is served by a process of its own, forked from this one, which has imported torch and computed
+nothing; when that process is gone, whatever became of it, this one says so::
+
+    {"protocol": 1}
+    <- {"task": "replicate", "cell": …, "settings": …, "block_seconds": 0.02}
+    -> {"ready": 16}                                  steps that take about that long
+    <- {"block": 16}
+    -> {"seconds": 0.0213, "own": 0.0209}             by the clock, and without waiting for a core
+    <- {"end": true}
+    -> {"status": "ok", "reason": null, "value": …}
+    -> {"gone": 0}                                    the exit code
+
+Tasks are ``plan`` (which cells this side has), ``record`` (one whole record) and ``replicate``
+(one half of a pair). A change of what a line means raises PROTOCOL.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.settings import DataPlaces, Settings, default_threads
+from bench.worker import SoFar, finish
+from results.cell import WORKLOADS, Cell
+from results.record import Record
+
+PROTOCOL = 1
+WAITING = Path("/proc/thread-self/schedstat")
+CONTROL_REPEATS = 5
+CONTROL_LOOPS = 20_000  # about a millisecond of plain Python
+
+
+class Channel:
+    """Lines of JSON over two file descriptors; nothing is read ahead, so that a fork can go on with them."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._reading = reading
+        self._writing = writing
+
+    def send(self, document: Mapping[str, Any]) -> None:
+        """Writes one line."""
+        os.write(self._writing, json.dumps(document).encode() + b"\n")
+
+    def receive(self) -> dict[str, Any] | None:
+        """Waits for one line; None where the other end is gone."""
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            byte = os.read(self._reading, 1)
+            if not byte:
+                return None
+            line += byte
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+
+def serve(channel: Channel) -> None:
+    """Answers requests until the other end is gone."""
+    channel.send({"protocol": PROTOCOL})
+    while (request := channel.receive()) is not None:
+        child = os.fork()
+        if child == 0:
+            _serve_once(request, channel)
+        _, status = os.waitpid(child, 0)
+        channel.send({"gone": os.waitstatus_to_exitcode(status)})
+
+
+def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
+    """Does one task in this new process, and ends it."""
+    faulthandler.enable()
+    scratch = Path(tempfile.mkdtemp(prefix="trainmark-"))
+    ending = finish(f"bench.side:{request['task']}", (request, channel, scratch))
+    shutil.rmtree(scratch, ignore_errors=True)
+    channel.send({"status": ending.status, "reason": ending.reason, "value": ending.value})
+    sys.stderr.flush()
+    os._exit(0)  # nothing of the server is this process's to tidy up
+
+
+def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
+    """The environment of this side, its threads, and the cells that it would measure."""
+    from bench.environment import describe
+    from bench.grid import Request, plan
+    from models import UnknownModel, load
+
+    settings = _settings(request["settings"])
+    asked = Request(
+        request["grid"], {axis: tuple(values) for axis, values in request["given"].items()}, request["seeds"]
+    )
+    known = []
+    for name in asked.models:
+        try:
+            load(name)
+        except UnknownModel:
+            continue  # a model of the other side alone
+        known.append(name)
+    machine = describe(known, (), settings.places, settings.threads, lambda _doing: None, scratch)
+    asked = replace(asked, given={**asked.given, "model": tuple(known)})
+    planned = [item for workload in WORKLOADS for item in plan(workload, asked, machine)] if known else []
+    return {
+        "environment": dict(machine.environment),
+        "threads": settings.threads,
+        "cells": [{"workload": item.cell.workload, "axes": item.cell.settings} for item in planned],
+    }
+
+
+def record(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
+    """One whole record of a cell, as ``pytest bench`` measures it."""
+    timed: list[Record] = []
+
+    def keep(told: object) -> None:
+        if isinstance(told, SoFar):
+            timed.append(told.value)
+
+    ending = finish(
+        "bench.measurement:measure", (_cell(request["cell"]), _settings(request["settings"]), keep, scratch)
+    )
+    if ending.status == "ok":
+        measured: Record = ending.value
+    elif timed:  # an instrument failed after the cell was timed
+        measured = replace(timed[-1], reason=ending.reason, flags=(*timed[-1].flags, f"instruments-{ending.status}"))
+    else:
+        measured = Record(_cell(request["cell"]), ending.status, ending.reason)
+    return measured.to_json()
+
+
+def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> dict[str, Any]:
+    """One half of a pair: gets the cell ready, then times a block whenever it is asked to."""
+    from bench.measurement import set_up, timed_block, warm_up
+    from bench.meters.clock import clock_of
+    from bench.meters.disturbance import DisturbanceMeter
+    from bench.workloads import prepare
+
+    cell, settings = _cell(request["cell"]), _settings(request["settings"])
+    set_up(settings, scratch)
+    steps, clock = prepare(cell, settings), clock_of(str(cell["device"]))
+    with steps.context:
+        timed_block(clock, steps.advance, 1)
+        few = warm_up(clock, steps.advance, settings, lambda _doing: None).steps_per_round
+        step_seconds = timed_block(clock, steps.advance, few).seconds / few
+        before = control_seconds()
+        channel.send({"ready": max(1, round(request["block_seconds"] / step_seconds))})
+        with DisturbanceMeter(str(cell["device"])) as meter:
+            while (asked := channel.receive()) is not None and "block" in asked:
+                waited, worked = waiting_seconds(), time.thread_time()
+                seconds = timed_block(clock, steps.advance, asked["block"]).seconds
+                waited, worked = waiting_seconds() - waited, time.thread_time() - worked
+                own = own_seconds(seconds, waited, worked) if cell["device"] == "cpu" else seconds
+                channel.send({"seconds": seconds, "own": own})
+        after = control_seconds()
+    assert meter.result is not None  # its block has ended
+    return {"disturbance": meter.result.to_json(), "control_seconds": [before, after]}
+
+
+def waiting_seconds() -> float:
+    """Seconds for which this thread has been ready and had no core; 0 where the system does not tell."""
+    return int(WAITING.read_bytes().split()[1]) / 1e9 if WAITING.exists() else 0.0
+
+
+def own_seconds(seconds: float, waited: float, worked: float) -> float:
+    """What a block took without the time in which it was ready and another process had the core.
+
+    Sleeping and waiting for data count: only the scheduler's queue does not. The kernel may tell of a
+    wait late, in the next block; a block takes no less than the thread has computed, though.
+    """
+    return max(seconds - waited, worked)
+
+
+def control_seconds() -> float:
+    """Seconds of a fixed piece of work that no change of a training can touch: the quickest of a few tries.
+
+    Of computing, not by the clock: it tells how fast the core is, as a neighbour on its other half or the
+    temperature may change it.
+    """
+    times = []
+    for _ in range(CONTROL_REPEATS):
+        begun = time.thread_time()
+        number = 0
+        for step in range(CONTROL_LOOPS):
+            number ^= step
+        times.append(time.thread_time() - begun)
+    return min(times)
+
+
+def _cell(document: Mapping[str, Any]) -> Cell:
+    return Cell.of(document["workload"], **document["axes"])
+
+
+def _settings(document: Mapping[str, Any]) -> Settings:
+    """The settings asked for; threads that are not given are this side's to choose, by its environment."""
+    given = dict(document)
+    places = given.pop("places")
+    folders = {name: Path(path) for name, path in places["folders"].items()}
+    cache = given.pop("compile_cache")
+    return Settings(
+        **(given | {"threads": given["threads"] or default_threads()}),
+        places=DataPlaces(Path(places["root"]), places["download"], folders),
+        compile_cache=Path(cache) if cache else None,
+    )
+
+
+def main() -> None:
+    """Takes standard input and output for the protocol, imports what all tasks need, and serves."""
+    channel = Channel(os.dup(0), os.dup(1))
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)  # for C++ too
+    import bench.preload
+
+    assert bench.preload.__all__  # imported for what it imports
+    serve(channel)
+
+
+if __name__ == "__main__":
+    main()

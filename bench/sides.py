@@ -1,0 +1,314 @@
+"""The sides of a paired comparison: where each one is, and the server process that measures it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from bench.side import PROTOCOL
+
+SELF = "self"
+VARIABLE = "env:"
+START_SECONDS = 120.0  # to import torch on a busy machine
+LAST_LINES = 5  # of what a side printed, for the reason of its end
+
+
+class SideError(RuntimeError):
+    """A side cannot be measured; the message says why and what to do."""
+
+
+class SideEnded(RuntimeError):
+    """The process that should have answered is gone, or took too long; the message says which."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a side is.
+
+    Attributes:
+        name: In the user's words.
+        folder: What is measured: the root of a working tree.
+        interpreter: Python that measures it.
+        variables: Set in its environment beside this process's own.
+        commit: Of the folder; None for the working tree as it is.
+    """
+
+    name: str
+    folder: Path
+    interpreter: str = sys.executable
+    variables: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+
+
+@contextlib.contextmanager
+def place_of(parts: Sequence[str], folder: Path) -> Iterator[Place]:
+    """The side that ``--against`` names, with a git ref's tree checked out until the block ends.
+
+    Args:
+        parts: ``self``, a git ref, the path of an interpreter, ``env:NAME=value``; or several of these.
+        folder: The working tree.
+
+    Raises:
+        SideError: A part is none of these, or there are two refs or two interpreters.
+    """
+    variables: dict[str, str] = {}
+    interpreters, refs = [], []
+    for part in parts:
+        if part.startswith(VARIABLE):
+            name, equals, value = part.removeprefix(VARIABLE).partition("=")
+            if not name or not equals:
+                raise SideError(f"--against {part}: write env:NAME=value.")
+            variables[name] = value
+        elif (interpreter := shutil.which(part)) is not None and Path(part).name.startswith("python"):
+            interpreters.append(interpreter)
+        elif part != SELF:
+            refs.append(part)
+    if len(refs) > 1 or len(interpreters) > 1:
+        raise SideError(f"--against {' '.join(parts)}: name one git ref and one interpreter at most.")
+    interpreter = interpreters[0] if interpreters else sys.executable
+    name = " ".join(parts)
+    if not refs:
+        yield Place(name, folder, interpreter, variables)
+        return
+    commit = _commit_of(refs[0], folder)
+    with _checked_out(commit, folder) as tree:
+        yield Place(name, tree, interpreter, variables, commit)
+
+
+def _commit_of(ref: str, folder: Path) -> str:
+    try:
+        return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    except SideError as error:
+        raise SideError(
+            f"--against {ref}: no git ref, no Python interpreter and no env:NAME=value here. "
+            "In a shallow clone fetch the ref first: git fetch origin REF."
+        ) from error
+
+
+@contextlib.contextmanager
+def _checked_out(commit: str, folder: Path) -> Iterator[Path]:
+    """The commit's files in a worktree of its own, at the place that ``folder`` has in its repository."""
+    scratch = Path(tempfile.mkdtemp(prefix="trainmark-side-"))
+    tree = scratch / "tree"
+    within = _git(folder, "rev-parse", "--show-prefix")
+    try:
+        _git(folder, "worktree", "add", "--detach", "--quiet", str(tree), commit)
+        yield tree / within
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        _git(folder, "worktree", "prune")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    except FileNotFoundError as error:
+        raise SideError("There is no git here: name an interpreter or env:NAME=value instead of a ref.") from error
+    except subprocess.CalledProcessError as error:
+        raise SideError(f"git {arguments[0]}: {error.stderr.strip()}") from error
+    return done.stdout.strip()
+
+
+class Side:
+    """The server of a side, from its start to the end of the block.
+
+    As in::
+
+        with Side(place, timeout=900) as side:
+            ending = side.call("record", cell=…, settings=…)
+
+    Args:
+        place: Where the side is.
+        timeout: Seconds that an answer may take.
+
+    Raises:
+        SideError: It does not start, or does not speak this protocol.
+    """
+
+    def __init__(self, place: Place, timeout: float = 900.0) -> None:
+        self.place = place
+        self.timeout = timeout
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the server
+        self._unread = b""
+        self._server = self._start()
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the server and what it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait()
+        for stream in (self._server.stdin, self._server.stdout):
+            assert stream is not None  # both are pipes
+            stream.close()
+        self._log.close()
+
+    def call(self, task: str, **request: Any) -> dict[str, Any]:
+        """Does a task in a process of its own, and gives what came of it.
+
+        Raises:
+            SideEnded: Nothing came of it.
+        """
+        self.send({"task": task, **request})
+        value: dict[str, Any] = self.receive()["value"]
+        self.wait_until_gone()
+        return value
+
+    def send(self, document: Mapping[str, Any]) -> None:
+        """Writes one line to the server, or to the process that it has forked.
+
+        Raises:
+            SideEnded: The server is gone; another one has been started.
+        """
+        assert self._server.stdin is not None  # a pipe
+        try:
+            self._server.stdin.write(json.dumps(document).encode() + b"\n")
+            self._server.stdin.flush()
+        except BrokenPipeError:
+            words = self._last_words()
+            self._restart()
+            raise SideEnded("crashed", f"the server of {self.place.name} is gone: {words}") from None
+
+    def receive(self) -> dict[str, Any]:
+        """The next line.
+
+        Raises:
+            SideEnded: The process that should have written it is gone, or took too long; the server
+                is then ready for the next request.
+        """
+        document = self._next_line(self.timeout)
+        if document is None:
+            self._restart()
+            raise SideEnded("timeout", f"no answer after {self.timeout:g} s (--timeout)")
+        if "gone" in document:
+            code, words = document["gone"], self._last_words()
+            if self._server.poll() is not None:
+                self._restart()
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise SideEnded("crashed", f"died of {how}: {words}")
+        if document.get("status", "ok") != "ok":  # the last line of a process that could not go on
+            self.wait_until_gone()
+            raise SideEnded(document["status"], document["reason"])
+        return document
+
+    def begin(self, request: Mapping[str, Any]) -> int:
+        """Gets one half of a pair ready; gives the steps of a block.
+
+        Raises:
+            SideEnded: It could not be made ready.
+        """
+        self.send({"task": "replicate", **request})
+        return int(self.receive()["ready"])
+
+    def block(self, steps: int) -> tuple[float, float]:
+        """Seconds of a block of steps: its own, and by the clock.
+
+        Raises:
+            SideEnded: The process is gone, or what it computes is not finite.
+        """
+        self.send({"block": steps})
+        took = self.receive()
+        return float(took["own"]), float(took["seconds"])
+
+    def end(self) -> dict[str, Any]:
+        """Ends this half of the pair, and gives what disturbed it meanwhile.
+
+        Raises:
+            SideEnded: The process was gone before.
+        """
+        self.send({"end": True})
+        ending = self.receive()
+        self.wait_until_gone()
+        value: dict[str, Any] = ending["value"]
+        return value
+
+    def wait_until_gone(self) -> None:
+        """Returns when the process that served the last request has ended."""
+        document = self._next_line(self.timeout)
+        if document is None or "gone" not in document:
+            self._restart()
+
+    def _restart(self) -> None:
+        self.close()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as above
+        self._unread = b""
+        self._server = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        server = subprocess.Popen(
+            [self.place.interpreter, "-m", "bench.side"],
+            cwd=self.place.folder,
+            env={**os.environ, **self.place.variables, "PYTHONPATH": self._python_path()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C is the controller's to answer, and the whole group can be ended
+        )
+        self._server = server
+        hello = self._next_line(START_SECONDS)
+        if hello is None or "protocol" not in hello:
+            words = self._last_words()
+            self.close()
+            if "No module named bench" in words:
+                raise SideError(
+                    f"{self.place.name} holds no trainmark that can be measured in pairs (it has no bench/side.py): "
+                    "compare stored runs instead: python -m reports check BASE NEW"
+                )
+            raise SideError(f"{self.place.name} does not start: {words}")
+        if hello["protocol"] != PROTOCOL:
+            self.close()
+            raise SideError(
+                f"{self.place.name} speaks protocol {hello['protocol']} of paired measurement, and this trainmark "
+                f"{PROTOCOL}: compare with a commit that speaks the same, or compare stored runs."
+            )
+        return server
+
+    def _python_path(self) -> str:
+        """The side's own folder first, before an installed trainmark and before what the user has set."""
+        return os.pathsep.join(filter(None, [str(self.place.folder), os.environ.get("PYTHONPATH")]))
+
+    def _next_line(self, seconds: float) -> dict[str, Any] | None:
+        """The next document; None where it does not come in time. The end of the server reads as one."""
+        assert self._server.stdout is not None  # a pipe
+        until = time.monotonic() + seconds
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([self._server.stdout], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                return None
+            some = os.read(self._server.stdout.fileno(), 65536)
+            if not some:
+                return {"gone": self._server.wait()}
+            self._unread += some
+        line, _, self._unread = self._unread.partition(b"\n")
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").split("\n")
+        return " / ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:]) or "it printed nothing"

@@ -1,0 +1,72 @@
+"""The essentials of a run in words: as Markdown, which a terminal and a pull request show alike; and advice alone."""
+
+from __future__ import annotations
+
+from reports import formatting, phrases
+from reports.advice import notices
+from reports.check import judge
+from reports.comparison import Comparison
+from reports.conditions import machine
+from reports.markdown import render, text
+from reports.recommend import GOALS, Advice, Choice, advise
+from results.record import Run
+
+
+def essentials(run: Run, comparison: Comparison | None = None) -> str:
+    """What got worse, which setting to use, and what to know before believing it."""
+    failed = sum(record.failed for record in run.records)
+    counts = f"{len(run.records)} cells" + (f", {failed} failed" if failed else "")
+    state = "" if run.facts.complete else ", interrupted"
+    parts = [
+        f"## {text(machine(run))}",
+        f"{text(run.name)}: {counts}{state}, {formatting.moment(run.facts.started)}",
+    ]
+    if comparison is not None:
+        parts.append(render(judge(comparison), comparison).rstrip())
+    advice = advise(run.records)
+    if advice:
+        parts.append("### Which setting")
+        parts.append("\n".join(_advice_rows(advice)))
+    known = [f"- **{text(notice.title)}** ({len(notice.records)} cells). {notice.advice}" if notice.records
+             else f"- **{text(notice.title)}**. {notice.advice}" for notice in notices(run)]  # fmt: skip
+    if known:
+        parts += ["### Before you trust these numbers", "\n".join(known)]
+    return "\n\n".join(parts)
+
+
+def _advice_rows(found: list[Advice]) -> list[str]:
+    rows = ["| model | goal | setting | what it gives | accuracy |", "|---|---|---|---|---|"]
+    for advice in found:
+        for choice in advice.choices:
+            words = phrases.accuracy_words(choice.accuracy) if choice.better else ""
+            said = (phrases.headline(choice, advice), phrases.gain_words(choice), words)
+            fields = (f"{advice.model} ({advice.device})", GOALS[choice.goal], *said)
+            rows.append(f"| {' | '.join(map(text, fields))} |")
+    return rows
+
+
+def advice_text(advice: Advice, goal: str | None = None) -> str:
+    """Advice for one model as plain lines; all goals, or one."""
+    where = f"{formatting.plain(advice.model)} on {formatting.plain(advice.device)}, {formatting.plain(advice.dataset)}"
+    lines = [f"{where}: {advice.candidates} settings, against {phrases.setting(advice.default)}"]
+    for name, title in GOALS.items():
+        if goal in (None, name):
+            lines += _choice_lines(title, advice.choice(name), advice)
+    if advice.untested is not None and goal in (None, "speed"):
+        lines += [
+            f"  Faster still, if its accuracy is good enough: {phrases.setting(advice.untested.record)}",
+            f"    {phrases.gain_words(advice.untested)}; {phrases.accuracy_words(advice.untested.accuracy)}",
+            f"    to know: {formatting.plain(phrases.measure_command(advice, advice.untested), 300)}",
+        ]
+    return "\n".join(lines)
+
+
+def _choice_lines(title: str, choice: Choice | None, advice: Advice) -> list[str]:
+    if choice is None:
+        return [f"  {title}: not measured, or nothing fits"]
+    beside = [phrases.accuracy_words(choice.accuracy), phrases.payback_sentence(choice.payback)]
+    said = [words for words in (*beside, phrases.doubt_words(choice)) if words]
+    return [
+        f"  {title}: {formatting.plain(phrases.headline(choice, advice))}",
+        f"    {phrases.gain_words(choice)}; {'; '.join(said)}",
+    ]

@@ -1,0 +1,54 @@
+"""A verdict as Markdown: for a pull request's comment, and for the summary of a step."""
+
+from __future__ import annotations
+
+from reports import formatting
+from reports.check import Verdict, counts_sentence
+from reports.comparison import CellComparison, Comparison
+
+LIMIT = 65_536  # characters that GitHub takes for a comment
+SIGNS = {"fine": "✅", "regressed": "❌", "undecided": "❔", "not comparable": "❔"}
+HEADER = "| cell | verdict | base | new | new / base | why |\n|---|---|--:|--:|--:|---|"
+ESCAPED = {**{character: f"\\{character}" for character in "\\`*_[]#|~"}, "<": "&lt;", ">": "&gt;", "@": "@\u200b"}
+
+
+def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
+    """The verdict, then every cell, regressions first; rows that do not fit are counted.
+
+    Args:
+        verdict: On the comparison.
+        comparison: Its cells are in order already.
+        limit: Characters, above what the verdict alone takes.
+    """
+    head = "\n\n".join(
+        [
+            f"### {SIGNS[verdict.word]} {text(verdict.sentence)}",
+            f"{counts_sentence(comparison)}.",
+            *map(text, verdict.details),
+        ]
+    )
+    room = limit - len(head) - len(HEADER) - 100  # for the line that counts the rest
+    rows: list[str] = []
+    for cell in comparison.cells:
+        row = _row(cell)
+        room -= len(row) + 1
+        if room < 0:
+            break
+        rows.append(row)
+    hidden = len(comparison.cells) - len(rows)
+    rest = f"\n\n{formatting.counted(hidden, 'more cell')} not shown." if hidden else ""
+    return f"{head}\n\n{HEADER}\n" + "\n".join(rows) + rest + "\n"
+
+
+def _row(cell: CellComparison) -> str:
+    time = cell.time
+    word = f"**{cell.verdict}**" if cell.fails else cell.verdict
+    ratio = formatting.times(time.ratio if time else None)
+    ends = f" {formatting.interval(time.low, time.high)}" if time and time.low is not None else ""
+    times = [formatting.duration(one) for one in ((time.base, time.new) if time else (None, None))]
+    return f"| {text(cell.label)} | {word} | {times[0]} | {times[1]} | {ratio}{text(ends)} | {text(cell.notes)} |"
+
+
+def text(words: str) -> str:
+    """Text that Markdown and HTML leave as it is, in one line, and that calls nobody."""
+    return "".join(ESCAPED.get(character, character) for character in formatting.plain(words, 500))

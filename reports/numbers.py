@@ -1,0 +1,87 @@
+"""A page's numbers as files for other programs: JSON with everything, CSV with a line a record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from reports.check import judge
+from reports.comparison import Comparison
+from reports.phrases import setting
+from reports.recommend import Advice, Choice
+from results.record import Run
+from results.runs import to_frame
+
+_NESTED = ("rounds", "series", "settings", "disturbance")
+
+
+def as_json(run: Run, comparison: Comparison | None, advice: Sequence[Advice]) -> str:
+    """The run's records, the verdict on it and what is recommended, as one document."""
+    document = {
+        "run": {"name": run.name, **run.facts.to_json()},
+        "environment": dict(run.environment),
+        "commit": dict(run.commit),
+        "verdict": _verdict(comparison) if comparison else None,
+        "recommended": [_advice(one) for one in advice],
+    }
+    head = json.dumps(document, allow_nan=False).removesuffix("}")
+    records = ",\n".join(
+        json.dumps(record.to_json() | {"key": record.key, "label": record.label}, allow_nan=False)
+        for record in run.records
+    )
+    return f'{head}, "records": [\n{records}\n]}}\n'  # a line a record: indented, it would take four times as long
+
+
+def as_csv(run: Run) -> str:
+    """Axes, metrics, status and flags of each record; lists stay in the JSON."""
+    frame = to_frame([run]).drop(columns=list(_NESTED))
+    frame["flags"] = frame["flags"].map(" ".join)
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _verdict(comparison: Comparison) -> dict[str, Any]:
+    verdict = judge(comparison)
+    return {
+        "word": verdict.word,
+        "sentence": verdict.sentence,
+        "base": comparison.base,
+        "cells": [
+            {
+                "key": cell.key,
+                "label": cell.label,
+                "verdict": cell.verdict,
+                "reason": cell.reason,
+                "ratio": cell.time.ratio if cell.time else None,
+                "low": cell.time.low if cell.time else None,
+                "high": cell.time.high if cell.time else None,
+            }
+            for cell in comparison.cells
+        ],
+    }
+
+
+def _advice(advice: Advice) -> dict[str, Any]:
+    return {
+        "model": advice.model,
+        "device": advice.device,
+        "dataset": advice.dataset,
+        "default": advice.default.key,
+        "choices": [_choice(choice) for choice in advice.choices],
+        "untested": _choice(advice.untested) if advice.untested else None,
+    }
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {
+        "goal": choice.goal,
+        "key": choice.record.key,
+        "setting": setting(choice.record),
+        "better": choice.better,
+        "value": choice.value,
+        "gain": choice.gain.middle,
+        "gain_low": choice.gain.low,
+        "gain_high": choice.gain.high,
+        "accuracy": choice.accuracy.verdict,
+        "doubts": list(choice.doubts),
+    }

@@ -1,0 +1,96 @@
+"""A recommendation in words: the same on the page, in a terminal and in a pull request."""
+
+from __future__ import annotations
+
+import math
+
+from reports import formatting
+from reports.payback import Payback
+from reports.recommend import ACCURACY_MARGIN, Accuracy, Advice, Choice, axis
+from results.cell import AXES
+from results.record import Record
+
+FEWEST_SEEDS = 5
+SETTING_AXES = ("batch_size", "precision", "compile", "memory_format", "loader")
+
+
+def setting(record: Record) -> str:
+    """A record's setting in words, such as ``bf16, batch 256, compile=default``."""
+    values = {name: axis(record, name) for name in SETTING_AXES}
+    words = [str(values["precision"]), f"batch {values['batch_size']}"]
+    words.append("eager" if values["compile"] == "off" else f"compile={values['compile']}")
+    words += [str(values[name]) for name in ("memory_format", "loader") if values[name] != AXES[name].default]
+    return ", ".join(words)
+
+
+def headline(choice: Choice, advice: Advice) -> str:
+    """The answer in a few words: the setting, or that the default stands."""
+    if choice.better:
+        return setting(choice.record)
+    return f"No setting beats the default ({setting(advice.default)})."
+
+
+def gain_words(choice: Choice) -> str:
+    """What the setting gives, with the interval where it is known: ``2.12 k samples/s, 1.51× [1.40, 1.58]``."""
+    unit = {"speed": "samples/s", "energy": "J a sample", "memory": "B"}[choice.goal]
+    prefixed = formatting.prefixed(choice.value)
+    value = f"{prefixed} {unit}" if choice.goal != "memory" else f"{prefixed}{unit}"
+    if not choice.better:
+        return value
+    ends = "" if choice.gain.low is None else f" {formatting.interval(choice.gain.low, choice.gain.high)}"
+    more = "the default's" if choice.goal == "speed" else "less than the default"
+    return f"{value}, {formatting.times(choice.gain.middle)}{ends} {more}"
+
+
+def accuracy_words(accuracy: Accuracy) -> str:
+    """What is known of the accuracy, with the test and its margin."""
+    if accuracy.verdict == "same arithmetic":
+        return "the default's arithmetic, so its accuracy"
+    if accuracy.difference is None:
+        return "accuracy not measured"
+    difference, margin = accuracy.difference, formatting.points(ACCURACY_MARGIN).removeprefix("+")
+    ends = (
+        ""
+        if difference.low is None
+        else f", 90% interval {formatting.points(difference.low)} to {formatting.points(difference.high)}"
+    )
+    seeds = f"{accuracy.seeds} seed{'s' * (accuracy.seeds != 1)}"
+    return f"accuracy {accuracy.verdict}: {formatting.points(difference.middle)}{ends} ({seeds}, margin {margin})"
+
+
+def payback_sentence(payback: Payback | None) -> str | None:
+    """After how many steps compiling has paid; None where nothing is compiled."""
+    if payback is None:
+        return None
+    if not payback.decided:
+        return (
+            "whether compiling pays back is undecided: the step times do not differ by their intervals, or were flagged"
+        )
+    if payback.steps is None:
+        return "compiling never pays back"
+    return f"compiling pays back after {formatting.whole(math.ceil(payback.steps))} steps"
+
+
+def doubt_words(choice: Choice) -> str | None:
+    """Why the times are not to be relied upon; None where they are."""
+    return f"measured {' and '.join(choice.doubts)}: measure it again" if choice.doubts else None
+
+
+def seeds_to_know(accuracy: Accuracy) -> int:
+    """Seeds that would narrow the interval until it clears the margin, if the difference stays what it is."""
+    difference = accuracy.difference
+    if difference is None or difference.low is None or difference.middle <= -ACCURACY_MARGIN:
+        return FEWEST_SEEDS
+    reach, room = difference.middle - difference.low, difference.middle + ACCURACY_MARGIN
+    return max(FEWEST_SEEDS, math.ceil(accuracy.seeds * (reach / room) ** 2))
+
+
+def measure_command(advice: Advice, choice: Choice) -> str:
+    """What to run to know the accuracy of a setting against the default's."""
+    sizes = sorted({int(axis(one, "batch_size")) for one in (advice.default, choice.record)})
+    precisions = dict.fromkeys(str(axis(one, "precision")) for one in (advice.default, choice.record))
+    return (
+        f"pytest bench -k accuracy --benchmark-autosave --model {advice.model} "
+        f"--batch-size {','.join(map(str, sizes))} --precision {','.join(precisions)} "
+        f"--seeds {seeds_to_know(choice.accuracy)}"
+    )

@@ -1,0 +1,336 @@
+"""What a step costs: memory, energy, where its time goes, how near the machine's limits it is, what compiling takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.ticker import PercentFormatter
+
+from reports import formatting
+from reports.payback import Payback
+from reports.plots.canvas import (
+    BYTES,
+    MOST_ROWS,
+    SERIES_AXES,
+    Numbers,
+    Plot,
+    Style,
+    axes,
+    batch_scale,
+    drawing,
+    escaped,
+    left_out,
+    log_scale,
+    named_styles,
+    panels,
+    rate_scale,
+    row_axes,
+    series_label,
+    setting_style,
+    short,
+    svg,
+)
+from reports.plots.speed import draw_series, unique_styles
+from results.record import Run
+
+PHASES = {
+    "data": "data",
+    "copy": "copy",
+    "forward": "forward",
+    "loss": "loss",
+    "zero_grad": "zero_grad",
+    "backward": "backward",
+    "optimizer": "optimizer",
+    "other": "other",
+}
+# Neighbours in a bar differ in lightness, so that the order of the legend tells them apart without their hue.
+_PHASE_COLORS = ("#b8952a", "#e5cf8c", "#3d7fc4", "#c45b8e", "#c9cfd6", "#1f4e82", "#e0812f", "#8d97a2")
+NEAR_LIMIT = 0.05  # of a device's memory: below, its limit would squeeze the curves into the axis
+MOST_LINES = 6
+
+
+def memory_plots(records: pd.DataFrame, run: Run) -> list[Plot]:
+    """Peak memory against batch size, a panel a model, with the device's limit where it is in sight.
+
+    Args:
+        records: Rows of training.
+        run: Whose machine's memory is the limit.
+    """
+    device = records["device_allocated_bytes"]
+    drawn = records.assign(
+        memory=device.where(device.notna(), records["peak_memory_bytes"]),
+        batch_size=pd.to_numeric(records["batch_size"], errors="coerce"),
+    )
+    drawn = drawn[drawn["status"].eq("ok") & drawn["memory"].gt(0) & drawn["batch_size"].gt(0)]
+    with drawing():
+        return [
+            _memory(
+                title, panel.sort_values("batch_size", kind="stable"), memory_limit(run, str(panel["device"].iloc[0]))
+            )
+            for title, panel in panels(drawn, ("batch_size",))
+            if panel["batch_size"].nunique() > 1
+        ]
+
+
+def memory_limit(run: Run, device: str) -> float | None:
+    """Bytes that the device has; None where the run does not tell."""
+    if device == "cuda":
+        gpus = run.environment.get("gpus")
+        facts = gpus[0] if isinstance(gpus, Sequence) and gpus and isinstance(gpus[0], Mapping) else {}
+    else:
+        facts = run.environment
+    size = facts.get("memory_gib")
+    return size * 2**30 if isinstance(size, int | float) and size > 0 else None
+
+
+def _memory(title: str, panel: pd.DataFrame, limit: float | None) -> Plot:
+    styles = unique_styles(panel)
+    largest = float(panel["memory"].max())
+    drawn = axes()
+    draw_series(drawn, panel, "batch_size", "memory", styles)
+    batch_scale(drawn, panel["batch_size"])
+    in_sight = limit is not None and largest >= NEAR_LIMIT * limit
+    rate_scale(drawn, pd.concat([panel["memory"], pd.Series([limit])]) if in_sight else panel["memory"], BYTES)
+    if limit is not None and in_sight:
+        drawn.axhline(limit, color="#b3261e", linestyle=(0, (4, 2)), linewidth=1.2)
+        drawn.annotate("the device's memory", (1, limit), (0, -3), ("axes fraction", "data"), "offset points",
+                       ha="right", va="top")  # fmt: skip
+    drawn.set(xlabel="batch size", ylabel="peak memory")
+    leanest = panel.sort_values("memory", kind="stable").iloc[0]
+    share = "" if limit is None else f", {formatting.percent(largest / limit, 0)} of the device's"
+    finding = (
+        f"From {formatting.prefixed(leanest['memory'], 'B')} ({series_label(leanest)}, batch "
+        f"{leanest['batch_size']:.0f}) to {formatting.prefixed(largest, 'B')}{share}."
+    )
+    numbers = Numbers(
+        ("Setting", "Batch", "Peak memory"),
+        tuple(
+            (series_label(row), f"{row['batch_size']:.0f}", formatting.prefixed(row["memory"], "B"))
+            for row in panel[[*SERIES_AXES, "batch_size", "memory"]].to_dict("records")
+        ),
+    )
+    return Plot(title, finding, f"Peak memory of {title} against batch size. {finding}", svg(drawn), numbers,
+                tuple(styles.values()))  # fmt: skip
+
+
+def energy_plot(records: pd.DataFrame) -> Plot | None:
+    """Energy a sample of each cell, the thriftiest first; None where none was measured."""
+    name = "energy_joules_per_sample"
+    drawn = records[records["status"].eq("ok") & records[name].gt(0)].sort_values(name, kind="stable")
+    if drawn.empty:
+        return None
+    shown = drawn.head(MOST_ROWS)
+    least = shown.iloc[0]
+    finding = f"Thriftiest: {formatting.plain(least['label'])}, {formatting.digits(least[name])} J a sample."
+    numbers = Numbers(
+        ("Cell", "Joules a sample"),
+        tuple((formatting.plain(row["label"]), formatting.digits(row[name])) for row in drawn.to_dict("records")),
+    )
+    with drawing():
+        canvas = row_axes(len(shown), left_inches=2.4)
+        rows = shown[[name]].assign(cell=[short(label) for label in shown["label"]])
+        colors = [setting_style(row).color for row in shown.to_dict("records")]
+        sns.scatterplot(rows, x=name, y="cell", c=colors, s=36, linewidth=0, legend=False, ax=canvas)
+        rate_scale(canvas, shown[name], which="x")
+        canvas.set_ylim(len(shown) - 0.4, -0.6)
+        canvas.set(xlabel="joules a sample", ylabel="")
+        image = svg(canvas)
+    said = finding + left_out(len(drawn) - len(shown))
+    return Plot("Energy", said, f"Energy a sample of {len(shown)} cells. {finding}", image, numbers, wide=True)
+
+
+def phases_plot(records: pd.DataFrame) -> Plot | None:
+    """Where a step's time goes, a bar a cell: of each model and precision the largest batch; None without phases."""
+    drawn = records[records["status"].eq("ok") & records["instrumented_step_seconds"].gt(0)]
+    if drawn.empty:
+        return None
+    names = [f"{phase}_seconds" for phase in PHASES]
+    shares = drawn[names].div(drawn["instrumented_step_seconds"], axis=0).fillna(0.0)
+    drawn = drawn.assign(**{phase: shares[name] for phase, name in zip(PHASES, names, strict=True)})
+    largest = drawn.sort_values("batch_size", ascending=False, kind="stable").drop_duplicates(
+        ["workload", "model", "device", "precision", "compile", "memory_format"]
+    )
+    plain = largest[largest["compile"].isin(["off"]) & largest["memory_format"].isin(["contiguous"])]
+    chosen = (plain if len(plain) else largest).sort_index().head(MOST_ROWS)
+    told = chosen[list(PHASES)].mean().sort_values(ascending=False)
+    finding = (
+        f"{str(told.index[0]).capitalize()} takes most, {formatting.percent(told.iloc[0], 0)} of a step on average, "
+        f"then {told.index[1]}, {formatting.percent(told.iloc[1], 0)}."
+    )
+    numbers = Numbers(
+        ("Cell", *(f"{word} (%)" for word in PHASES.values())),
+        tuple(
+            (formatting.plain(row["label"]), *(f"{100 * row[phase]:.1f}" for phase in PHASES))
+            for row in chosen.to_dict("records")
+        ),
+    )
+    cells = [short(label) for label in chosen["label"]]
+    long = pd.DataFrame(
+        [
+            {"cell": cell, "phase": PHASES[phase], "share": share}
+            for cell, row in zip(cells, chosen.to_dict("records"), strict=True)
+            for phase in PHASES
+            if (share := row[phase]) > 0
+        ]
+    )
+    colors = dict(zip(PHASES.values(), _PHASE_COLORS, strict=True))
+    present = [word for word in PHASES.values() if word in set(long["phase"])]
+    long["cell"] = pd.Categorical(list(long["cell"]), list(dict.fromkeys(cells)))
+    with drawing():
+        canvas = row_axes(len(dict.fromkeys(cells)), left_inches=2.4)
+        sns.histplot(
+            long, y="cell", hue="phase", hue_order=present[::-1], weights="share", multiple="stack", shrink=0.72,
+            palette=colors, alpha=1, linewidth=0, legend=False, ax=canvas,
+        )  # fmt: skip
+        canvas.set_xlim(0, 1)
+        canvas.xaxis.set_major_formatter(PercentFormatter(1))
+        canvas.grid(visible=False, axis="y")
+        canvas.set(xlabel="share of a step", ylabel="")
+        image = svg(canvas)
+    alt = f"Shares of the phases in a step of {len(chosen)} cells, stacked. {finding}"
+    styles = tuple(Style(word, colors[word], marker="s") for word in present)
+    return Plot("Where a step's time goes", finding, alt, image, numbers, styles, wide=True)
+
+
+def payback_plot(found: Sequence[Payback]) -> Plot | None:
+    """Speed-up of compiling after so many steps, its own time included; None without a compiled pair."""
+    if not found:
+        return None
+    best = sorted(found, key=lambda one: (-one.speedup, one.compiled.key))[:MOST_LINES]
+    steps = np.geomspace(10, 1e7, 61)
+    names = [formatting.plain(one.compiled.label, 60) for one in best]
+    styles = named_styles(names)
+    rows = []
+    for name, one in zip(names, best, strict=True):
+        compiled = one.compiled.metrics["step_seconds"] or 0.0
+        eager = compiled * one.speedup
+        cost = one.compiled.metrics["compile_seconds"] or 0.0
+        rows += [{"name": name, "steps": n, "speedup": n * eager / (cost + n * compiled)} for n in steps]
+    paid = [one for one in found if one.decided and one.steps is not None]
+    never = [one for one in found if one.steps is None]
+    if paid:
+        first = min(paid, key=lambda one: (one.steps or math.inf, one.compiled.key))
+        finding = (
+            f"Compiling pays in {len(paid)} of {len(found)} cells, first in "
+            f"{formatting.plain(first.compiled.label, 60)}, "
+            f"after {formatting.prefixed(math.ceil(first.steps or 0))} steps."
+        )
+    else:
+        finding = f"Compiling never pays back here: {len(never)} of {len(found)} compiled cells are slower than eager."
+        if len(never) < len(found):
+            finding = f"Compiling is not shown to pay back in any of {len(found)} cells."
+    numbers = Numbers(
+        ("Cell", "Compiling", "Speed-up of a step", "Pays after (steps)"),
+        tuple(
+            (
+                formatting.plain(one.compiled.label),
+                formatting.duration(one.compiled.metrics["compile_seconds"]),
+                formatting.times(one.speedup),
+                payback_words(one),
+            )
+            for one in found
+        ),
+    )
+    lines = pd.DataFrame(rows)
+    with drawing():
+        canvas = axes(2.6, 6.9)
+        canvas.axhline(1, color="#8a94a0", linewidth=1)
+        sns.lineplot(lines, x="steps", y="speedup", hue="name", palette={n: styles[n].color for n in styles},
+                     linewidth=1.6, estimator=None, legend=False, ax=canvas)  # fmt: skip
+        canvas.set_xscale("log")
+        log_scale(canvas.xaxis, steps[0], steps[-1])
+        canvas.set_ylim(0, max(1.25, lines["speedup"].max() * 1.1))
+        canvas.set(xlabel="steps, compilation included", ylabel="speed-up over eager")
+        canvas.annotate("as fast as eager", (1, 1), (-2, 3), ("axes fraction", "data"), "offset points", ha="right")
+        image = svg(canvas)
+    lines_told = tuple(Style(style.name, style.color, marker="") for style in styles.values())
+    alt = f"Speed-up over eager after so many steps, with compilation, of {len(best)} cells. {finding}"
+    return Plot("When compiling pays back", finding, alt, image, numbers, lines_told, wide=True)
+
+
+def payback_words(payback: Payback) -> str:
+    """After how many steps compiling has paid, in words."""
+    if not payback.decided:
+        return "undecided"
+    return "never" if payback.steps is None else formatting.whole(math.ceil(payback.steps))
+
+
+def roofline_plot(records: pd.DataFrame, peaks: Mapping[str, Any], device: str) -> Plot | None:
+    """Rate of each cell's arithmetic against its intensity, under what the device can reach; None without peaks.
+
+    Args:
+        records: Rows of any workload.
+        peaks: ``flops_per_second`` by precision and ``bytes_per_second``, as probes reached them on the device.
+        device: Whose peaks they are.
+    """
+    ceilings = {name: rate for name, rate in _floats(peaks.get("flops_per_second")).items() if rate > 0}
+    traffic = peaks.get("bytes_per_second")
+    drawn = records[
+        records["status"].eq("ok")
+        & records["device"].eq(device)
+        & records["arithmetic_intensity"].gt(0)
+        & records["achieved_flops_per_second"].gt(0)
+    ]
+    if drawn.empty or not ceilings or not isinstance(traffic, int | float) or traffic <= 0:
+        return None
+    x = drawn["arithmetic_intensity"]
+    ends = min(x.min(), min(ceilings.values()) / traffic) / 2, max(x.max(), max(ceilings.values()) / traffic) * 2.5
+    styles = {style.name: style for style in map(setting_style, drawn.to_dict("records"))}
+    by_share = drawn[drawn["flops_utilisation"].notna()].sort_values("flops_utilisation", kind="stable")
+    finding = f"{len(drawn)} cells under the roof of {', '.join(ceilings)}."
+    if len(by_share):
+        nearest = by_share.iloc[-1]
+        finding = (
+            f"Nearest to its roof: {formatting.plain(nearest['label'], 60)}, at "
+            f"{formatting.percent(nearest['flops_utilisation'], 0)} of the peak arithmetic that probes reached."
+        )
+    numbers = Numbers(
+        ("Cell", "FLOP/byte", "FLOP/s", "Of the peak"),
+        tuple(
+            (
+                formatting.plain(row["label"]),
+                formatting.digits(row["arithmetic_intensity"]),
+                formatting.prefixed(row["achieved_flops_per_second"]),
+                formatting.percent(row["flops_utilisation"], 0),
+            )
+            for row in drawn.to_dict("records")
+        ),
+    )
+    with drawing():
+        canvas = axes(3.0, 6.9)
+        reach = np.geomspace(*ends, 40)
+        for precision, rate in ceilings.items():
+            style = setting_style({"precision": precision, "compile": "off"})
+            canvas.plot(reach, np.minimum(reach * traffic, rate), color=style.color, linewidth=1.2)
+            canvas.annotate(f"{escaped(precision)}: {formatting.prefixed(rate)}FLOP/s", (ends[1], rate), (-2, 3),
+                            textcoords="offset points", ha="right")  # fmt: skip
+        points = drawn[["arithmetic_intensity", "achieved_flops_per_second", "workload"]].assign(
+            series=[series_label(row) for row in drawn.to_dict("records")]
+        )
+        sns.scatterplot(points, x="arithmetic_intensity", y="achieved_flops_per_second", hue="series", style="series",
+                        palette={name: style.color for name, style in styles.items()},
+                        markers={name: style.marker for name, style in styles.items()},
+                        s=28, alpha=0.75, linewidth=0, legend=False, ax=canvas)  # fmt: skip
+        canvas.set_xscale("log")
+        canvas.set_yscale("log")
+        canvas.set_ylim(drawn["achieved_flops_per_second"].min() / 2, max(ceilings.values()) * 2)
+        log_scale(canvas.xaxis, *canvas.get_xlim())
+        log_scale(canvas.yaxis, *canvas.get_ylim())
+        canvas.set(xlabel="FLOP a byte", ylabel="FLOP/s")
+        image = svg(canvas)
+    alt = f"Roofline of {device}: {len(drawn)} cells under {len(ceilings)} ceilings. {finding}"
+    return Plot(
+        f"Roofline, {formatting.plain(device)}", finding, alt, image, numbers, tuple(styles.values()), wide=True
+    )
+
+
+def _floats(found: Any) -> dict[str, float]:
+    """The numbers among the values of what should be a table."""
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(name): float(value) for name, value in found.items() if isinstance(value, int | float)}

@@ -1,0 +1,170 @@
+"""What training gives: accuracy against the seconds it took, and against throughput."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.ticker import PercentFormatter
+
+from reports import formatting
+from reports.plots.canvas import (
+    SECONDS,
+    Numbers,
+    Plot,
+    axes,
+    drawing,
+    escaped,
+    named_styles,
+    panels,
+    rate_scale,
+    series_label,
+    svg,
+)
+from reports.plots.speed import unique_styles
+
+LECTURE_TARGET = 0.978  # of the lecture's MLP on the full MNIST; no other data set has a target
+TARGETS = {"mnist": LECTURE_TARGET}
+_PERCENT = PercentFormatter(1, decimals=None)
+
+
+def accuracy_plots(records: pd.DataFrame) -> list[Plot]:
+    """Held-out accuracy against seconds of training, a line a seed, a panel a model, with a target where there is one.
+
+    The epochs of a training are taken to be equally long: its time is known as a whole.
+
+    Args:
+        records: Rows as :func:`results.runs.to_frame` gives them; those without curves are left out.
+    """
+    points = [
+        {
+            **row,
+            "epoch": epoch,
+            "curve": f"{row['key']} {number}",
+            "seed": _at(row["series"].get("seed"), number),
+            "seconds": row["rounds"][number] * epoch / len(curve) if number < len(row["rounds"]) else None,
+            "held_out": share,
+        }
+        for row in records[records["status"].eq("ok")].to_dict("records")
+        for number, curve in enumerate(row["series"].get("held_out_accuracy") or ())
+        for epoch, share in enumerate(curve, start=1)
+        if share is not None
+    ]
+    drawn = pd.DataFrame(points, columns=[*records.columns, "epoch", "curve", "seed", "seconds", "held_out"])
+    drawn = drawn[drawn["seconds"].notna()]
+    with drawing():
+        return [_accuracy(title, panel) for title, panel in panels(drawn)]
+
+
+def _at(values: Any, number: int) -> Any:
+    return values[number] if isinstance(values, list | tuple) and number < len(values) else number
+
+
+def _accuracy(title: str, panel: pd.DataFrame) -> Plot:
+    styles = unique_styles(panel)
+    canvas = axes()
+    sns.lineplot(
+        panel[["seconds", "held_out", "curve"]].assign(series=[style.name for style in panel["style"]]),
+        x="seconds",
+        y="held_out",
+        hue="series",
+        palette={name: style.color for name, style in styles.items()},
+        units="curve",
+        estimator=None,
+        linewidth=1.2,
+        alpha=0.75,
+        marker="o",
+        markersize=3.5,
+        markeredgewidth=0,
+        legend=False,
+        ax=canvas,
+    )
+    last = panel[panel["epoch"].eq(panel.groupby("curve")["epoch"].transform("max"))]
+    low, high = last["held_out"].min(), last["held_out"].max()
+    finding = (
+        f"{len(last)} trainings end between {formatting.percent(low)} and {formatting.percent(high)}, "
+        f"after {formatting.duration(last['seconds'].median())}."
+    )
+    target = TARGETS.get(str(panel["dataset"].iloc[0]))
+    if target is not None:
+        reached = int(last["held_out"].ge(target).sum())
+        finding += f" {reached} of {len(last)} reach {formatting.percent(target, 1)}."
+        canvas.axhline(target, color="#8a94a0", linestyle=(0, (4, 2)), linewidth=1)
+        canvas.annotate("target", (0, target), (2, 2), ("axes fraction", "data"), "offset points")
+    canvas.yaxis.set_major_formatter(_PERCENT)
+    canvas.locator_params(axis="y", nbins=6)
+    canvas.locator_params(axis="x", nbins=6)
+    canvas.set_xlim(left=0)
+    canvas.xaxis.set_major_formatter(SECONDS)
+    canvas.set(xlabel="training time", ylabel="held-out accuracy")
+    numbers = Numbers(
+        ("Setting", "Seed", "Epochs", "Training", "Held-out accuracy"),
+        tuple(
+            (
+                series_label(row),
+                formatting.plain(row["seed"]),
+                str(row["epoch"]),
+                formatting.duration(row["seconds"]),
+                formatting.percent(row["held_out"]),
+            )
+            for row in last.to_dict("records")
+        ),
+    )
+    alt = f"Held-out accuracy of {title} against training time. {finding}"
+    return Plot(title, finding, alt, svg(canvas), numbers, tuple(styles.values()))
+
+
+def pareto_plot(records: pd.DataFrame) -> Plot | None:
+    """Accuracy against throughput of each training, and those that no other beats in both; None below two.
+
+    Args:
+        records: Rows of accuracy; trainings on other data sets are not compared with each other.
+    """
+    drawn = records[records["status"].eq("ok") & records["accuracy"].notna() & records["samples_per_second"].gt(0)]
+    if len(drawn):
+        drawn = drawn[drawn["dataset"].eq(drawn["dataset"].mode().iloc[0])]
+    if len(drawn) < 2:
+        return None
+    drawn = drawn.sort_values(["samples_per_second", "accuracy"], ascending=False, kind="stable")
+    front = drawn[drawn["accuracy"].gt(drawn["accuracy"].shift(fill_value=-1).cummax())]
+    styles = named_styles(formatting.plain(name, 40) for name in drawn["model"])
+    dataset = formatting.plain(drawn["dataset"].iloc[0])
+    names = [formatting.plain(row["label"], 60) for row in front.to_dict("records")]
+    finding = f"Beaten by no other in both, on {dataset}: {'; '.join(names[:3])}{'; …' if len(names) > 3 else ''}."
+    numbers = Numbers(
+        ("Training", "Samples/s", "Accuracy", "Lowest", "Highest", "On the front"),
+        tuple(
+            (
+                formatting.plain(row["label"]),
+                formatting.prefixed(row["samples_per_second"]),
+                formatting.percent(row["accuracy"]),
+                formatting.percent(row["accuracy_lowest"]),
+                formatting.percent(row["accuracy_highest"]),
+                "yes" if row["key"] in set(front["key"]) else "no",
+            )
+            for row in drawn.to_dict("records")
+        ),
+    )
+    with drawing():
+        canvas = axes(2.8, 6.9)
+        points = drawn[["samples_per_second", "accuracy"]].assign(
+            model=[formatting.plain(name, 40) for name in drawn["model"]]
+        )
+        canvas.vlines(drawn["samples_per_second"], drawn["accuracy_lowest"], drawn["accuracy_highest"],
+                      colors=[styles[name].color for name in points["model"]], linewidth=1.2, alpha=0.6)  # fmt: skip
+        sns.lineplot(front, x="samples_per_second", y="accuracy", color="#8a94a0", linewidth=1, drawstyle="steps-pre",
+                     estimator=None, ax=canvas)  # fmt: skip
+        sns.scatterplot(points, x="samples_per_second", y="accuracy", hue="model", style="model",
+                        palette={name: style.color for name, style in styles.items()},
+                        markers={name: style.marker for name, style in styles.items()},
+                        s=42, linewidth=0, legend=False, ax=canvas)  # fmt: skip
+        for row in front.head(6).to_dict("records"):
+            canvas.annotate(escaped(series_label(row)), (row["samples_per_second"], row["accuracy"]), (6, 5),
+                            textcoords="offset points", fontsize=7.5)  # fmt: skip
+        rate_scale(canvas, drawn["samples_per_second"], which="x")
+        canvas.yaxis.set_major_formatter(_PERCENT)
+        canvas.set(xlabel="samples/s in training", ylabel="held-out accuracy")
+        image = svg(canvas)
+    alt = f"Accuracy of {len(drawn)} trainings on {dataset} against their throughput. {finding}"
+    return Plot("Accuracy against throughput", finding, alt, image, numbers, tuple(styles.values()), wide=True)

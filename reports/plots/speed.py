@@ -1,0 +1,314 @@
+"""How fast: throughput against batch size, speed-ups against fp32 eager, and whether the rounds were steady."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.ticker import FuncFormatter
+
+from reports import formatting
+from reports.plots.canvas import (
+    BLUE,
+    HEIGHT_INCHES,
+    MOST_ROWS,
+    RATE,
+    SERIES_AXES,
+    WIDE_INCHES,
+    Numbers,
+    Plot,
+    Style,
+    axes,
+    axis_value,
+    batch_scale,
+    drawing,
+    escaped,
+    panels,
+    rate_scale,
+    row_axes,
+    series_label,
+    short,
+    svg,
+)
+from results.cell import AXES
+
+# Slower, the same, faster: told apart by colour-blind readers, and by their number.
+DIVERGING = LinearSegmentedColormap.from_list("slower-faster", ["#b5561c", "#f0c9a4", "#eef0f2", "#a9c8e8", "#205f9f"])
+_TOLD = [*SERIES_AXES, "batch_size", "samples_per_second", "step_seconds", "step_seconds_low", "step_seconds_high"]
+MOST_CELL_INCHES = 1.2
+MOST_STRIPS = 8
+MOST_DOTS = 60  # of a strip; of more rounds every n-th is drawn
+MOST_SETTINGS = 10
+STEADY = 0.05  # spread of the rounds below which a strip looks like a line
+
+
+def throughput_plots(records: pd.DataFrame) -> list[Plot]:
+    """Samples a second against batch size, a line a precision and compile mode, a panel a model.
+
+    Where a panel has a single batch size, a dot each instead.
+
+    Args:
+        records: Rows of one workload, as :func:`results.runs.to_frame` gives them.
+    """
+    drawn = records.assign(batch_size=pd.to_numeric(records["batch_size"], errors="coerce"))
+    drawn = drawn[drawn["status"].eq("ok") & drawn["samples_per_second"].gt(0) & drawn["batch_size"].gt(0)]
+    with drawing():
+        return [
+            _throughput(title, panel.sort_values("batch_size", kind="stable"))
+            for title, panel in panels(drawn, ("batch_size",))
+        ]
+
+
+def _throughput(title: str, panel: pd.DataFrame) -> Plot:
+    styles = unique_styles(panel)
+    single = panel["batch_size"].nunique() == 1
+    image = _draw_dots(panel, styles) if single else _draw_lines(panel, styles)
+    best = panel.sort_values("samples_per_second", kind="stable").iloc[-1]
+    rate = formatting.prefixed(best["samples_per_second"])
+    finding = f"Fastest: {series_label(best)} at batch {best['batch_size']:.0f}, {rate} samples/s."
+    rows = tuple(
+        (
+            series_label(row),
+            f"{row['batch_size']:.0f}",
+            formatting.prefixed(row["samples_per_second"]),
+            formatting.duration(row["step_seconds"]),
+            _ends(row["step_seconds_low"], row["step_seconds_high"]),
+        )
+        for row in panel[_TOLD].to_dict("records")
+    )
+    numbers = Numbers(("Setting", "Batch", "Samples/s", "Step time", "95% interval"), rows)
+    alt = f"Throughput of {title} in {len(styles)} settings. {finding}"
+    return Plot(title, finding, alt, image, numbers, () if single else tuple(styles.values()))
+
+
+def unique_styles(panel: pd.DataFrame) -> dict[str, Style]:
+    """Series -> how it looks, in the order of the run."""
+    return {style.name: style for style in panel["style"]}
+
+
+def draw_series(drawn: Axes, panel: pd.DataFrame, x: str, y: str, styles: dict[str, Style]) -> None:
+    """A line with marks for each series of a panel; seaborn would take three times as long, for dozens of panels."""
+    names = pd.Series([style.name for style in panel["style"]], panel.index)
+    for name, style in styles.items():
+        series = panel[names.eq(name)]
+        dashes = (0, style.dashes) if style.dashes else "-"
+        drawn.plot(
+            series[x].to_numpy(),
+            series[y].to_numpy(),
+            color=style.color,
+            linestyle=dashes,
+            marker=style.marker,
+            markersize=5,
+            linewidth=1.6,
+        )
+
+
+def _draw_lines(panel: pd.DataFrame, styles: dict[str, Style]) -> bytes:
+    drawn = axes()
+    draw_series(drawn, panel, "batch_size", "samples_per_second", styles)
+    low, high = _rate_interval(panel)
+    drawn.vlines(panel["batch_size"], low, high, colors=[style.color for style in panel["style"]], linewidth=1)
+    batch_scale(drawn, panel["batch_size"])
+    rate_scale(drawn, panel["samples_per_second"])
+    drawn.set(xlabel="batch size", ylabel="samples/s")
+    return svg(drawn)
+
+
+def _draw_dots(panel: pd.DataFrame, styles: dict[str, Style]) -> bytes:
+    drawn = axes(min(0.75 + 0.3 * len(styles), 2 * HEIGHT_INCHES), left_inches=1.05)
+    sns.stripplot(
+        panel[["samples_per_second"]].assign(series=[escaped(style.name) for style in panel["style"]]),
+        x="samples_per_second",
+        y="series",
+        hue="series",
+        palette={escaped(name): style.color for name, style in styles.items()},
+        jitter=False,
+        legend=False,
+        size=7,
+        ax=drawn,
+    )
+    rows = {name: row for row, name in enumerate(styles)}
+    low, high = _rate_interval(panel)
+    at = [rows[style.name] for style in panel["style"]]
+    drawn.hlines(at, low, high, colors=[style.color for style in panel["style"]], linewidth=1.5)
+    for row, rate in zip(at, panel["samples_per_second"], strict=True):
+        drawn.annotate(formatting.prefixed(rate), (rate, row), (8, 0), textcoords="offset points", va="center")
+    drawn.set_xlim(0, panel["samples_per_second"].max() * 1.3)
+    drawn.set_ylim(len(rows) - 0.4, -0.6)
+    drawn.locator_params(axis="x", nbins=4)
+    drawn.xaxis.set_major_formatter(RATE)
+    drawn.grid(visible=False, axis="y")
+    drawn.set(xlabel=f"samples/s at batch size {panel['batch_size'].iloc[0]:.0f}", ylabel="")
+    return svg(drawn)
+
+
+def _rate_interval(panel: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
+    """Samples a second at both ends of the interval of the step time."""
+    return panel["batch_size"] / panel["step_seconds_high"], panel["batch_size"] / panel["step_seconds_low"]
+
+
+def _ends(low: float, high: float) -> str:
+    if pd.isna(low) or pd.isna(high):
+        return formatting.DASH
+    return f"{formatting.duration(low)} to {formatting.duration(high)}"
+
+
+def speedup_plot(records: pd.DataFrame) -> Plot | None:
+    """Throughput over that of fp32 eager in the same model and batch size, as a heatmap; None without a pair.
+
+    Args:
+        records: Rows of one workload.
+    """
+    drawn = records[records["status"].eq("ok") & records["samples_per_second"].gt(0)]
+    fixed = [axis for axis in AXES if axis not in (*SERIES_AXES, "memory_format")]
+    groups: dict[tuple[str, ...], list[dict[Hashable, Any]]] = {}
+    for row in drawn[[*AXES, "key", "samples_per_second"]].to_dict("records"):
+        groups.setdefault(tuple(axis_value(row[axis]) for axis in fixed), []).append(row)
+    rows: dict[str, dict[str, float]] = {}
+    for group in groups.values():
+        default = next((row for row in group if _is_default(row)), None)
+        if default is None:
+            continue
+        for row in group:
+            if row["key"] != default["key"]:
+                ratio = row["samples_per_second"] / default["samples_per_second"]
+                rows.setdefault(_row_name(row), {})[_setting(row)] = ratio
+    if not rows:
+        return None
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = table[sorted(table.columns, key=lambda name: (-table[name].median(), name))]
+    shown = table.iloc[:MOST_ROWS, :MOST_SETTINGS]
+    ratio, column, row_name = max((ratio, name, row) for row, found in rows.items() for name, ratio in found.items())
+    finding = f"Largest gain over fp32 eager: {column}, {formatting.times(ratio)}, for {row_name}."
+    if ratio <= 1:
+        finding = (
+            f"Nothing is faster than fp32 eager; the nearest is {column} for {row_name}, {formatting.times(ratio)}."
+        )
+    if shown.shape != table.shape:
+        finding += f" Of {len(table.columns)} settings the {len(shown.columns)} best are shown; all are in the numbers."
+    numbers = Numbers(
+        ("Model and batch", *map(str, table.columns)),
+        tuple(
+            (str(name), *map(formatting.times, values)) for name, values in zip(table.index, table.values, strict=True)
+        ),
+    )
+    alt = f"Speed-ups of {len(table.columns)} settings against fp32 eager in {len(table)} cells. {finding}"
+    return Plot("Speed-up against fp32 eager", finding, alt, _draw_heatmap(shown), numbers, wide=True)
+
+
+def _is_default(row: Mapping[Any, Any]) -> bool:
+    return (row["precision"], row["compile"], row["memory_format"]) == ("fp32", "off", "contiguous")
+
+
+def _row_name(row: Mapping[Any, Any]) -> str:
+    beyond = [
+        axis_value(row[axis])
+        for axis in ("dataset", "loader", "device")
+        if axis_value(row[axis]) not in ("", str(AXES[axis].default))
+    ]
+    return formatting.plain(" ".join([str(row["model"]), axis_value(row["batch_size"]), *beyond]), 34)
+
+
+def _setting(row: Mapping[Any, Any]) -> str:
+    layout = "" if row["memory_format"] in ("contiguous", None) else f" {row['memory_format']}"
+    return formatting.plain(f"{series_label(row)}{layout}", 34)
+
+
+def _draw_heatmap(table: pd.DataFrame) -> bytes:
+    with drawing():
+        names = [escaped(str(name)) for name in table.columns]
+        upright = len(names) > 5
+        below = 0.3 + 0.042 * max(map(len, names)) if upright else 0.3
+        right = max(0.12, WIDE_INCHES - 1.9 - MOST_CELL_INCHES * len(names))
+        drawn = axes(0.15 + below + 0.27 * len(table), WIDE_INCHES, 1.9, below, right)
+        farthest = max(max(ratio, 1 / ratio) for ratio in table.to_numpy().ravel() if ratio > 0)
+        reach = min(max(farthest, 1.25), 8)
+        narrow = len(table.columns) > 9
+        sns.heatmap(
+            table,
+            annot=True,
+            fmt=".1f" if narrow else ".2f",
+            annot_kws={"size": 7 if narrow else 8},
+            norm=LogNorm(1 / reach, reach),
+            cmap=DIVERGING,
+            cbar=False,
+            linewidths=1,
+            linecolor="none",
+            ax=drawn,
+        )
+        drawn.grid(visible=False)
+        drawn.tick_params(axis="y", labelrotation=0)
+        turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if upright else {}
+        drawn.set_xticks(np.arange(len(names)) + 0.5, names, **turned)
+        drawn.set_yticks(np.arange(len(table)) + 0.5, [escaped(str(name)) for name in table.index])
+        drawn.set(xlabel="", ylabel="")
+        return svg(drawn)
+
+
+def rounds_plot(records: pd.DataFrame) -> Plot | None:
+    """The rounds of the cells that spread most, each over its own median: is the time steady? None without rounds."""
+    drawn = records[records["status"].eq("ok") & records["rounds"].map(len).ge(2) & records["step_seconds"].gt(0)]
+    if drawn.empty:
+        return None
+    spread = drawn["rounds"].map(relative_spread)
+    chosen = drawn.assign(spread=spread).sort_values("spread", ascending=False, kind="stable").head(MOST_STRIPS)
+    points = pd.DataFrame(
+        [
+            {"place": place + _jitter(number), "relative": seconds / median(row["rounds"])}
+            for place, row in enumerate(chosen.to_dict("records"))
+            for number, seconds in enumerate(thinned(row["rounds"], MOST_DOTS))
+        ]
+    )
+    quiet = int(spread.lt(STEADY).sum())
+    widest = chosen.iloc[0]
+    finding = (
+        f"{quiet} of {len(drawn)} cells are steady, half of their rounds within {formatting.percent(STEADY, 0)}; "
+        f"the widest is {widest['label']}, {formatting.percent(widest['spread'], 0)}."
+    )
+    numbers = Numbers(
+        ("Cell", "Rounds", "Spread of the middle half", "Shortest", "Longest"),
+        tuple(
+            (
+                formatting.plain(row["label"]),
+                str(len(row["rounds"])),
+                formatting.percent(row["spread"], 1),
+                formatting.times(min(row["rounds"]) / median(row["rounds"])),
+                formatting.times(max(row["rounds"]) / median(row["rounds"])),
+            )
+            for row in chosen.to_dict("records")
+        ),
+    )
+    with drawing():
+        canvas = row_axes(len(chosen), left_inches=2.4)
+        canvas.axvline(1, color="#8a94a0", linewidth=1)
+        sns.scatterplot(points, x="relative", y="place", color=BLUE, s=9, alpha=0.5, linewidth=0, ax=canvas)
+        canvas.set_yticks(range(len(chosen)), [short(label) for label in chosen["label"]])
+        canvas.set_ylim(len(chosen) - 0.4, -0.6)
+        canvas.grid(visible=False, axis="y")
+        canvas.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}×"))
+        canvas.set(xlabel="time of a round over the cell's median", ylabel="")
+        image = svg(canvas)
+    alt = f"Rounds of the {len(chosen)} cells that spread most, each over its median. {finding}"
+    return Plot("The least steady cells", formatting.plain(finding, 240), alt, image, numbers, wide=True)
+
+
+def thinned(rounds: Sequence[float], most: int) -> Sequence[float]:
+    """All of some rounds, or every n-th where there are more than so many."""
+    return rounds[:: -(-len(rounds) // most)]
+
+
+def _jitter(number: int) -> float:
+    """How far a dot stands from its row, the same each time: seaborn's own would be random."""
+    return 0.4 * (number * 0.6180339887 % 1 - 0.5)  # of the golden ratio: no two near each other in turn
+
+
+def relative_spread(rounds: tuple[float, ...]) -> float:
+    """Width of the middle half of the rounds, over their median."""
+    low, high = np.percentile(rounds, (25, 75))
+    return float((high - low) / median(rounds))

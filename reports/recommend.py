@@ -1,0 +1,262 @@
+"""Which setting to train a model with on this machine, by speed, energy or memory, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from scipy.special import stdtrit  # of Student's t: scipy.stats takes a second to import
+
+from reports.payback import Payback, paybacks
+from reports.statistics import ratio_interval
+from results.cell import AXES, Value
+from results.record import METRICS, Record
+from results.rounds import Interval
+
+GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
+BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md
+CONFIDENCE = 0.95
+ACCURACY_MARGIN = METRICS["accuracy"].tolerance or 0.0
+# What leaves the arithmetic of a training as it is, but for the last digits of its sums:
+SAME_ARITHMETIC = ("compile", "memory_format", "loader")
+_UNRELIABLE = ("disturbed", "unsteady", "throttled", "clocks-disagree", "recompiles")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What is known of a setting's accuracy against that of the default.
+
+    Attributes:
+        verdict: ``same arithmetic``, ``not inferior``, ``inferior``, ``undecided`` or ``not measured``.
+        difference: Of the mean over seeds, with the lower end of a one-sided 95% interval and the upper
+            end of its mirror image; None where nothing was compared.
+        seeds: Pairs that it rests on.
+    """
+
+    verdict: str
+    difference: Interval | None = None
+    seeds: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether the setting may be recommended."""
+        return self.verdict in ("same arithmetic", "not inferior")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The setting that is best for a goal.
+
+    Attributes:
+        goal: A key of GOALS.
+        record: Of the setting; the default's own where none beats it.
+        value: What the goal looks at: samples a second, joules a sample, or bytes.
+        gain: How many times better than the default; the interval is known for speed alone.
+        better: Whether it beats the default by more than two processes of the same code differ.
+        doubts: Flags of either record that make the gain unsure.
+        accuracy: Against the default's.
+        payback: Of compiling, where the setting compiles.
+    """
+
+    goal: str
+    record: Record
+    value: float
+    gain: Interval
+    better: bool
+    doubts: tuple[str, ...]
+    accuracy: Accuracy
+    payback: Payback | None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to train one model with on one device.
+
+    Attributes:
+        model: Its name.
+        device: Where.
+        dataset: What it was fed.
+        default: What settings are held against: fp32, eager, contiguous.
+        candidates: How many settings were considered.
+        choices: One a goal that was measured.
+        untested: The fastest setting whose accuracy is open, where it would beat the choice for speed.
+    """
+
+    model: str
+    device: str
+    dataset: str
+    default: Record
+    candidates: int
+    choices: tuple[Choice, ...]
+    untested: Choice | None
+
+    def choice(self, goal: str) -> Choice | None:
+        """The choice for a goal; None where what it looks at was not measured."""
+        return next((choice for choice in self.choices if choice.goal == goal), None)
+
+
+def advise(records: Sequence[Record], max_memory_bytes: float | None = None) -> list[Advice]:
+    """Advice for each model, device and data set that was trained in its default setting too, in the run's order.
+
+    Args:
+        records: Of one run.
+        max_memory_bytes: Settings whose peak memory is larger, or not known, are not considered.
+    """
+    trained = [record for record in records if record.cell.workload == "train" and _speed(record) is not None]
+    groups: dict[tuple[Value, ...], list[Record]] = {}
+    for record in trained:
+        groups.setdefault(tuple(axis(record, name) for name in ("model", "device", "dataset")), []).append(record)
+    evidence = _accuracies(records)
+    compiled = {payback.compiled.key: payback for payback in paybacks(records)}
+    found = []
+    for (model, device, dataset), group in groups.items():
+        default = default_setting(group)
+        if default is None:
+            continue
+        fitting = [one for one in group if _fits(one, max_memory_bytes)]
+        judged = [(record, judge_accuracy(record, default, evidence)) for record in fitting]
+        choices = tuple(
+            choice for goal in GOALS if (choice := _choose(goal, judged, default, compiled, must_hold=True)) is not None
+        )
+        fastest = _choose("speed", judged, default, compiled, must_hold=False)
+        secured = next((choice for choice in choices if choice.goal == "speed"), None)
+        is_open = fastest is not None and fastest.better and not fastest.accuracy.holds
+        untested = fastest if is_open and (secured is None or fastest.value > secured.value) else None  # type: ignore[union-attr]  # is_open
+        found.append(Advice(str(model), str(device), str(dataset), default, len(fitting), choices, untested))
+    return found
+
+
+def default_setting(records: Iterable[Record]) -> Record | None:
+    """Of a model's trainings the one in fp32, eager and contiguous, at the default batch size or else the smallest."""
+    plain = [
+        record
+        for record in records
+        if all(axis(record, name) == AXES[name].default for name in ("precision", "compile", "memory_format", "loader"))
+    ]
+    usual = AXES["batch_size"].default
+    return min(plain, key=lambda one: (axis(one, "batch_size") != usual, axis(one, "batch_size")), default=None)
+
+
+def value_of(record: Record, goal: str) -> float | None:
+    """What a goal looks at, in its own unit; None where it was not measured."""
+    if goal == "speed":
+        return _speed(record)
+    if goal == "energy":
+        return record.metrics.get("energy_joules_per_sample")
+    device = record.metrics.get("device_allocated_bytes")
+    return device if device is not None else record.metrics.get("peak_memory_bytes")
+
+
+def judge_accuracy(
+    record: Record, default: Record, evidence: Mapping[tuple[Value, ...], Mapping[object, float]]
+) -> Accuracy:
+    """Whether a setting's accuracy is not inferior to the default's, by a one-sided paired t-test over seeds.
+
+    A setting that only compiles, lays out or loads otherwise does the default's arithmetic. Any other needs
+    trainings of its own with the same seeds; it is not inferior where the 95% lower bound of the mean
+    difference is above the margin, and inferior where the upper bound is below it.
+
+    Source: the non-inferiority test of Wellek, Testing Statistical Hypotheses of Equivalence, chapter 5.
+    """
+    if all(axis(record, name) == axis(default, name) for name in ("batch_size", "precision")):
+        return Accuracy("same arithmetic")
+    ours, theirs = evidence.get(_arithmetic(record)), evidence.get(_arithmetic(default))
+    seeds = sorted(set(ours or ()) & set(theirs or ()), key=str)
+    if not ours or not theirs or not seeds:
+        return Accuracy("not measured")
+    differences = [ours[seed] - theirs[seed] for seed in seeds]
+    middle = mean(differences)
+    if len(seeds) < 2:
+        return Accuracy("undecided", Interval(middle, None, None), len(seeds))
+    reach = float(stdtrit(len(seeds) - 1, CONFIDENCE)) * stdev(differences) / math.sqrt(len(seeds))
+    low, high = middle - reach, middle + reach
+    verdict = "not inferior" if low > -ACCURACY_MARGIN else "inferior" if high < -ACCURACY_MARGIN else "undecided"
+    return Accuracy(verdict, Interval(middle, low, high), len(seeds))
+
+
+def _choose(
+    goal: str,
+    judged: Sequence[tuple[Record, Accuracy]],
+    default: Record,
+    compiled: Mapping[str, Payback],
+    *,
+    must_hold: bool,
+) -> Choice | None:
+    """The best setting for a goal, or the default where that is not clearly better; None where not measured."""
+    sign = -1 if goal == "speed" else 1
+    known = [
+        (sign * value, record.key, record, accuracy)
+        for record, accuracy in judged
+        if (value := value_of(record, goal)) is not None and (accuracy.holds or not must_hold)
+    ]
+    if not known or value_of(default, goal) is None:
+        return None
+    _, _, record, accuracy = min(known, key=lambda one: one[:2])
+    best = _choice(goal, record, default, accuracy, compiled)
+    same = next((one for one in known if one[2].key == default.key), None)
+    if best.better or same is None:
+        return best
+    return _choice(goal, default, default, same[3], compiled)
+
+
+def _choice(goal: str, record: Record, default: Record, accuracy: Accuracy, compiled: Mapping[str, Payback]) -> Choice:
+    value, usual = value_of(record, goal), value_of(default, goal)
+    assert value is not None and usual is not None, "only what was measured is chosen"
+    gain = _gain(goal, record, default, value, usual)
+    doubts = tuple(flag for flag in _UNRELIABLE if goal != "memory" and flag in record.flags + default.flags)
+    least = gain.low or 0.0 if goal == "speed" else gain.middle  # without an interval nothing is shown
+    margin = BETWEEN_PROCESSES if goal == "speed" else _tolerance(goal)
+    better = record.key != default.key and least > 1 + margin
+    return Choice(goal, record, value, gain, better, doubts, accuracy, compiled.get(record.key))
+
+
+def _gain(goal: str, record: Record, default: Record, value: float, usual: float) -> Interval:
+    """How many times better than the default; for speed with the interval of the ratio of the times a sample."""
+    if goal != "speed":
+        return Interval(usual / value if value else math.inf, None, None)
+    if record.key == default.key:
+        return Interval(1.0, None, None)
+    if not record.rounds or not default.rounds:
+        return Interval(value / usual, None, None)
+    mine, theirs = ([seconds / int(axis(one, "batch_size")) for seconds in one.rounds] for one in (record, default))
+    return ratio_interval(mine, theirs)
+
+
+def _tolerance(goal: str) -> float:
+    name = {"energy": "energy_joules_per_step", "memory": "peak_memory_bytes"}[goal]
+    return METRICS[name].tolerance or 0.0
+
+
+def _speed(record: Record) -> float | None:
+    return record.metrics.get("samples_per_second") if record.status == "ok" else None
+
+
+def _fits(record: Record, max_memory_bytes: float | None) -> bool:
+    if max_memory_bytes is None:
+        return True
+    memory = value_of(record, "memory")
+    return memory is not None and memory <= max_memory_bytes
+
+
+def axis(record: Record, name: str) -> Value:
+    """An axis of a record, its default where an older record does not name it."""
+    return record.cell.settings.get(name, AXES[name].default)
+
+
+def _arithmetic(record: Record) -> tuple[Value, ...]:
+    """What decides a training's accuracy, beside its seed and its epochs."""
+    return tuple(axis(record, name) for name in ("model", "device", "dataset", "batch_size", "precision"))
+
+
+def _accuracies(records: Iterable[Record]) -> dict[tuple[Value, ...], dict[object, float]]:
+    """What decides the accuracy -> seed and epochs -> held-out accuracy after the last epoch."""
+    found: dict[tuple[Value, ...], dict[object, float]] = {}
+    for record in records:
+        if record.cell.workload != "accuracy" or record.status != "ok":
+            continue
+        for seed, curve in zip(record.series.get("seed", ()), record.series.get("held_out_accuracy", ()), strict=False):
+            if curve and curve[-1] is not None:
+                found.setdefault(_arithmetic(record), {}).setdefault((seed, len(curve)), float(curve[-1]))
+    return found

@@ -1,0 +1,173 @@
+"""One verdict through every format: each is read back by a parser of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from reports import exports, markdown
+from reports.check import Policy, Verdict, judge
+from reports.comparison import CellComparison, Comparison
+
+CNN = "train cnn 256 cpu fp32"
+HOSTILE = '\x00</testsuite><script> | `@everyone` ::error::\n"%0A" \u202e <img src=x>'
+
+
+@pytest.fixture
+def comparison(stored: Any) -> Comparison:
+    new = stored.slowed(stored.run("0002_9f8e7d_20260102_090000"), CNN, 2)
+    return stored.compared(stored.run(), replace(new, records=new.records[1:]))
+
+
+@pytest.fixture
+def verdict(comparison: Comparison) -> Verdict:
+    return judge(comparison)
+
+
+@pytest.fixture
+def hostile(comparison: Comparison) -> Comparison:
+    cells = (CellComparison("train model=x", HOSTILE, "regressed", HOSTILE), *comparison.cells)
+    return replace(comparison, cells=cells, base=HOSTILE)
+
+
+@pytest.fixture
+def huge(comparison: Comparison) -> Comparison:
+    cells = tuple(CellComparison(f"train n={n}", f"cell {n}", "regressed", "because " * 40) for n in range(2000))
+    return replace(comparison, cells=cells)
+
+
+def test_json_holds_every_cell_and_metric(verdict: Verdict, comparison: Comparison) -> None:
+    document = json.loads(exports.to_json(verdict, comparison))
+    assert (document["verdict"], document["exit_code"]) == ("regressed", 1)
+    assert [cell["label"] for cell in document["cells"]] == [cell.label for cell in comparison.cells]
+    time = next(metric for metric in document["cells"][1]["metrics"] if metric["name"] == "step_seconds")
+    assert time["low"] < time["ratio"] < time["high"]
+    assert time["ratio"] == pytest.approx(2)
+
+
+def test_junit_fails_what_fails_the_check_and_skips_what_is_open(verdict: Verdict, comparison: Comparison) -> None:
+    suite = ET.fromstring(exports.to_junit(verdict, comparison)).find("testsuite")
+    assert suite is not None
+    failed = {case.get("name") for case in suite if case.find("failure") is not None}
+    assert failed == {cell.label for cell in verdict.regressions}
+    skipped = {case.get("name") for case in suite if case.find("skipped") is not None}
+    assert skipped == {cell.label for cell in comparison.cells if cell.verdict in ("inconclusive", "incomparable")}
+    assert (suite.get("failures"), suite.get("tests")) == ("2", "31")
+
+
+def test_junit_says_where_the_whole_fails_and_no_cell_does(stored: Any) -> None:
+    comparison = stored.compared(stored.run(), replace(stored.run(), environment={"fingerprint": "f"}))
+    suite = ET.fromstring(exports.to_junit(judge(comparison), comparison)).find("testsuite")
+    assert suite is not None
+    error = suite.find("testcase/error")
+    assert suite.get("errors") == "1"
+    assert error is not None
+    assert "different environments" in (error.get("message") or "")
+
+
+def test_a_missing_cell_that_is_let_pass_is_skipped_and_not_failed(comparison: Comparison) -> None:
+    verdict = judge(comparison, Policy(missing="warn"))
+    suite = ET.fromstring(exports.to_junit(verdict, comparison)).find("testsuite")
+    assert suite is not None
+    assert suite.get("failures") == "1"
+
+
+def test_a_comment_shows_regressions_first_and_every_cell(verdict: Verdict, comparison: Comparison) -> None:
+    text = markdown.render(verdict, comparison)
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert text.startswith("### ❌ Regressed: 2 of 31 cells")
+    assert len(rows) == 31
+    assert all("**missing**" in row or "**regressed**" in row for row in rows[:2])
+    assert "2.00× \\[" in text
+
+
+def test_a_comment_stays_below_the_limit_and_counts_what_it_leaves_out(huge: Comparison) -> None:
+    text = markdown.render(judge(huge), huge)
+    rows = len(re.findall(r"^\| cell \d", text, re.MULTILINE))
+    assert len(text) < markdown.LIMIT
+    assert f"{2000 - rows:,} more cells not shown." in text
+    assert rows > 100
+
+
+def test_hostile_names_neither_break_out_of_a_table_nor_call_anybody(hostile: Comparison) -> None:
+    text = markdown.render(judge(hostile), hostile)
+    assert "<script>" not in text
+    assert "<img" not in text
+    assert "@everyone" not in text
+    assert "\u202e" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+
+
+def test_hostile_names_leave_xml_readable(hostile: Comparison) -> None:
+    suite = ET.fromstring(exports.to_junit(judge(hostile), hostile)).find("testsuite")
+    assert suite is not None
+    assert len(suite) == 32
+
+
+def test_hostile_names_give_one_command_a_line(hostile: Comparison) -> None:
+    lines = exports.to_github_annotations(judge(hostile), hostile).splitlines()
+    assert all(line.startswith("::error title=") for line in lines)
+    assert len(lines) == 3
+
+
+def test_at_most_ten_annotations_are_made_and_the_rest_counted(huge: Comparison) -> None:
+    lines = exports.to_github_annotations(judge(huge), huge).splitlines()
+    assert len(lines) == 10
+    assert "1991 more cells" in lines[-1]
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(1, "notice"), (None, "warning")])
+def test_a_check_without_regressions_is_told_too(stored: Any, factor: int | None, kind: str) -> None:
+    history = stored.earlier if factor else ()
+    comparison = stored.compared(stored.run(), stored.run(), history=history)
+    assert exports.to_github_annotations(judge(comparison), comparison).startswith(f"::{kind} title=")
+
+
+def test_github_action_benchmark_gets_each_time_with_its_unit(comparison: Comparison) -> None:
+    entries = json.loads(exports.to_github_action_benchmark(comparison))
+    cnn = next(entry for entry in entries if entry["name"].startswith(CNN))
+    assert {"name", "unit", "value", "range", "extra"} == set(cnn)
+    assert (cnn["unit"], cnn["extra"].split(":")[0]) == ("s", "regressed")
+    assert all(isinstance(entry["value"], float) for entry in entries)
+
+
+def test_bencher_gets_values_with_their_interval(comparison: Comparison) -> None:
+    document = json.loads(exports.to_bencher(comparison))
+    time = document[CNN]["step_seconds"]
+    assert time["lower_value"] < time["value"] < time["upper_value"]
+    assert document[CNN]["parameters"] == {"value": 1_070_794}
+
+
+def test_openmetrics_has_one_family_a_metric_and_ends_as_it_must(hostile: Comparison) -> None:
+    lines = exports.to_openmetrics(hostile).splitlines()
+    assert lines[-1] == "# EOF"
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(families) == len(set(families))
+    sample = re.compile(r'trainmark_\w+\{cell="(?:[^"\\]|\\.)*"\} \S+')
+    assert all(sample.fullmatch(line) for line in lines if not line.startswith("#"))
+
+
+@pytest.mark.parametrize("option", ["json", "junit", "markdown", "github-benchmark", "bencher", "openmetrics"])
+def test_each_format_is_an_option_of_check(stored: Any, reports_command: Any, option: str) -> None:
+    stored.store(stored.run())
+    file = stored.folder / "out"
+    reports_command("check", "1", "1", f"--{option}", str(file))
+    assert file.read_text(encoding="utf-8")
+
+
+def test_the_summary_of_a_step_is_appended_to(
+    stored: Any, reports_command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(stored.run())
+    summary = stored.folder / "summary"
+    summary.write_text("before\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    reports_command("check", "1", "1", "--github")
+    assert summary.read_text(encoding="utf-8").startswith("before\n### ❔ Undecided")
+    assert "::warning title=undecided::" in capsys.readouterr().out

@@ -1,0 +1,94 @@
+"""What the instruments found, on the page: limits, compile costs, phases, and the way to a trace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.html import render
+from reports.payback import paybacks
+from reports.profiles import leading_operators
+from reports.tables import Table, compile_table, limits_table, phases_table
+from results.cell import Cell
+from results.profiles import Operator, Profile, trace_path, write_profile
+from results.record import Record
+from results.runs import artifact_folder, read_run
+
+
+def measured(compile_mode: str = "off", **metrics: float | None) -> Record:
+    return Record(Cell.of("train", compile=compile_mode), "ok", metrics=metrics, rounds=(0.01,))
+
+
+def column(table: Table, title: str) -> list[str]:
+    (found,) = [column for column in table.columns if column.title == title]
+    return [value.text for value in found.values]
+
+
+@pytest.mark.parametrize(
+    ("intensity", "limit"), [(3.0, "memory"), (4.0, "arithmetic"), (5.0, "arithmetic"), (None, "–")]
+)
+def test_a_step_is_limited_by_what_is_on_its_side_of_the_ridge(intensity: float | None, limit: str) -> None:
+    records = [
+        measured(flops_utilisation=0.5, arithmetic_intensity=intensity, ridge_intensity=4.0),
+        measured(flops_utilisation=0.5, arithmetic_intensity=1.0, ridge_intensity=4.0),
+    ]
+    assert column(limits_table(records), "Limit") == [limit, "memory"]
+
+
+def test_without_a_ridge_there_is_no_column_for_what_limits() -> None:
+    table = limits_table([measured(flops_utilisation=0.5, arithmetic_intensity=5.0)])
+    assert "Limit" not in [column.title for column in table.columns]
+
+
+def step(compile_mode: str, seconds: float, **metrics: float) -> Record:
+    ends = {"step_seconds_low": 0.99 * seconds, "step_seconds_high": 1.01 * seconds}
+    return measured(compile_mode, step_seconds=seconds, **ends, **metrics)
+
+
+@pytest.mark.parametrize(
+    ("eager", "compiled", "told"),
+    [(0.010, 0.008, "6,000"), (0.010, 0.013, "never"), (0.010, 0.00999, "undecided")],
+)
+def test_compiling_pays_after_some_steps_or_never_or_nobody_knows(eager: float, compiled: float, told: str) -> None:
+    records = [step("off", eager), step("default", compiled, compile_seconds=12.0, compile_warm_seconds=3.0)]
+    table = compile_table(paybacks(records))
+    assert column(table, "Pays after (steps)") == [told]
+    assert column(table, "Compiling, cold cache (s)") == ["12.0"]
+    assert column(table, "Warm cache (s)") == ["3.00"]
+
+
+def test_phases_are_shares_of_the_instrumented_step() -> None:
+    phases = {"data_seconds": 1e-3, "forward_seconds": 3e-3, "backward_seconds": 5e-3, "other_seconds": 1e-3}
+    table = phases_table([measured(instrumented_step_seconds=10e-3, **phases)])
+    shares = {column.title: column.values[0].text for column in table.columns if column.title.endswith("(%)")}
+    assert shares == {"Data (%)": "10.0", "Forward (%)": "30.0", "Backward (%)": "50.0", "Other (%)": "10.0"}
+
+
+class Links(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if (tag, name) == ("a", "href")]
+
+
+@pytest.mark.parametrize("has_trace", [True, False])
+def test_the_page_leads_to_the_trace_of_a_profiled_cell(stored: Any, has_trace: bool) -> None:
+    file: Path = stored.store(stored.run())
+    run = read_run(file)
+    folder = artifact_folder(file)
+    record = next(record for record in run.records if record.cell.workload == "train")
+    row = Operator("aten::addmm", "64x784, 784x256", 2.0, 0.006, 0.006, None, 1e6, 100.0, "operator")
+    write_profile(folder, Profile(record.key, record.label, 5, 0.01, "cpu", (row, replace(row, name="aten::mm"))))
+    if has_trace:
+        trace_path(folder, record.key).write_bytes(b"")
+    links = Links(render([run], None, leading_operators(file), file.parents[1]))
+    to_traces = [link for link in links.found if link.endswith(".trace.json.gz")]
+    assert len(to_traces) == has_trace
+    assert all((file.parents[1] / link).is_file() for link in to_traces)

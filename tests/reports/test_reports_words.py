@@ -1,0 +1,138 @@
+"""The page's numbers as files, the essentials as Markdown, and the forest plot: what each says of one comparison."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reports.comparison import CellComparison, compare
+from reports.essentials import essentials
+from reports.forest import MOST_BARS, WIDTH, forest
+from reports.numbers import as_csv, as_json
+from reports.recommend import advise
+
+CNN = "train cnn 256 cpu fp32"
+
+
+def test_the_json_holds_records_verdict_and_advice(stored: Any) -> None:
+    base, new = stored.run(), stored.slowed(stored.run("0002"), CNN, 2)
+    document = json.loads(as_json(new, compare(base, new), advise(new.records)))
+    assert len(document["records"]) == len(new.records)
+    assert document["verdict"]["word"] == "regressed"
+    worst = document["verdict"]["cells"][0]
+    assert (worst["label"], worst["verdict"]) == (CNN, "regressed")
+    assert worst["low"] < worst["ratio"] < worst["high"]
+    assert {one["model"] for one in document["recommended"]} == {"mlp", "mlp-residual", "cnn", "resnet20"}
+
+
+def test_the_csv_has_a_line_a_record(stored: Any) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(stored.run()))))
+    assert len(rows) == len(stored.run().records)
+    assert {"key", "model", "batch_size", "step_seconds", "status", "flags"} <= set(rows[0])
+    assert "rounds" not in rows[0]
+
+
+def test_the_html_command_leaves_both_files_beside_the_page(
+    stored: Any, reports_command: Callable[..., int], tmp_path: Any
+) -> None:
+    stored.store(stored.run())
+    page = tmp_path / "page.html"
+    assert reports_command("html", "-o", str(page)) == 0
+    assert json.loads(page.with_suffix(".json").read_text())["run"]["name"] == stored.run().name
+    assert page.with_suffix(".csv").read_text().startswith("run,")
+    assert 'href="page.json"' in page.read_text()
+
+
+def test_the_essentials_begin_with_the_verdict_and_its_regressions(stored: Any) -> None:
+    base, new = stored.run(), stored.slowed(stored.run("0002"), CNN, 2)
+    text = essentials(new, compare(base, new))
+    lines = text.splitlines()
+    assert lines[0] == "## Intel(R) Xeon(R) Processor"
+    assert lines[4].startswith("**Regressed: 1 of 31 cells is worse")
+    assert f"| {CNN} | regressed | 2.00× " in text
+    assert "### Which setting" in text
+    assert "Stop what else runs" in text
+
+
+def test_the_essentials_of_a_single_run_have_no_verdict(stored: Any) -> None:
+    text = essentials(stored.run())
+    assert "Regressed" not in text
+    assert "| mlp (cpu) | fastest |" in text
+
+
+def test_hostile_names_stay_one_line_of_plain_markdown(stored: Any) -> None:
+    name = "a|b`c<script>[x](javascript:y)\n# d" + "z" * 10_000
+    run = stored.changed(stored.run(), CNN, status="error", reason=name, metrics={}, rounds=())
+    text = essentials(replace(run, name=name, environment={"cpu": name}), compare(stored.run(), run))
+    assert "<script>" not in text.replace("\\<script\\>", "")
+    assert "\n# d" not in text
+    assert max(map(len, text.splitlines())) < 2000
+
+
+def test_the_markdown_command_compares_where_a_baseline_is_named(
+    stored: Any, reports_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(stored.run())
+    stored.store(stored.slowed(stored.run("0002_9f8e7d_20260102_090000"), CNN, 2))
+    assert reports_command("markdown", "2", "--baseline", "1") == 0
+    assert "**Regressed: 1 of 31 cells" in capsys.readouterr().out
+
+
+def test_the_forest_puts_one_in_the_middle_and_mirrors_ratios(stored: Any) -> None:
+    base = stored.run()
+    new = stored.slowed(stored.slowed(stored.run(), CNN, 2), "train mlp 64 cpu fp32", 0.5)
+    drawn = forest(compare(base, new))
+    at = {bar.cell.label: bar for bar in drawn.bars}
+    assert dict(drawn.ticks)["1"] == WIDTH / 2
+    assert (at[CNN].middle or 0) - WIDTH / 2 == pytest.approx(
+        WIDTH / 2 - (at["train mlp 64 cpu fp32"].middle or 0), abs=0.2
+    )
+    assert at[CNN].low is not None and at[CNN].middle is not None and at[CNN].high is not None
+    assert at[CNN].low <= at[CNN].middle <= at[CNN].high
+    left, width = drawn.band
+    assert left + width / 2 == pytest.approx(WIDTH / 2, abs=0.2)
+    assert at["train resnet20 256 cpu fp32"].middle is None
+
+
+def test_a_ratio_beyond_the_plot_is_marked_at_its_edge(stored: Any) -> None:
+    drawn = forest(compare(stored.run(), stored.slowed(stored.run(), CNN, 50)))
+    bar = drawn.bars[0]
+    assert bar.beyond == "right"
+    assert bar.middle is not None and bar.middle < WIDTH
+
+
+def test_the_forest_says_how_many_it_leaves_out(stored: Any) -> None:
+    comparison = compare(stored.run(), stored.run())
+    many = tuple(CellComparison(f"k{number}", "cell", "new") for number in range(MOST_BARS + 5))
+    drawn = forest(replace(comparison, cells=many))
+    assert (len(drawn.bars), drawn.left_out) == (MOST_BARS, 5)
+
+
+def test_the_page_draws_the_history_of_the_stored_runs(
+    stored: Any, reports_command: Callable[..., int], tmp_path: Any
+) -> None:
+    for number in range(1, 4):
+        run = stored.run(f"000{number}_9f8e7d_2026010{number}_090000", seed=number)
+        stored.store(replace(run, facts=replace(run.facts, started=f"2026-01-0{number}T09:00:00+00:00")))
+    assert reports_command("html", "3", "-o", str(tmp_path / "page.html")) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert 'id="history"' in text
+    assert "in the first of 3 runs" in text
+
+
+def test_the_page_opens_in_the_browser_where_that_is_asked(
+    stored: Any, reports_command: Callable[..., int], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.store(stored.run())
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert reports_command("html", "-o", str(tmp_path / "page.html")) == 0
+    assert opened == []
+    assert reports_command("html", "--open", "-o", str(tmp_path / "page.html")) == 0
+    assert opened == [(tmp_path / "page.html").as_uri()]

@@ -1,0 +1,136 @@
+"""What a step does, counted: on the CPU for real, on a GPU that is made up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.instruments import count_launches, workspace_bytes
+from bench.meters import counts
+from bench.meters.counts import Launches, StepCounts, count_step
+
+LAYER = nn.Linear(4, 3)
+
+
+def counted(step: Callable[[Tensor], object], device: str = "cpu") -> StepCounts:
+    images = torch.ones(2, 4)
+    return count_step(lambda: step(images), LAYER, device)
+
+
+# Reads by the host
+
+
+@pytest.mark.parametrize(
+    ("step", "reads"),
+    [
+        (lambda images: images.sum(), 0),
+        (lambda images: images.sum().item(), 1),
+        (lambda images: images.sum() > 0 and None, 1),
+        (lambda images: images.nonzero(), 1),
+        (lambda images: images.to("meta"), 1),  # off the device, as .cpu() is from a GPU
+        (lambda images: torch.empty(2, 4, device="meta").copy_(images), 1),
+        (lambda images: images.to(torch.float64), 0),  # stays where it is
+        (lambda images: images.clone(), 0),
+        (lambda images: torch.empty(2, 4).copy_(images), 0),
+    ],
+)
+def test_what_the_host_waits_for_is_counted(step: Callable[[Tensor], object], reads: int) -> None:
+    assert counted(step).host_reads == reads
+
+
+def test_what_is_read_elsewhere_than_on_the_device_stalls_nothing() -> None:
+    assert counted(lambda images: images.sum().item(), device="cuda").host_reads == 0
+    assert counted(lambda images: images.to("meta"), device="cuda").host_reads == 0
+
+
+# Launches
+
+
+class FakeProfile:
+    """A profiler that saw these calls; it knows whether the step was run within it."""
+
+    def __init__(self, calls: dict[str, int]) -> None:
+        self.calls = calls
+        self.activities: list[Any] = []
+        self.is_on = False
+
+    def __call__(self, *, activities: list[Any]) -> FakeProfile:
+        self.activities = activities
+        return self
+
+    def __enter__(self) -> FakeProfile:
+        self.is_on = True
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self.is_on = False
+
+    def key_averages(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(key=name, count=number) for name, number in self.calls.items()]
+
+
+@pytest.mark.parametrize(
+    ("calls", "kernels", "synchronisations"),
+    [
+        ({}, 0, 0),
+        ({"cudaLaunchKernel": 7, "cudaLaunchKernelExC": 2}, 9, 0),
+        ({"cuLaunchKernel": 3, "cuLaunchKernelEx": 1}, 4, 0),  # of Triton
+        ({"cudaLaunchCooperativeKernel": 1, "cuLaunchCooperativeKernel": 1}, 2, 0),
+        ({"cudaGraphLaunch": 1}, 1, 0),
+        ({"cudaStreamSynchronize": 2, "cudaEventSynchronize": 1}, 0, 3),
+        ({"cudaDeviceSynchronize": 1}, 0, 0),  # the profiler's own, at its end
+        ({"cudaMemcpyAsync": 4, "cudaMemsetAsync": 4, "cudaEventRecord": 2, "void gemm()": 9}, 0, 0),
+    ],
+)
+def test_calls_of_the_driver_become_launches_and_waits(
+    monkeypatch: pytest.MonkeyPatch, calls: dict[str, int], kernels: int, synchronisations: int
+) -> None:
+    profile = FakeProfile(calls)
+    monkeypatch.setattr(torch.profiler, "profile", profile)
+    steps = []
+    found = counts.count_launches(lambda: steps.append(profile.is_on), "cuda")
+    assert found == Launches(kernels, synchronisations)
+    assert steps == [True]  # once, and watched
+    assert profile.activities == [torch.profiler.ProfilerActivity.CUDA]
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps", "xpu"])
+def test_without_cuda_no_step_is_run_for_its_launches(device: str) -> None:
+    steps: list[int] = []
+    assert counts.count_launches(lambda: steps.append(1), device) is None
+    assert steps == []
+
+
+def test_launches_that_nobody_counted_are_no_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = iter([(torch.ones(1), torch.ones(1))] * 2)
+    steps: Any = SimpleNamespace(context=torch.inference_mode(), batches=batches, step=lambda images, labels: images)
+    assert count_launches(steps, "cpu") == {}
+    monkeypatch.setattr(torch.profiler, "profile", FakeProfile({"cudaLaunchKernel": 5}))
+    assert count_launches(steps, "cuda") == {"kernel_launches_per_step": 5, "synchronisations_per_step": 0}
+
+
+# Memory by what holds it
+
+
+HELD = {"parameter_bytes": 1000, "gradient_bytes": 1000, "optimizer_bytes": 2000, "activation_bytes": 300}
+
+
+def prepared(resident: tuple[Tensor, ...] | None) -> Any:
+    return SimpleNamespace(feed=SimpleNamespace(resident=resident))
+
+
+def test_the_workspace_is_what_nothing_else_accounts_for() -> None:
+    resident = torch.ones(10, 4), torch.ones(10, dtype=torch.int64)  # 160 and 80 bytes
+    assert workspace_bytes(HELD, 5000, prepared(resident)) == 5000 - 4300 - 240
+    assert workspace_bytes(HELD, 5000, prepared(None)) == 700
+
+
+@pytest.mark.parametrize("name", sorted(HELD))
+def test_a_workspace_is_not_known_where_a_part_is_not(name: str) -> None:
+    assert workspace_bytes(HELD | {name: None}, 5000, prepared(None)) is None
+    assert workspace_bytes(HELD, None, prepared(None)) is None

@@ -1,0 +1,43 @@
+"""Faults planted in the code: a few of those in docs/evidence, and a refactoring that is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.sides import Place, Side
+from docs.evidence.mutations import FAULTS, HARMLESS, Base, Mutation, compare_with, flagged, mutated
+from results.record import METRICS
+
+QUICK = ("missing no_grad", "lost shuffle of tensors", "smaller batch reported as the same", "layers named")
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a side forks its processes")
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[Base]:
+    """The untouched tree: one server for all of them."""
+    with Side(Place("untouched", Path(__file__).parents[1])) as side:
+        yield Base(side)
+
+
+@pytest.mark.parametrize("mutation", [one for one in FAULTS + HARMLESS if one.name in QUICK], ids=lambda one: one.name)
+def test_a_fault_is_told_by_its_metric_and_a_refactoring_by_none(base: Base, mutation: Mutation) -> None:
+    found = flagged(compare_with(base, mutation))
+    assert found == {} if mutation.metric is None else mutation.metric in found
+
+
+@pytest.mark.parametrize("mutation", FAULTS + HARMLESS, ids=lambda one: one.name)
+def test_every_planted_fault_still_fits_the_code(mutation: Mutation) -> None:
+    with mutated(mutation) as folder:
+        compile((folder / mutation.file).read_text(encoding="utf-8"), mutation.file, "exec")
+    assert mutation.metric in (None, "failed", *METRICS)
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(FAULTS) >= 25
+    assert len(HARMLESS) >= 5
+    assert len({one.name for one in FAULTS + HARMLESS}) == len(FAULTS + HARMLESS)

@@ -1,0 +1,73 @@
+"""The runs of known machines that come with the project: whole, small, and telling nothing of whose machine it was."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.paths import PATH
+from results.record import METRICS
+from results.runs import REFERENCE, load_runs, read_run, run_files
+
+FOLDER = Path(__file__).parents[1] / "results" / REFERENCE
+FILES = run_files(FOLDER)
+LARGEST_BYTES = 300_000
+WORKLOADS = {"train", "inference", "input", "accuracy"}
+
+each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+def test_there_is_one_and_nothing_else_lies_beside_it() -> None:
+    assert FILES
+    assert sorted(FILES) == sorted(FOLDER.iterdir())
+
+
+@each_file
+def test_a_reference_is_whole_and_of_a_clean_commit(file: Path) -> None:
+    run = read_run(file)
+    assert run.facts.complete
+    assert {record.key for record in run.records} == set(run.facts.planned)
+    assert {record.status for record in run.records} <= {"ok", "skipped"}
+    assert {record.cell.workload for record in run.records} == WORKLOADS
+    assert run.commit["dirty"] is False
+
+
+@each_file
+def test_a_reference_is_small(file: Path) -> None:
+    assert file.stat().st_size < LARGEST_BYTES
+
+
+@each_file
+def test_a_reference_tells_of_no_host_no_user_and_no_folder(file: Path) -> None:
+    document = json.loads(file.read_text())
+    assert (document["commit_info"]["project"], document["commit_info"]["branch"]) == ("trainmark", "main")
+    words = set(re.findall(r'"((?:[^"\\]|\\.)*)"', file.read_text()))
+    assert not [word for word in words if PATH.search(word)]
+    assert platform.node() not in words
+    assert getpass.getuser() not in words
+    assert not {"node", "hostname", "user"} & words
+
+
+@each_file
+def test_no_step_of_a_reference_is_faster_than_the_peaks_of_its_machine(file: Path) -> None:
+    used = [record.metrics.get("flops_utilisation") for record in read_run(file).records]
+    assert any(used)
+    assert all(0 < share <= 1 for share in used if share is not None)
+
+
+@each_file
+def test_a_reference_has_six_counts_of_every_step(file: Path) -> None:
+    counts = [name for name, metric in METRICS.items() if metric.compared == "exact"]
+    for record in read_run(file).records:
+        if record.cell.workload in ("train", "inference"):
+            assert sum(record.metrics.get(name) is not None for name in counts) >= 6
+
+
+def test_references_are_among_the_runs_that_are_loaded() -> None:
+    frame = load_runs(folder=FOLDER.parent)
+    assert {file.stem for file in FILES} <= set(frame["run"])
