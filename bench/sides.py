@@ -144,6 +144,11 @@ class Side:
     """
 
     def __init__(self, place: Place, timeout: float = 900.0) -> None:
+        if not (place.folder / "bench" / "side.py").is_file():  # else an editable install would lend its own
+            raise SideError(
+                f"{place.name} holds no trainmark that can be measured in pairs (it has no bench/side.py): "
+                "compare stored runs instead: python -m reports check BASE NEW"
+            )
         self.place = place
         self.timeout = timeout
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the server
@@ -274,11 +279,6 @@ class Side:
         if hello is None or "protocol" not in hello:
             words = self._last_words()
             self.close()
-            if "No module named bench" in words:
-                raise SideError(
-                    f"{self.place.name} holds no trainmark that can be measured in pairs (it has no bench/side.py): "
-                    "compare stored runs instead: python -m reports check BASE NEW"
-                )
             raise SideError(f"{self.place.name} does not start: {words}")
         if hello["protocol"] != PROTOCOL:
             self.close()

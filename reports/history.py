@@ -21,6 +21,7 @@ class ChangePoint:
     """A lasting change of a cell's time.
 
     Attributes:
+        key: Join key of the cell.
         label: Of the cell.
         metric: Its time: a key of METRICS.
         last_before: Run that still had the old time.
@@ -29,6 +30,7 @@ class ChangePoint:
         runs: How many runs on either side that is.
     """
 
+    key: str
     label: str
     metric: str
     last_before: Run
@@ -56,11 +58,11 @@ def change_points(runs: Sequence[Run]) -> list[ChangePoint]:
                 value = record.metrics.get(name)
                 if metric.compared == "time" and record.status == "ok" and value:
                     series.setdefault((record.key, name), []).append((run, value))
-    found = [change for (key, name), points in series.items() for change in _changes(labels[key], name, points)]
+    found = [change for (key, name), points in series.items() for change in _changes(key, labels[key], name, points)]
     return sorted(found, key=lambda change: -abs(math.log(change.ratio)))
 
 
-def _changes(label: str, metric: str, points: Sequence[tuple[Run, float]]) -> list[ChangePoint]:
+def _changes(key: str, label: str, metric: str, points: Sequence[tuple[Run, float]]) -> list[ChangePoint]:
     if len(points) < 2 * MINIMUM:
         return []
     import ruptures  # here: it takes a second to load, and only the history needs it
@@ -73,6 +75,7 @@ def _changes(label: str, metric: str, points: Sequence[tuple[Run, float]]) -> li
     parts = [points[start:end] for start, end in zip(starts, ends, strict=False)]
     found = [
         ChangePoint(
+            key,
             label,
             metric,
             before[-1][0],

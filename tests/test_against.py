@@ -57,7 +57,8 @@ def commit(folder: Path, name: str) -> None:
 
 def start(project: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider"]
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTHONPATH")}
+    outer = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTHONPATH")  # of the run that this test is part of
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.Popen(
         [*command, f"--benchmark-storage=file://{runs}", *TINY, *options],
         cwd=project,

@@ -96,10 +96,12 @@ def test_single(benchmark):
 """
     )
     repository = Path(__file__).parents[1]
+    outer = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER")  # of the run that this test is part of
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir=.", "--benchmark-json=run.json"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(repository), "PYTEST_ADDOPTS": ""},
+        env=environment | {"PYTHONPATH": str(repository)},
         capture_output=True,
         text=True,
         check=False,

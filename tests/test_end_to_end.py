@@ -41,7 +41,8 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
         f"--benchmark-storage=file://{folder}",
     ]
     environment = os.environ | {"PYTHONPATH": str(HERE), "COLUMNS": "160"}
-    environment.pop("PYTEST_ADDOPTS", None)
+    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):  # of the run that this test is part of
+        environment.pop(name, None)
     return subprocess.Popen(
         [*command, *options], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

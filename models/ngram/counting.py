@@ -51,7 +51,7 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
         while counted < order:
             stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
             parts, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool, room)
-            levels += [joined([part[place] for part in parts]) for place in range(stage.words)]
+            levels += [joined([part[place] for part in parts], pool) for place in range(stage.words)]
             counted += stage.words
             if told is not None:
                 following = np.full(len(words), NO_NGRAM)
@@ -236,17 +236,23 @@ def _count_part(
     return [Level(words[place, :size], counts[place, :size], starts[place]) for place, size in enumerate(sizes)]
 
 
-def joined(parts: list[Level]) -> Level:
+def joined(parts: list[Level], pool: Pool) -> Level:
     """One level of levels that follow each other."""
     if len(parts) == 1:
         return parts[0]
-    begins = np.cumsum([0] + [len(part) for part in parts])
-    starts = [part.starts[:-1] + begin for part, begin in zip(parts, begins, strict=False)]
-    return Level(
-        np.concatenate([part.words for part in parts]),
-        np.concatenate([part.counts for part in parts]),
-        np.concatenate([*starts, begins[-1:]]),
-    )
+    begins = np.cumsum([0, *map(len, parts)])
+    parents = np.cumsum([0, *(len(part.starts) - 1 for part in parts)])
+    whole = Level(np.empty(begins[-1], np.uint32), np.empty(begins[-1], np.uint32), np.empty(parents[-1] + 1, np.int64))
+    whole.starts[-1] = begins[-1]
+
+    def copy(number: int) -> None:
+        part, entries = parts[number], slice(begins[number], begins[number + 1])
+        whole.words[entries] = part.words
+        whole.counts[entries] = part.counts
+        np.add(part.starts[:-1], begins[number], out=whole.starts[parents[number] : parents[number + 1]])
+
+    pool.each(copy, range(len(parts)))
+    return whole
 
 
 def _deal_windows(
@@ -554,6 +560,9 @@ def add_entries(
     """
     mask = (np.uint64(1) << bits) - np.uint64(1)
     entries, parents = np.uint64(sizes[0]), np.uint64(opened[0])
+    # Whether a key begins an entry is a toss-up: the processor shall not guess, so its numbers are always written.
+    word = words[entries - np.uint64(1)] if entries else np.uint32(0)
+    count = counts[entries - np.uint64(1)] if entries else np.uint32(0)
     parent = np.uint64(first_parent) - np.uint64(1)
     last_ngram = ~(keys[0] >> low)
     last_above = ~(keys[0] >> low >> bits)
@@ -563,25 +572,28 @@ def add_entries(
         above = ngram >> bits
         size = run_ends[number] - run_begin
         run_begin = run_ends[number]
+        alive = np.uint64(1)
         if level == 0:
             parent = np.uint64(first_parent) + above
+            while parents <= parent:
+                starts[parents] = entries
+                parents += np.uint64(1)
         else:
             is_entry = level == np.uint64(1) or (above >> bits) & mask != 0
-            parent += np.uint64(is_entry and above != last_above)
+            if is_entry and above != last_above:
+                parent += np.uint64(1)
+                starts[parent] = entries
             last_above = above
-            if above & mask == 0:  # begins with <s>: nothing lies to the left of it
-                continue
-        while parents <= parent:
-            starts[parents] = entries
-            parents += np.uint64(1)
-        if ngram != last_ngram:
-            words[entries] = np.uint32(ngram & mask)
-            counts[entries] = size
-            entries += np.uint64(1)
-            last_ngram = ngram
-        else:
-            counts[entries - np.uint64(1)] += size
-    sizes[0], opened[0] = entries, parents
+            alive = np.uint64(above & mask != 0)  # nothing lies to the left of <s>
+        is_new = alive & np.uint64(ngram != last_ngram)
+        last_ngram = ngram
+        entries += is_new
+        count = (np.uint32(0) if is_new else count) + (size if alive else np.uint32(0))
+        word = np.uint32(ngram & mask) if alive else word
+        place = entries - np.uint64(entries > 0)
+        words[place], counts[place] = word, count
+    sizes[0] = entries
+    opened[0] = parents if level == 0 else parent + np.uint64(1)
 
 
 @kernel

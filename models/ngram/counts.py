@@ -25,7 +25,7 @@ class Level:
         words: [entries] uint32, the first word of each n-gram. At order 1 the entries are the whole
             vocabulary in the order of ids, so an entry's index is its id.
         counts: [entries] uint32, how often it occurs; at order 1 zero for ``<unk>`` where no word
-            was cut off, at higher orders at least 1.
+            was cut off, at higher orders at least 1. Empty where the model came without counts.
         starts: [entries of order k-1, plus 1] int64, where the n-grams of each parent begin; at
             order 1 just [0, entries].
     """
@@ -59,11 +59,12 @@ class Counts:
 
     Attributes:
         levels: One for each order, from 1 on.
-        tokens: Words of the text, plus one end for each sentence.
+        tokens: Words of the text, plus one end for each sentence. None where the model came without
+            counts, as one of an ARPA file does.
     """
 
     levels: tuple[Level, ...]
-    tokens: int
+    tokens: int | None
 
     @property
     def order(self) -> int:
@@ -78,7 +79,15 @@ class Counts:
     @property
     def sentences(self) -> int:
         """Sentences of the text: how often ``</s>`` occurs, and so ``<s>``."""
-        return int(self.levels[0].counts[BOUNDARY])
+        return self.count([BOUNDARY])
+
+    def ngrams(self, order: int, entries: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """[entries, order] uint32: the words of n-grams, given by where they stand in the level of their order."""
+        found = np.empty((len(entries), order), np.uint32)
+        for place, level in enumerate(reversed(self.levels[:order])):
+            found[:, place] = level.words[entries]
+            entries = np.searchsorted(level.starts, entries, side="right") - 1  # their parents
+        return found
 
     def find(self, ngram: Sequence[int]) -> int | None:
         """Where an n-gram stands in the level of its order; None where it is unseen.
@@ -95,7 +104,13 @@ class Counts:
         return entry
 
     def count(self, ngram: Sequence[int]) -> int:
-        """How often an n-gram occurs; of no words, how many tokens there are. ``[BOUNDARY]`` is ``<s>`` as well."""
+        """How often an n-gram occurs; of no words, how many tokens there are. ``[BOUNDARY]`` is ``<s>`` as well.
+
+        Raises:
+            ValueError: The model came without counts.
+        """
+        if self.tokens is None:
+            raise ValueError("this model came without counts: it has probabilities alone")
         if not ngram:
             return self.tokens
         entry = self.find(ngram)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ PLAIN = TextOptions()
 GROWTH = 1.25  # of the array of ids, which the system moves without copying it
 
 Progress = Callable[[str, int], None]  # what is being done, and how many tokens are done
+
+
+class SettingsError(ValueError):
+    """No model is fitted with such settings."""
 
 
 def fit(
@@ -62,9 +67,9 @@ def fit(
     Raises:
         CorpusError: The sources hold no text.
         MemoryTooSmall: The memory allowed does not do.
-        ValueError: An argument is out of its range.
+        SettingsError: An argument is out of its range, or not for the others.
     """
-    _check(order, smoothing, alpha, engine, threads, min_count, max_vocabulary, memory)
+    _check(order, smoothing, alpha, engine, device, threads, min_count, max_vocabulary, memory)
     seconds: dict[str, float] = {}
     with TemporaryDirectory(prefix="trainmark-ngram-") as folder:
         with _timed(seconds, "encode"):
@@ -93,18 +98,20 @@ def _check(
     smoothing: str,
     alpha: float,
     engine: str,
+    device: str,
     threads: int,
     min_count: int,
     max_vocabulary: int | None,
     memory: int | None,
 ) -> None:
-    """Refuses with a ValueError what no text could be fitted with."""
+    """Refuses what no text could be fitted with."""
     least = 2 if smoothing == "kneser-ney" else 1
     wrong = {
         f"order is {order}: it must be {least} to {MAX_ORDER}": not least <= order <= MAX_ORDER,
         f"no smoothing named {smoothing!r}: there are {', '.join(SMOOTHINGS)}": smoothing not in SMOOTHINGS,
         f"no engine named {engine!r}: there are {', '.join(ENGINES)}": engine not in ENGINES,
-        f"alpha is {alpha}: it must be more than 0": alpha <= 0,
+        f"{device} is a device of the torch engine alone": device != "cpu" and engine != "torch",
+        f"alpha is {alpha}: it must be more than 0": not 0 < alpha < math.inf,
         f"threads is {threads}: it must be 1 or more": threads < 1,
         f"min_count is {min_count}: it must be 1 or more": min_count < 1,
         f"max_vocabulary is {max_vocabulary}: it must be 1 or more": max_vocabulary is not None and max_vocabulary < 1,
@@ -114,7 +121,12 @@ def _check(
     }
     for message, holds in wrong.items():
         if holds:
-            raise ValueError(message)
+            raise SettingsError(message)
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise SettingsError("this machine has no CUDA device that torch can use")
 
 
 @contextmanager

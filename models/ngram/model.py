@@ -26,11 +26,12 @@ class NgramModel:
         vocabulary: The words and their ids.
         counts: The n-grams of orders 1 to n.
         smoothing: ``mle``, the lecture's count(context, word) / count(context), where what is unseen
-            has probability 0; ``additive``, the same with ``alpha`` more of every word; or
-            ``kneser-ney``, interpolated and modified.
+            has probability 0; ``additive``, the same with ``alpha`` more of every word;
+            ``kneser-ney``, interpolated and modified; or ``arpa``, as the file says that the model was
+            read from.
         alpha: Of additive smoothing.
-        estimates: Of Kneser-Ney smoothing, one for each order; else empty.
-        discounts: [n, 3] float64, likewise; else None.
+        estimates: Of Kneser-Ney smoothing or an ARPA file, one for each order; else empty.
+        discounts: [n, 3] float64, of Kneser-Ney smoothing; else None.
         options: What was done to the text.
         seconds: What fitting took: ``encode``, ``count``, ``estimate``.
     """
@@ -61,7 +62,7 @@ class NgramModel:
         if BOUNDARY in ids:  # nothing before the beginning of a sentence counts
             ids = ids[len(ids) - 1 - ids[::-1].index(BOUNDARY) :]
         last = self.vocabulary.id(word)
-        if self.smoothing == "kneser-ney":
+        if self.estimates:
             return math.exp(self._log_probability(last, ids))
         alpha = self.alpha if self.smoothing == "additive" else 0.0
         seen, possible = self.counts.count([*ids, last]), self.counts.count(ids)
@@ -69,7 +70,7 @@ class NgramModel:
         return (seen + alpha) / total if total else 0.0
 
     def _log_probability(self, word: int, context: list[int]) -> float:
-        """Natural logarithm of the Kneser-Ney probability, by the longest n-gram that was seen."""
+        """Natural logarithm of the estimated probability, by the longest n-gram that was seen."""
         entry = self.counts.find([*context, word])
         if entry is not None:
             return float(self.estimates[len(context)].log_probabilities[entry])
@@ -79,7 +80,7 @@ class NgramModel:
 
     def score(self, ids: NDArray[np.int32], threads: int = 1) -> Scores:
         """What the model says of each token of a text, given as ids: see :func:`models.ngram.fitting.encode_with`."""
-        if self.smoothing == "kneser-ney":
+        if self.estimates:
             return score_kneser_ney(ids, self.counts, self.estimates, threads)
         alpha = self.alpha if self.smoothing == "additive" else 0.0
         return score_additive(ids, self.counts, alpha, threads)

@@ -116,7 +116,7 @@ def score_additive(ids: NDArray[np.int32], counts: Counts, alpha: float, threads
 
     def log_probabilities(matches: Matches) -> NDArray[np.float64]:
         seen = np.zeros(len(matches.reaches))
-        possible = np.full(len(matches.reaches), float(counts.tokens))
+        possible = np.full(len(matches.reaches), float(counts.count([])))
         for order, (level, entries) in enumerate(zip(counts.levels, matches.entries, strict=True), start=1):
             here = matches.reaches == order if order > 1 or counts.order > 1 else np.ones(len(seen), bool)
             seen[here] = _counts(level.counts, entries[here])

@@ -1,10 +1,11 @@
 """A model on the disk: a folder of NumPy arrays, mapped when they are read, and a header in JSON.
 
-Format 1. ``model.json`` holds ``format``, ``order``, ``tokens``, ``smoothing``, ``alpha``, ``discounts``
-(a list of three numbers for each order, or null), ``options`` (what was done to the text) and
-``arrays``: name -> type and shape of each file. ``vocabulary.text`` and ``vocabulary.ends`` are the
-arrays of a Vocabulary; ``K.words``, ``K.counts`` and ``K.starts`` those of the level of order K; with
-Kneser-Ney smoothing ``K.log_probabilities`` and ``K.log_backoffs`` those of its estimate. Each lies in
+Format 1. ``model.json`` holds ``format``, ``order``, ``tokens`` (null in a model without counts),
+``smoothing``, ``alpha``, ``discounts`` (a list of three numbers for each order, or null), ``options``
+(what was done to the text) and ``arrays``: name -> type and shape of each file. ``vocabulary.text`` and
+``vocabulary.ends`` are the arrays of a Vocabulary; ``K.words``, ``K.counts`` and ``K.starts`` those of
+the level of order K; with Kneser-Ney smoothing, or of an ARPA file, ``K.log_probabilities`` and
+``K.log_backoffs`` those of its estimate. Each lies in
 a file of its own, ``NAME.npy``, in NumPy's format 1.0 (little-endian), so other programs can read it.
 Nothing is pickled: reading a model runs no code of it.
 """
@@ -42,8 +43,7 @@ def save(model: NgramModel, path: Path | str) -> None:
         OSError: It cannot be written.
     """
     path = Path(path)
-    if path.exists() and not (path / HEADER).is_file():
-        raise ModelFileError(f"{path} is there and holds no model: name another folder.")
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = _arrays(model)
     header = {
@@ -67,6 +67,12 @@ def save(model: NgramModel, path: Path | str) -> None:
         new.rename(path)
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuses with a ModelFileError to save a model over anything but a model."""
+    if path.exists() and not (path / HEADER).is_file():
+        raise ModelFileError(f"{path} is there and holds no model: name another folder.")
+
+
 def load(path: Path | str) -> NgramModel:
     """The model in a folder. Its arrays are mapped: what is not asked for is not read.
 
@@ -80,12 +86,12 @@ def load(path: Path | str) -> NgramModel:
         orders = range(1, int(header["order"]) + 1)
         levels = [Level(*(arrays[f"{order}.{part}"] for part in ("words", "counts", "starts"))) for order in orders]
         estimates: tuple[Estimate, ...] = ()
-        if header["smoothing"] == "kneser-ney":
+        if header["smoothing"] in {"kneser-ney", "arpa"}:
             parts = ("log_probabilities", "log_backoffs")
             estimates = tuple(Estimate(*(arrays[f"{order}.{part}"] for part in parts)) for order in orders)
         model = NgramModel(
             vocabulary=Vocabulary(arrays["vocabulary.text"], arrays["vocabulary.ends"]),
-            counts=Counts(tuple(levels), int(header["tokens"])),
+            counts=Counts(tuple(levels), header["tokens"]),
             smoothing=header["smoothing"],
             alpha=header["alpha"],
             estimates=estimates,
@@ -143,7 +149,8 @@ def _check(model: NgramModel, path: Path) -> None:
     fits = 1 <= len(levels) <= MAX_ORDER and len(levels[0]) == size
     for below, level in zip((None, *levels), levels, strict=False):
         parents = 1 if below is None else len(below)
-        fits = fits and len(level.starts) == parents + 1 and int(level.starts[-1]) == len(level) == len(level.counts)
+        fits = fits and len(level.starts) == parents + 1 and int(level.starts[-1]) == len(level)
+        fits = fits and len(level.counts) == (0 if model.counts.tokens is None else len(level))
         fits = fits and bool(np.all(level.starts[:-1] <= level.starts[1:])) and int(level.starts[0]) == 0
     for level, estimate in zip(levels, model.estimates, strict=False):
         fits = fits and len(level) == len(estimate.log_probabilities) == len(estimate.log_backoffs)

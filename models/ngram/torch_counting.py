@@ -31,10 +31,8 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, device: str 
     word_bits = max(1, (vocabulary_size - 1).bit_length())
     occurrences = words.bincount(minlength=vocabulary_size)
     levels = [_level(torch.arange(vocabulary_size), occurrences, occurrences.new_tensor([vocabulary_size]))]
-    entries, first = (
-        words.long(),
-        words,
-    )  # of the n-gram that ends in each token: its place in the last level, its first word
+    entries = words.long()  # of the n-gram that ends in each token: its place in the last level
+    first = words  # and its first word
     while (known := len(levels)) < order:
         if known > 1:
             entries[first == BOUNDARY] = len(levels[-1])  # nothing lies to the left of <s>
@@ -46,28 +44,19 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, device: str 
             before[distance:] = words[: max(0, len(words) - distance)]
             if distance > 1:
                 before[first == BOUNDARY] = BOUNDARY
-            keys = (keys << word_bits) | before
+            keys <<= word_bits
+            keys |= before
             first = before
-        last = known + added == order
-        keys, places, occurrences = _unique(keys, places=not last)
-        found, numbers = _levels(keys, occurrences, len(levels[-1]), added, word_bits)
-        levels += found
-        if not last:
-            entries = numbers[places]
+        if known + added == order:
+            keys, occurrences = torch.unique(keys, return_counts=True)
+        else:
+            keys, places, occurrences = torch.unique(keys, return_inverse=True, return_counts=True)
+            entries = (_are_ngrams(keys, len(levels[-1]), added, word_bits).cumsum(0) - 1)[places]
+        levels += _levels(keys, occurrences, len(levels[-1]), added, word_bits)
     return Counts(tuple(levels), len(ids))
 
 
-def _unique(keys: Tensor, *, places: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The different keys, sorted; where asked, the place of each among them; and how often each occurs."""
-    if places:
-        unique, inverse, occurrences = torch.unique(keys, return_inverse=True, return_counts=True)
-    else:
-        unique, occurrences = torch.unique(keys, return_counts=True)
-        inverse = unique.new_empty(0)
-    return unique, inverse, occurrences
-
-
-def _levels(keys: Tensor, occurrences: Tensor, below: int, added: int, word_bits: int) -> tuple[list[Level], Tensor]:
+def _levels(keys: Tensor, occurrences: Tensor, below: int, added: int, word_bits: int) -> list[Level]:
     """The levels whose n-grams are in these keys.
 
     Args:
@@ -76,14 +65,10 @@ def _levels(keys: Tensor, occurrences: Tensor, below: int, added: int, word_bits
         below: Entries of the level below; a key with this number or more is no n-gram.
         added: Words to the left in a key.
         word_bits: Of each word.
-
-    Returns:
-        The levels, one for each word added; and [keys], the entry of each key in the last of them.
     """
     mask = (1 << word_bits) - 1
     levels: list[Level] = []
     is_ngram = _are_ngrams(keys, below, added, word_bits)
-    entries = is_ngram.cumsum(0) - 1
     for words in range(added, 0, -1):
         parents, siblings = torch.unique_consecutive(keys >> word_bits, return_counts=True)
         is_parent = _are_ngrams(parents, below, words - 1, word_bits)
@@ -94,7 +79,7 @@ def _levels(keys: Tensor, occurrences: Tensor, below: int, added: int, word_bits
             )
         levels.append(_level(keys[is_ngram] & mask, occurrences[is_ngram], children))
         keys, occurrences, is_ngram = parents, _sums(occurrences, siblings), is_parent
-    return levels[::-1], entries
+    return levels[::-1]
 
 
 def _are_ngrams(keys: Tensor, below: int, words: int, word_bits: int) -> Tensor:
@@ -114,4 +99,9 @@ def _level(words: Tensor, occurrences: Tensor, children: Tensor) -> Level:
     """The level of these n-grams, of which each entry of the level below has so many."""
     starts = np.zeros(len(children) + 1, np.int64)
     np.cumsum(children.cpu().numpy(), out=starts[1:])
-    return Level(words.cpu().numpy().astype(np.uint32), occurrences.cpu().numpy().astype(np.uint32), starts)
+    return Level(_unsigned(words), _unsigned(occurrences), starts)
+
+
+def _unsigned(numbers: Tensor) -> NDArray[np.uint32]:
+    """[numbers] uint32: the low 32 bits of each, which torch has no operations on as such."""
+    return numbers.to(torch.int32).cpu().numpy().view(np.uint32)

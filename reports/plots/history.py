@@ -9,22 +9,23 @@ import pandas as pd
 import seaborn as sns
 
 from reports import formatting
+from reports.history import change_points
 from reports.plots.canvas import BLUE, SECONDS, Numbers, Plot, axes, drawing, svg
 from results.record import Run
 from results.runs import to_frame
 
+DRAWN = ("step_seconds", "training_seconds")
 FEWEST_RUNS = 3  # that make a history
 MOST_CELLS = 6
 CHANGE = "#b3261e"
 
 
-def history_plots(subject: Run, runs: Sequence[Run], changes: Mapping[str, Sequence[str]] | None = None) -> list[Plot]:
+def history_plots(subject: Run, runs: Sequence[Run]) -> list[Plot]:
     """Step or training time of the cells that moved most, run by run; none where too few runs share a machine.
 
     Args:
         subject: Whose machine it is about, and whose cells.
         runs: In any order, the subject among them; those of another machine are left out.
-        changes: Join key -> names of the runs from which on a cell's time is another.
     """
     known = subject.environment.get("fingerprint")
     same = sorted((run for run in runs if run.environment.get("fingerprint") == known), key=_moment)
@@ -39,13 +40,20 @@ def history_plots(subject: Run, runs: Sequence[Run], changes: Mapping[str, Seque
     if frame.empty:
         return []
     span = frame.groupby("key")["seconds"].agg(lambda seconds: seconds.max() / seconds.min())
-    moved = sorted(span.index, key=lambda key: (key not in (changes or {}), -span[key], key))
+    changes = _changes(same)
+    moved = sorted(span.index, key=lambda key: (key not in changes, -span[key], key))
     order = {run.name: number for number, run in enumerate(same)}
     with drawing():
-        return [
-            _history(frame[frame["key"].eq(key)], order, tuple((changes or {}).get(key, ())))
-            for key in moved[:MOST_CELLS]
-        ]
+        return [_history(frame[frame["key"].eq(key)], order, changes.get(key, ())) for key in moved[:MOST_CELLS]]
+
+
+def _changes(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """Join key -> names of the runs from which on the cell's time is another, in the order of the runs."""
+    found = [point for point in change_points(runs) if point.metric in DRAWN]
+    return {
+        key: tuple(run.name for run in runs if any(run is one.first_after for one in found if one.key == key))
+        for key in dict.fromkeys(point.key for point in found)
+    }
 
 
 def _moment(run: Run) -> tuple[str, str]:

@@ -299,7 +299,6 @@ def regressed_page() -> str:
 @pytest.fixture(scope="session")
 def everything_page() -> str:
     """A page with every section: verdict, warnings, advice, comparison, all pictures, history, lecture."""
-    from reports.comparison import compare
     from reports.html import render
     from reports.lecture import lesson
 
@@ -307,7 +306,7 @@ def everything_page() -> str:
     new = slowed(slowed(full_run(), "train cnn 256 cpu fp32", 2), "train mlp 64 cpu fp32", 0.5)
     new = replace(new, commit={**COMMIT, "dirty": True}, facts=replace(new.facts, complete=False))
     older = full_run("0000_0a1b2c_20251231_120000", seed=2)
-    return render([new, base, older], compare(base, new), lesson=lesson(example_lecture()))
+    return render([new, base, older], compared(base, new), lesson=lesson(example_lecture()))
 
 
 @pytest.fixture

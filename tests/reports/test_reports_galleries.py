@@ -155,19 +155,18 @@ def test_the_least_steady_cell_is_named(stored: Any) -> None:
 
 
 def test_history_needs_three_runs_of_the_machine_and_marks_changes(stored: Any) -> None:
-    runs = [stored.run(f"000{number}", seed=number) for number in range(4)]
-    runs[2:] = [stored.slowed(run, "train cnn 256 cpu fp32", 2) for run in runs[2:]]
+    runs = [stored.run(f"000{number}", seed=number) for number in range(6)]
+    runs[3:] = [stored.slowed(run, "train cnn 256 cpu fp32", 2) for run in runs[3:]]
     runs = [
         replace(run, facts=replace(run.facts, started=f"2026-01-0{number + 1}T12:00:00+00:00"))
         for number, run in enumerate(runs)
     ]
-    key = next(record.key for record in runs[0].records if record.label == "train cnn 256 cpu fp32")
-    plots = history_plots(runs[0], runs[::-1], {key: ["0002"]})
+    plots = history_plots(runs[0], runs[::-1])
     assert plots[0].title == "train cnn 256 cpu fp32"
-    assert plots[0].finding.endswith("it changed at 0002.")
-    assert [row[0] for row in plots[0].numbers.rows] == ["0000", "0001", "0002", "0003"]
+    assert plots[0].finding.endswith("it changed at 0003.")
+    assert [row[0] for row in plots[0].numbers.rows] == [run.name for run in runs]
     assert b"#b3261e" in plots[0].svg
-    assert b"#b3261e" not in history_plots(runs[0], runs)[0].svg
+    assert b"#b3261e" not in history_plots(runs[0], runs[:5])[0].svg  # two after it are too few
     assert history_plots(runs[0], runs[:2]) == []
     foreign = replace(runs[3], environment={"fingerprint": "another"})
     assert len(history_plots(runs[0], [*runs[:3], foreign])[0].numbers.rows) == 3

@@ -22,6 +22,7 @@ from reports.statistics import (
     smallest_signed_rank_p,
 )
 
+durations = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=40)
 logs = st.lists(st.floats(-2, 2).filter(lambda value: abs(value) > 1e-6), min_size=1, max_size=40)
 
 
@@ -191,6 +192,7 @@ def test_six_rounds_give_an_interval_from_their_extremes() -> None:
     assert (ratio.low, ratio.high) == (1.0, 4.0)
 
 
+@given(durations, durations)
 def test_swapping_sides_inverts_the_ratio_and_its_interval(base: list[float], new: list[float]) -> None:
     there, back = ratio_interval(base, new), ratio_interval(new, base)
     assert there.middle == pytest.approx(1 / back.middle)
@@ -199,6 +201,7 @@ def test_swapping_sides_inverts_the_ratio_and_its_interval(base: list[float], ne
         assert there.low == pytest.approx(1 / back.high)
 
 
+@given(durations)
 def test_a_side_against_itself_has_one_within_its_interval(rounds: list[float]) -> None:
     ratio = ratio_interval(rounds, rounds)
     assert ratio.middle == 1
@@ -207,6 +210,7 @@ def test_a_side_against_itself_has_one_within_its_interval(rounds: list[float]) 
         assert ratio.low <= 1 <= ratio.high
 
 
+@pytest.mark.parametrize("duration", [0.0, -1.0, math.nan])
 def test_a_duration_that_is_not_above_zero_is_refused(duration: float) -> None:
     with pytest.raises(ValueError, match="above zero"):
         ratio_interval([1.0], [duration])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ CNN = "train cnn 256 cpu fp32"
 
 def test_the_json_holds_records_verdict_and_advice(stored: Any) -> None:
     base, new = stored.run(), stored.slowed(stored.run("0002"), CNN, 2)
-    document = json.loads(as_json(new, compare(base, new), advise(new.records)))
+    document = json.loads(as_json(new, stored.compared(base, new), advise(new.records)))
     assert len(document["records"]) == len(new.records)
     assert document["verdict"]["word"] == "regressed"
     worst = document["verdict"]["cells"][0]
@@ -51,11 +52,11 @@ def test_the_html_command_leaves_both_files_beside_the_page(
 
 def test_the_essentials_begin_with_the_verdict_and_its_regressions(stored: Any) -> None:
     base, new = stored.run(), stored.slowed(stored.run("0002"), CNN, 2)
-    text = essentials(new, compare(base, new))
+    text = essentials(new, stored.compared(base, new))
     lines = text.splitlines()
     assert lines[0] == "## Intel(R) Xeon(R) Processor"
-    assert lines[4].startswith("**Regressed: 1 of 31 cells is worse")
-    assert f"| {CNN} | regressed | 2.00× " in text
+    assert lines[4].startswith("### ❌ Regressed: 1 of 31 cells is worse")
+    assert re.search(rf"^\| {CNN} \| \*\*regressed\*\* \|[^|]+\|[^|]+\| 2\.0\d× ", text, re.MULTILINE)
     assert "### Which setting" in text
     assert "Stop what else runs" in text
 
@@ -78,16 +79,16 @@ def test_hostile_names_stay_one_line_of_plain_markdown(stored: Any) -> None:
 def test_the_markdown_command_compares_where_a_baseline_is_named(
     stored: Any, reports_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stored.store(stored.run())
-    stored.store(stored.slowed(stored.run("0002_9f8e7d_20260102_090000"), CNN, 2))
-    assert reports_command("markdown", "2", "--baseline", "1") == 0
-    assert "**Regressed: 1 of 31 cells" in capsys.readouterr().out
+    for run in (*stored.earlier, stored.run(), stored.slowed(stored.run("0002_9f8e7d_20260102_090000"), CNN, 2)):
+        stored.store(run)
+    assert reports_command("markdown", "0002", "--baseline", "0001") == 0
+    assert "### ❌ Regressed: 1 of 31 cells" in capsys.readouterr().out
 
 
 def test_the_forest_puts_one_in_the_middle_and_mirrors_ratios(stored: Any) -> None:
     base = stored.run()
     new = stored.slowed(stored.slowed(stored.run(), CNN, 2), "train mlp 64 cpu fp32", 0.5)
-    drawn = forest(compare(base, new))
+    drawn = forest(stored.compared(base, new))
     at = {bar.cell.label: bar for bar in drawn.bars}
     assert dict(drawn.ticks)["1"] == WIDTH / 2
     assert (at[CNN].middle or 0) - WIDTH / 2 == pytest.approx(
