@@ -12,6 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bench.failures import UnsupportedError
@@ -48,6 +49,7 @@ def measure(cell: Cell, settings: Settings, report: Callable[[str], None], scrat
     """
     corpus = settings.corpus
     assert corpus is not None, "the session writes the corpus of every n-gram cell"
+    torch.set_num_threads(settings.threads)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     work = _measure_fit if cell.workload == "ngram_fit" else _measure_score
     return Record(cell=cell, status="ok", started=started, **work(cell, corpus, settings, report, scratch))

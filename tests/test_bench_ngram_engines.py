@@ -104,7 +104,7 @@ def test_ours_need_nothing_beside_the_project() -> None:
 
 
 @pytest.mark.parametrize("smoothing", ["mle", "additive", "kneser-ney"])
-@pytest.mark.parametrize("name", ["numba", "python"])
+@pytest.mark.parametrize("name", OWN_ENGINES)
 @pytest.mark.filterwarnings("ignore:.*discounts")  # the text is too small to tell them
 def test_ours_find_every_order_and_say_how_long_each_stage_took(name: str, smoothing: str, tmp_path: Path) -> None:
     fitted = fit(name, tmp_path, 3, smoothing)

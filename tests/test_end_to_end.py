@@ -383,3 +383,31 @@ def test_a_wrong_command_line_is_told_in_one_sentence(options: Sequence[str], se
     assert sentence in output
     assert "Traceback" not in output
     assert journal(tmp_path) == []
+
+
+def test_ngram_cells_are_of_a_text_that_is_known_by_its_name_alone(tmp_path: Path) -> None:
+    text = tmp_path / "secret" / "news.txt"
+    text.parent.mkdir()
+    text.write_text("the cat sat\nthe dog sat on the cat\n" * 20)
+    options = ("--engine=python,counter", "--smoothing=mle", "--order=2", f"--corpus={text}", "--tokens=100,1000")
+    code, output = bench(tmp_path / "results", *options, "--benchmark-max-time=0.01", "--benchmark-autosave")
+    assert code == 0, output
+    stored = only_run(tmp_path / "results").read_text()
+    assert "secret" not in stored
+    json.loads(stored, parse_constant=refuse_constant)
+    records = {record.label: record for record in read_run(only_run(tmp_path / "results")).records}
+    assert {label: record.status for label, record in records.items()} == {
+        "ngram_fit python order 2 mle news.txt 100 tokens": "ok",
+        "ngram_fit counter order 2 mle news.txt 100 tokens": "ok",
+        "ngram_fit python order 2 mle news.txt 1000 tokens": "skipped",
+        "ngram_fit counter order 2 mle news.txt 1000 tokens": "skipped",
+        "ngram_score python order 2 mle news.txt 100 tokens": "ok",
+        "ngram_score python order 2 mle news.txt 1000 tokens": "skipped",
+    }
+    assert records["ngram_score python order 2 mle news.txt 1000 tokens"].reason == (
+        "news.txt has 220 tokens, and 1000 are asked for"
+    )
+    fitted = records["ngram_fit python order 2 mle news.txt 100 tokens"]
+    assert fitted.settings["corpus_tokens"] == 103  # 19 whole sentences, of 4 and 7 by turns
+    assert fitted.metrics["table_entries"] == 7 + 9
+    assert fitted.metrics["random_update_share"] is not None
