@@ -64,7 +64,12 @@ def save(model: NgramModel, path: Path | str) -> None:
         (new / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
         if path.exists():
             path.rename(old)
-        new.rename(path)
+        try:
+            new.rename(path)
+        except BaseException:  # Ctrl-C too: a model that was there stays there
+            if old.exists():
+                old.rename(path)
+            raise
 
 
 def check_replaceable(path: Path) -> None:

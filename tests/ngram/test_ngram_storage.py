@@ -115,3 +115,17 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_a_tiny_text_says_that_its_discounts_are_the_fallback():
     with pytest.warns(FallbackDiscountsWarning, match="1-grams"):
         fitted("kneser-ney", order=2)
+
+
+def test_a_model_that_cannot_take_its_place_leaves_the_old_one(stored, monkeypatch):
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(fitted("mle", order=2), stored)
+    assert load(stored).order == 3
