@@ -198,7 +198,7 @@ def _fit_polars(task: Task) -> Fitted:
         ids = words.filter(words != "").cast(polars.Categorical).to_physical()
         last = len(ids) - task.order + 1
         grams = polars.DataFrame({f"word_{shift}": ids.slice(shift, last) for shift in range(task.order)})
-        return grams.group_by(grams.columns).len().height
+        return int(grams.group_by(grams.columns).len().height)
 
     return _timed(count)
 
