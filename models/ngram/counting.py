@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.ngram.counts import BOUNDARY, Counts, Level
 from models.ngram.kernel import kernel
-from models.ngram.pool import Pool
+from models.ngram.pool import ALONE, Pool
 
 BUCKET_WINDOWS = 1 << 14  # keys of a bucket and their copy: 256 KiB, a quarter of a core's second-level cache
 MOST_BUCKETS = 1 << 12  # written to side by side: more of them miss the caches while windows are dealt
@@ -44,10 +44,10 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
     """
     check_ids(ids)
     words = ids.view(np.uint32)
-    levels = [unigrams([words], vocabulary_size)]
     ends, counted = words, 1  # of each token: where its last `counted` words stand in their level
     room = np.empty(len(words), np.uint64)  # for the keys of one stage after the other: new memory is slow
     with Pool.of(threads) as pool:
+        levels = [unigrams([words], vocabulary_size, pool)]
         while counted < order:
             stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
             parts, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool, room)
@@ -68,12 +68,19 @@ def check_ids(ids: NDArray[np.int32]) -> None:
         raise ValueError("the last sentence is not closed by the boundary's id, 0")
 
 
-def unigrams(pieces: Iterable[NDArray[np.uint32]], vocabulary_size: int) -> Level:
+def unigrams(pieces: Iterable[NDArray[np.uint32]], vocabulary_size: int, pool: Pool = ALONE) -> Level:
     """The level of order 1 of a text in pieces."""
-    counts = np.zeros(vocabulary_size, np.uint32)
+    counts = np.zeros((pool.threads, vocabulary_size), np.uint32)
     for words in pieces:
-        tally(words, counts)
-    return Level(np.arange(vocabulary_size, dtype=np.uint32), counts, np.array([0, vocabulary_size], np.int64))
+        _tally_parts(words, counts, pool)
+    total = counts.sum(axis=0, dtype=np.uint32)
+    return Level(np.arange(vocabulary_size, dtype=np.uint32), total, np.array([0, vocabulary_size], np.int64))
+
+
+def _tally_parts(words: NDArray[np.uint32], counts: NDArray[np.uint32], pool: Pool) -> None:
+    """Each thread counts the words of a part in a row of its own."""
+    parts = pool.split(len(words))
+    pool.each(lambda number: tally(words[slice(*parts[number])], counts[number]), range(len(parts)))
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,9 @@ class Stage:
         spans = np.maximum(spans, 0)
         bits = max(1, (vocabulary_size - 1).bit_length())
         widest = int(spans.max()).bit_length()
-        words = min(order - known, max(1, (64 - widest) // bits))
+        most = max(1, (64 - widest) // bits)
+        stages = -(-(order - known) // most)
+        words = -(-(order - known) // stages)  # as many in one stage as in the other: short keys sort faster
         return cls(
             known=known,
             words=words,
@@ -217,9 +226,13 @@ def _count_part(
     starts = [np.empty(end_known - first_known + 1, np.int64)]
     deeper_starts = np.empty((stage.words - 1, windows + 1), np.int64)
     sizes = np.zeros(stage.words, np.int64)
+    largest = int(np.diff(bounds[first : last + 1]).max())
     count_buckets(
         keys,
         origins,
+        np.empty(largest, np.uint64),
+        np.empty(largest, np.uint32),
+        np.empty(largest if origins is not None else 0, np.uint32),
         bounds,
         bases,
         key_bits,
@@ -294,9 +307,11 @@ def _deal_piece(
     part_cursors = np.cumsum(sizes, axis=0, dtype=np.uint64) + cursors
     arrivals = np.cumsum(sizes.sum(axis=1, dtype=np.uint64), dtype=np.uint64) + np.uint64(arrived)
 
+    ends = None if piece.ends is piece.words else piece.ends
+
     def deal(number: int) -> np.uint64:
         into = (part_cursors[number], arrivals[number], keys, origins)
-        return deal_windows(piece.words, piece.ends, *table, *layout, *into, *parts[number])
+        return deal_windows(piece.words, ends, *table, *layout, *into, *parts[number])
 
     return part_cursors[-1], int(pool.each(deal, range(len(parts)))[-1])
 
@@ -345,7 +360,7 @@ def bucket_sizes(
 @kernel
 def deal_windows(
     words: NDArray[np.uint32],
-    ends: NDArray[np.uint32],
+    ends: NDArray[np.uint32] | None,
     buckets: NDArray[np.uint16],
     shift: np.uint64,
     first_bucket: np.uint64,
@@ -366,32 +381,45 @@ def deal_windows(
     A key: the n-gram known already, counted from its bucket's first; then the words before it, the
     nearest first. Before ``<s>`` there is nothing, written as ``<s>``. It goes where its bucket's
     cursor stands. Gives how many windows have arrived, with ``arrived`` of them before.
+
+    Args:
+        ends: As in a piece; None for ``words``, where these are all that is known.
     """
-    for token in range(first, last):
-        end = ends[token]
-        if end == NO_NGRAM:
-            continue
-        bucket = np.uint64(buckets[end >> shift])
-        if bucket < first_bucket or bucket >= last_bucket:
-            continue
-        key = np.uint64(end - bases[bucket])
-        word = np.uint32(1)
-        for distance in range(known, known + added):
-            word = words[token - distance] if word != 0 and distance <= token else np.uint32(0)
-            key = (key << bits) | np.uint64(word)
-        place = cursors[bucket - first_bucket]
-        cursors[bucket - first_bucket] = place + np.uint64(1)
-        keys[place] = key
-        if origins is not None:
-            origins[place] = np.uint32(arrived)
-        arrived += np.uint64(1)
+    room, top = added * bits, (added - np.uint64(1)) * bits
+    ahead = known - np.uint64(1)  # words between a token and the first of its context
+    begin = max(first, ahead)
+    context = np.uint64(0)
+    for token in range(begin - min(begin - ahead, added), begin):
+        context = context_after(np.uint64(words[token - ahead]), context, top, bits)
+    for token in range(begin, last):
+        end = words[token] if ends is None else ends[token]
+        if ends is None or end != NO_NGRAM:
+            bucket = np.uint64(buckets[end >> shift])
+            if first_bucket <= bucket < last_bucket:
+                place = cursors[bucket - first_bucket]
+                cursors[bucket - first_bucket] = place + np.uint64(1)
+                keys[place] = (np.uint64(end - bases[bucket]) << room) | context
+                if origins is not None:
+                    origins[place] = np.uint32(arrived)
+                arrived += np.uint64(1)
+        nearest = end if ends is None else words[token - ahead]
+        context = context_after(np.uint64(nearest), context, top, bits)
     return arrived
+
+
+@kernel
+def context_after(word: np.uint64, context: np.uint64, top: np.uint64, bits: np.uint64) -> np.uint64:
+    """The words before a token, the nearest highest, once that is passed: the farthest one is lost."""
+    return (word << top) | (context >> bits) if word != BOUNDARY else np.uint64(0)
 
 
 @kernel
 def count_buckets(
     keys: NDArray[np.uint64],
     origins: NDArray[np.uint32] | None,
+    spare: NDArray[np.uint64],
+    run_sizes: NDArray[np.uint32],
+    spare_origins: NDArray[np.uint32],
     bounds: NDArray[np.int64],
     bases: NDArray[np.uint32],
     key_bits: NDArray[np.int64],
@@ -410,54 +438,50 @@ def count_buckets(
     NO_NGRAM.
 
     Args:
+        spare: Room for the keys of any one of the buckets; and so ``run_sizes``, and ``spare_origins`` for origins.
         words: [levels, windows], to hold the entries' first words.
         counts: [levels, windows], to hold their counts.
         starts: [known n-grams + 1], to hold where each one's entries in the first level begin.
         deeper_starts: [levels - 1, windows + 1], the same for the other levels.
         sizes: [levels], all 0; afterwards how many entries each has.
     """
-    largest = 0
-    for bucket in range(first, last):
-        largest = max(largest, bounds[bucket + np.uint64(1)] - bounds[bucket])
-    spare = np.empty(largest, np.uint64)
-    spare_origins = np.empty(largest if origins is not None else 0, np.uint32)
-    run_ends = np.empty(largest, np.uint32)
-    counters = np.empty(1 << DIGIT_BITS, np.uint32)
+    counters = np.empty((2, 1 << DIGIT_BITS), np.uint32)
     levels = np.uint64(len(sizes))
-    opened = np.zeros(levels, np.int64)  # parents of each level whose entries have begun
+    deepest = levels - np.uint64(1)
+    for row in range(deepest):
+        deeper_starts[row, 0] = 0
+    opened = np.uint64(0)  # known n-grams whose entries have begun
     for bucket in range(first, last):
         low, high = bounds[bucket], bounds[bucket + np.uint64(1)]
         if low == high:
             continue
-        its_keys = keys[low:high]
+        its_keys, its_spare, key_size = keys[low:high], spare[: high - low], np.uint64(key_bits[bucket])
         if origins is not None:
-            radix_sort(its_keys, spare, origins[low:high], spare_origins, np.uint64(key_bits[bucket]), counters)
+            moved = radix_sort(its_keys, its_spare, origins[low:high], spare_origins, key_size, counters)
         else:
-            radix_sort(its_keys, spare, None, None, np.uint64(key_bits[bucket]), counters)
-        different = its_keys[: count_runs(its_keys, run_ends)]
-        parent = np.int64(bases[bucket]) - np.int64(bases[first])
-        for level in range(levels):
-            entry = sizes[level]
-            add_entries(
-                different,
-                run_ends,
-                np.uint64(level),
-                bits * (levels - np.uint64(1) - level),
+            moved = radix_sort(its_keys, its_spare, None, None, key_size, counters)
+        runs = count_runs(its_spare if moved else its_keys, its_spare, run_sizes)
+        if origins is not None:
+            note_entries(its_spare[:runs], run_sizes, bool(deepest > np.uint64(0)), bits, sizes[deepest], its_keys)
+        for number in range(deepest):  # from the deepest level on
+            level = deepest - number
+            above = level - np.uint64(1)
+            runs, sizes[level] = add_entries(
+                its_spare[:runs],
+                run_sizes,
+                bool(above > np.uint64(0)),
                 bits,
-                parent,
                 words[level],
                 counts[level],
-                starts if level == 0 else deeper_starts[level - np.uint64(1)],
-                opened[level : level + np.uint64(1)],
-                sizes[level : level + np.uint64(1)],
+                deeper_starts[above],
+                np.uint64(sizes[level]),
+                np.uint64(sizes[above]),
             )
-            parent = entry
-        if origins is not None:
-            note_entries(its_keys, different, run_ends, bool(levels > np.uint64(1)), bits, parent)
-    for level in range(levels):
-        row = starts if level == 0 else deeper_starts[level - np.uint64(1)]
-        parents = len(starts) - 1 if level == 0 else sizes[level - np.uint64(1)]
-        row[opened[level] : parents + 1] = sizes[level]
+        parent = np.uint64(bases[bucket] - bases[first])
+        opened, sizes[0] = add_first_entries(
+            its_spare[:runs], run_sizes, bits, words[0], counts[0], starts, opened, np.uint64(sizes[0]), parent
+        )
+    starts[opened:] = sizes[0]
 
 
 @kernel
@@ -468,22 +492,28 @@ def radix_sort(
     spare_origins: NDArray[np.uint32] | None,
     bits: np.uint64,
     counters: NDArray[np.uint32],
-) -> None:
-    """Sorts keys by their low ``bits``, from the least significant digit on, and their origins with them."""
-    if len(keys) < 2:
-        return
-    size = len(keys)
+) -> bool:
+    """Sorts keys by their low ``bits``, from the least significant digit on, and their origins with them.
+
+    Gives whether the sorted keys lie in ``spare``; the origins are always where they were.
+    """
     passes = (bits + np.uint64(DIGIT_BITS - 1)) // np.uint64(DIGIT_BITS)
     digit_bits = (bits + passes - np.uint64(1)) // passes
+    mask = (np.uint64(1) << digit_bits) - np.uint64(1)
+    counters[0, : mask + np.uint64(1)] = np.uint32(0)
+    for key in keys:
+        counters[0, key & mask] += np.uint32(1)
     for number in range(passes):
-        if number & np.uint64(1):
-            radix_pass(spare[:size], keys, spare_origins, origins, number * digit_bits, digit_bits, counters)
+        shift, turn = number * digit_bits, number & np.uint64(1)
+        digits, following = counters[turn], counters[np.uint64(1) - turn]
+        if turn:
+            radix_pass(spare, keys, spare_origins, origins, shift, digit_bits, digits, following)
         else:
-            radix_pass(keys, spare, origins, spare_origins, number * digit_bits, digit_bits, counters)
-    if passes & np.uint64(1):
-        keys[:] = spare[:size]
-        if origins is not None and spare_origins is not None:
-            origins[:] = spare_origins[:size]
+            radix_pass(keys, spare, origins, spare_origins, shift, digit_bits, digits, following)
+    moved = passes & np.uint64(1) != 0
+    if moved and origins is not None and spare_origins is not None:
+        origins[:] = spare_origins[: len(origins)]
+    return bool(moved)
 
 
 @kernel
@@ -495,134 +525,153 @@ def radix_pass(
     shift: np.uint64,
     digit_bits: np.uint64,
     counters: NDArray[np.uint32],
+    following: NDArray[np.uint32],
 ) -> None:
-    """Deals keys out by one digit, in a stable way."""
-    mask = np.uint64((np.uint64(1) << digit_bits) - np.uint64(1))
-    counters[: mask + np.uint64(1)] = np.uint32(0)
-    for key in source:
-        counters[(key >> shift) & mask] += np.uint32(1)
+    """Deals keys out by one digit, in a stable way, and counts the next digit on the way.
+
+    Args:
+        counters: How many keys have each digit; overwritten.
+        following: To hold how many have each of the next one.
+    """
+    mask = (np.uint64(1) << digit_bits) - np.uint64(1)
     begin = np.uint32(0)
     for digit in range(mask + np.uint64(1)):
         size = counters[digit]
         counters[digit] = begin
         begin += size
+        following[digit] = np.uint32(0)
     for place in range(np.uint64(len(source))):
         key = source[place]
         digit = (key >> shift) & mask
         position = counters[digit]
         counters[digit] = position + np.uint32(1)
         target[np.uint64(position)] = key
+        following[(key >> shift >> digit_bits) & mask] += np.uint32(1)
         if origins is not None and target_origins is not None:
             target_origins[np.uint64(position)] = origins[place]
 
 
 @kernel
-def count_runs(keys: NDArray[np.uint64], run_ends: NDArray[np.uint32]) -> int:
-    """Moves the different ones of sorted keys to the front, and tells where the run of each ends."""
-    size = np.uint64(len(keys))
-    if size == 0:
-        return 0
-    run = np.uint64(0)
+def count_runs(keys: NDArray[np.uint64], different: NDArray[np.uint64], run_sizes: NDArray[np.uint32]) -> np.uint64:
+    """Writes the different ones of sorted keys, which may lie in the same place, and the size of each one's run."""
+    # Whether a key is new is a toss-up: the processor shall not guess, so a run is always written, and may go on.
+    run = begin = np.uint64(0)
     key = keys[0]
-    for place in range(np.uint64(1), size):
+    for place in range(np.uint64(1), np.uint64(len(keys))):
         following = keys[place]
-        keys[run] = key
-        run_ends[run] = place
-        run += np.uint64(key != following)
+        different[run] = key
+        run_sizes[run] = np.uint32(place - begin)
+        is_new = key != following
+        run += np.uint64(is_new)
+        begin = np.uint64(place) if is_new else begin
         key = following
-    keys[run] = key
-    run_ends[run] = size
-    return int(run + np.uint64(1))
+    different[run] = key
+    run_sizes[run] = np.uint32(np.uint64(len(keys)) - begin)
+    return run + np.uint64(1)
 
 
 @kernel
 def add_entries(
     keys: NDArray[np.uint64],
-    run_ends: NDArray[np.uint32],
-    level: np.uint64,
-    low: np.uint64,
+    sizes: NDArray[np.uint32],
+    deep: bool,
     bits: np.uint64,
-    first_parent: np.int64,
     words: NDArray[np.uint32],
     counts: NDArray[np.uint32],
     starts: NDArray[np.int64],
-    opened: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-) -> None:
-    """Writes the entries that a bucket's different keys, in order, have in one of the levels.
+    entry: np.uint64,
+    parent: np.uint64,
+) -> tuple[np.uint64, np.int64]:
+    """Writes the entries of a level, and makes the different keys in order, with their sizes, those of the level above.
 
     Args:
-        level: Which, from 0 on.
-        low: Bits of a key below the word that this level adds.
-        first_parent: Of level 0 the n-gram that a key of 0 begins with; else the parent of the first key.
-        opened: [1], how many parents have their start written.
-        sizes: [1], how many entries there are.
+        keys: They end with the word that this level adds.
+        sizes: [keys], windows.
+        deep: Whether the level above is not the first: then it lacks what has ``<s>`` before its first word.
+        entry: The first to write.
+        parent: The first entry that the level above will get from these keys.
+
+    Returns:
+        How many keys there are now, and the entry after the last.
     """
     mask = (np.uint64(1) << bits) - np.uint64(1)
-    entries, parents = np.uint64(sizes[0]), np.uint64(opened[0])
-    # Whether a key begins an entry is a toss-up: the processor shall not guess, so its numbers are always written.
-    word = words[entries - np.uint64(1)] if entries else np.uint32(0)
-    count = counts[entries - np.uint64(1)] if entries else np.uint32(0)
-    parent = np.uint64(first_parent) - np.uint64(1)
-    last_ngram = ~(keys[0] >> low)
-    last_above = ~(keys[0] >> low >> bits)
-    run_begin = np.uint32(0)
+    aboves = size_above = np.uint64(0)
+    last_above = ~(keys[0] >> bits)
     for number in range(np.uint64(len(keys))):
-        ngram = keys[number] >> low
-        above = ngram >> bits
-        size = run_ends[number] - run_begin
-        run_begin = run_ends[number]
-        alive = np.uint64(1)
-        if level == 0:
-            parent = np.uint64(first_parent) + above
-            while parents <= parent:
-                starts[parents] = entries
-                parents += np.uint64(1)
-        else:
-            is_entry = level == np.uint64(1) or (above >> bits) & mask != 0
-            if is_entry and above != last_above:
-                parent += np.uint64(1)
-                starts[parent] = entries
-            last_above = above
-            alive = np.uint64(above & mask != 0)  # nothing lies to the left of <s>
-        is_new = alive & np.uint64(ngram != last_ngram)
-        last_ngram = ngram
-        entries += is_new
-        count = (np.uint32(0) if is_new else count) + (size if alive else np.uint32(0))
-        word = np.uint32(ngram & mask) if alive else word
-        place = entries - np.uint64(entries > 0)
-        words[place], counts[place] = word, count
-    sizes[0] = entries
-    opened[0] = parents if level == 0 else parent + np.uint64(1)
+        key, size = keys[number], np.uint64(sizes[number])
+        above = key >> bits
+        is_new = above != last_above
+        last_above = above
+        aboves += np.uint64(is_new)
+        size_above = size if is_new else size_above + size
+        keys[aboves - np.uint64(1)], sizes[aboves - np.uint64(1)] = above, np.uint32(size_above)
+        parent += np.uint64(is_new & (not deep or (above >> bits) & mask != 0))
+        words[entry], counts[entry] = np.uint32(key & mask), np.uint32(size)
+        entry += np.uint64(above & mask != 0)  # nothing lies to the left of <s>
+        starts[parent] = entry  # where the parent's entries end, as far as is known, and the next one's begin
+    return aboves, np.int64(entry)
+
+
+@kernel
+def add_first_entries(
+    keys: NDArray[np.uint64],
+    sizes: NDArray[np.uint32],
+    bits: np.uint64,
+    words: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    opened: np.uint64,
+    entry: np.uint64,
+    parent: np.uint64,
+) -> tuple[np.uint64, np.int64]:
+    """Writes the entries of the level whose parents are the known n-grams.
+
+    Args:
+        keys: Different ones in order: a known n-gram, and the word before it.
+        sizes: [keys], windows.
+        opened: How many of the known n-grams have their start written.
+        entry: The first to write.
+        parent: The known n-gram that is a key's 0.
+
+    Returns:
+        How many known n-grams have their start written now, and the entry after the last.
+    """
+    mask = (np.uint64(1) << bits) - np.uint64(1)
+    for number in range(np.uint64(len(keys))):
+        while opened <= parent + (keys[number] >> bits):
+            starts[opened] = entry
+            opened += np.uint64(1)
+        words[entry], counts[entry] = np.uint32(keys[number] & mask), sizes[number]
+        entry += np.uint64(1)
+    return opened, np.int64(entry)
 
 
 @kernel
 def note_entries(
-    keys: NDArray[np.uint64],
     different: NDArray[np.uint64],
-    run_ends: NDArray[np.uint32],
+    run_sizes: NDArray[np.uint32],
     deep: bool,
     bits: np.uint64,
     entry: np.int64,
+    entries: NDArray[np.uint64],
 ) -> None:
-    """Overwrites a bucket's keys with the entry that each window has in the last level; NO_NGRAM if from ``<s>`` on.
-
-    From the last run back, so that no different key is overwritten before it has been read.
+    """Writes the entry that each window of a bucket has in the last level; NO_NGRAM if from ``<s>`` on.
 
     Args:
         deep: Whether a key has more than one word after its known part.
         entry: The first that the bucket has in the last level.
+        entries: [windows], to hold them.
     """
     mask = (np.uint64(1) << bits) - np.uint64(1)
-    for key in different:
-        entry += np.int64(not deep or (key >> bits) & mask != 0)
-    for run in range(len(different) - 1, -1, -1):
+    window = np.uint64(0)
+    for run in range(np.uint64(len(different))):
         key = different[run]
         is_entry = not deep or (key >> bits) & mask != 0
-        entry -= np.int64(is_entry)
         noted = np.uint64(entry) if is_entry and key & mask != 0 else np.uint64(NO_NGRAM)
-        for window in range(run_ends[run - 1] if run else np.uint32(0), run_ends[run]):
-            keys[window] = noted
+        entry += np.int64(is_entry)
+        for _ in range(run_sizes[run]):
+            entries[window] = noted
+            window += np.uint64(1)
 
 
 @kernel

@@ -23,7 +23,7 @@ from models.ngram.vocabulary import SPECIAL, Vocabulary
 
 ENGINES = ("numba", "torch", "python")
 PLAIN = TextOptions()
-GROWTH = 1.25  # of the array of ids, which the system moves without copying it
+FIRST_TOKENS = 1 << 24  # there is room for; of what is not needed the system gives no more than an address
 
 Progress = Callable[[str, int], None]  # what is being done, and how many tokens are done
 
@@ -155,10 +155,12 @@ def _encoded(
 
 def gathered(pieces: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
     """All pieces in one array, which grows with them."""
-    ids, tokens = np.empty(1 << 16, np.int32), 0
+    ids, tokens = np.empty(FIRST_TOKENS, np.int32), 0
     for piece in pieces:
         if tokens + len(piece) > len(ids):
-            ids.resize(int(GROWTH * (tokens + len(piece))), refcheck=False)
+            larger = np.empty(2 * (tokens + len(piece)), np.int32)  # ndarray.resize would write zeros first
+            larger[:tokens] = ids[:tokens]
+            ids = larger
         ids[tokens : tokens + len(piece)] = piece
         tokens += len(piece)
     return ids[:tokens]
