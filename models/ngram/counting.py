@@ -298,12 +298,17 @@ def _deal_piece(
     layout = (np.uint64(stage.known), np.uint64(stage.words), np.uint64(stage.bits), stage.bases)
     offset = np.uint64(piece.first)
     parts = [(first + offset, last + offset) for first, last in pool.split(len(piece.words) - piece.first)]
-    sizes = np.zeros((len(parts), len(cursors)), np.uint64)  # of what lies in the parts before
+    shares = np.zeros((len(parts) - 1, pool.threads, len(cursors)), np.uint64)  # of a part's windows, by thread
 
     def measure(number: int) -> None:
-        bucket_sizes(piece.ends, *table, sizes[number + 1], *parts[number])
+        part, share = divmod(number, pool.threads)
+        first, last = parts[part]
+        begin, end = pool.split(int(last - first))[share]
+        bucket_sizes(piece.ends, *table, shares[part, share], first + begin, first + end)
 
-    pool.each(measure, range(len(parts) - 1))
+    pool.each(measure, range(len(shares) * pool.threads))
+    sizes = np.zeros((len(parts), len(cursors)), np.uint64)  # of what lies in the parts before
+    sizes[1:] = shares.sum(axis=1)
     part_cursors = np.cumsum(sizes, axis=0, dtype=np.uint64) + cursors
     arrivals = np.cumsum(sizes.sum(axis=1, dtype=np.uint64), dtype=np.uint64) + np.uint64(arrived)
 
