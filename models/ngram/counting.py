@@ -294,8 +294,9 @@ def _deal_piece(
     pool: Pool,
 ) -> tuple[NDArray[np.uint64], int]:
     """Deals the windows of one piece, each thread those of a part; gives where the cursors then stand."""
-    table = (stage.buckets, np.uint64(stage.shift), np.uint64(buckets[0]), np.uint64(buckets[1]))
-    layout = (np.uint64(stage.known), np.uint64(stage.words), np.uint64(stage.bits), stage.bases)
+    everything = buckets == (0, len(stage.bases))
+    only = None if everything else (np.uint64(buckets[0]), np.uint64(buckets[1]))  # a window is not asked needlessly
+    shift = np.uint64(stage.shift)
     offset = np.uint64(piece.first)
     parts = [(first + offset, last + offset) for first, last in pool.split(len(piece.words) - piece.first)]
     shares = np.zeros((len(parts) - 1, pool.threads, len(cursors)), np.uint64)  # of a part's windows, by thread
@@ -304,19 +305,34 @@ def _deal_piece(
         part, share = divmod(number, pool.threads)
         first, last = parts[part]
         begin, end = pool.split(int(last - first))[share]
-        bucket_sizes(piece.ends, *table, shares[part, share], first + begin, first + end)
+        bucket_sizes(piece.ends, stage.buckets, shift, only, shares[part, share], first + begin, first + end)
 
     pool.each(measure, range(len(shares) * pool.threads))
     sizes = np.zeros((len(parts), len(cursors)), np.uint64)  # of what lies in the parts before
     sizes[1:] = shares.sum(axis=1)
     part_cursors = np.cumsum(sizes, axis=0, dtype=np.uint64) + cursors
     arrivals = np.cumsum(sizes.sum(axis=1, dtype=np.uint64), dtype=np.uint64) + np.uint64(arrived)
-
     ends = None if piece.ends is piece.words else piece.ends
 
     def deal(number: int) -> np.uint64:
-        into = (part_cursors[number], arrivals[number], keys, origins)
-        return deal_windows(piece.words, ends, *table, *layout, *into, *parts[number])
+        first, last = parts[number]
+        return deal_windows(
+            piece.words,
+            ends,
+            stage.buckets,
+            shift,
+            only,
+            np.uint64(stage.known),
+            np.uint64(stage.words),
+            np.uint64(stage.bits),
+            stage.bases,
+            part_cursors[number],
+            arrivals[number],
+            keys,
+            origins,
+            first,
+            last,
+        )
 
     return part_cursors[-1], int(pool.each(deal, range(len(parts)))[-1])
 
@@ -348,18 +364,19 @@ def bucket_sizes(
     ends: NDArray[np.uint32],
     buckets: NDArray[np.uint16],
     shift: np.uint64,
-    first_bucket: np.uint64,
-    last_bucket: np.uint64,
+    only: tuple[np.uint64, np.uint64] | None,
     sizes: NDArray[np.uint64],
     first: np.uint64,
     last: np.uint64,
 ) -> None:
-    """Counts the windows of each bucket in a range that end at the tokens ``first`` to ``last``."""
+    """Counts the windows of each bucket in a range that end at the tokens ``first`` to ``last``; see below."""
     for token in range(first, last):
         if ends[token] != NO_NGRAM:
             bucket = np.uint64(buckets[ends[token] >> shift])
-            if first_bucket <= bucket < last_bucket:
-                sizes[bucket - first_bucket] += np.uint64(1)
+            if only is None:
+                sizes[bucket] += np.uint64(1)
+            elif only[0] <= bucket < only[1]:
+                sizes[bucket - only[0]] += np.uint64(1)
 
 
 @kernel
@@ -368,8 +385,7 @@ def deal_windows(
     ends: NDArray[np.uint32] | None,
     buckets: NDArray[np.uint16],
     shift: np.uint64,
-    first_bucket: np.uint64,
-    last_bucket: np.uint64,
+    only: tuple[np.uint64, np.uint64] | None,
     known: np.uint64,
     added: np.uint64,
     bits: np.uint64,
@@ -385,9 +401,10 @@ def deal_windows(
 
     A key: the n-gram known already, counted from its bucket's first; then the words before it, the
     nearest first. Before ``<s>`` there is nothing, written as ``<s>``. It goes where its bucket's
-    cursor stands. Gives how many windows have arrived, with ``arrived`` of them before.
+    cursor stands. Gives how many windows have arrived, with ``arrived`` of them before, where origins are asked for.
 
     Args:
+        only: The first bucket of the range, and the one after its last; None for all buckets.
         ends: As in a piece; None for ``words``, where these are all that is known.
     """
     room, top = added * bits, (added - np.uint64(1)) * bits
@@ -400,13 +417,14 @@ def deal_windows(
         end = words[token] if ends is None else ends[token]
         if ends is None or end != NO_NGRAM:
             bucket = np.uint64(buckets[end >> shift])
-            if first_bucket <= bucket < last_bucket:
-                place = cursors[bucket - first_bucket]
-                cursors[bucket - first_bucket] = place + np.uint64(1)
+            if only is None or only[0] <= bucket < only[1]:
+                cursor = bucket if only is None else bucket - only[0]
+                place = cursors[cursor]
+                cursors[cursor] = place + np.uint64(1)
                 keys[place] = (np.uint64(end - bases[bucket]) << room) | context
                 if origins is not None:
                     origins[place] = np.uint32(arrived)
-                arrived += np.uint64(1)
+                    arrived += np.uint64(1)
         nearest = end if ends is None else words[token - ahead]
         context = context_after(np.uint64(nearest), context, top, bits)
     return arrived
