@@ -9,6 +9,8 @@ bytes is found without a look at any other bytes; of a longer one all are compar
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,21 +48,14 @@ class Encoder:
     def of(cls, vocabulary: Vocabulary) -> Encoder:
         """An encoder that knows these words: what it gives new ids to is unknown to the vocabulary."""
         encoder = cls()
-        encoder.encode(spaced(vocabulary.text, vocabulary.ends, len(encoder)))
+        encoder.encode(" ".join(islice(vocabulary, len(SPECIAL), None)).encode())
         return encoder
-
-    def __len__(self) -> int:
-        return self._size
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The words so far."""
         ends = self._ends[: self._size].copy()
         return Vocabulary(self._text[: ends[-1]].copy(), ends)
-
-    def words_from(self, first: int) -> bytes:
-        """The words with that id and the following ones, a space after each."""
-        return spaced(self._text, self._ends[: self._size], first)
 
     def knows(self, word: str) -> bool:
         """Whether some text has had this word."""
@@ -116,12 +111,6 @@ class Encoder:
         self._slots = slots
         self._seconds = np.append(self._seconds, np.zeros_like(self._seconds))
         self._ends = np.append(self._ends, np.zeros_like(self._ends))
-
-
-def spaced(text: NDArray[np.uint8], ends: NDArray[np.int64], first: int) -> bytes:
-    """Words from the one with the id ``first`` on, which is not 0, a space after each."""
-    begin = ends[first - 1]
-    return np.insert(text[begin : ends[-1]], ends[first:] - begin, SPACE).tobytes()
 
 
 @kernel

@@ -18,7 +18,6 @@ from models.ngram.counts import MAX_ORDER, UNKNOWN, Counts
 from models.ngram.encoding import Encoder
 from models.ngram.kneser_ney import estimate
 from models.ngram.model import SMOOTHINGS, NgramModel
-from models.ngram.parallel_encoding import encode_pieces
 from models.ngram.text import CorpusError, Source, TextOptions, read_chunks
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
@@ -57,7 +56,7 @@ def fit(
         alpha: Of additive smoothing, more than 0.
         engine: ``numba``, ``torch`` or ``python``: how n-grams are counted. The table is the same.
         device: Where ``torch`` counts: ``cpu`` or ``cuda``.
-        threads: Cores to use: to encode with every engine, to count and estimate with ``numba``.
+        threads: Cores to use; of ``numba``.
         options: What is done to the text.
         min_count: Words that occur less often become ``<unk>``.
         max_vocabulary: Only so many words are kept, the most frequent; of equally frequent ones the earlier.
@@ -75,7 +74,7 @@ def fit(
     with TemporaryDirectory(prefix="trainmark-ngram-") as folder:
         with _timed(seconds, "encode"):
             encoder = Encoder()
-            pieces = _encoded(encoder, read_chunks(sources, options), threads, progress)
+            pieces = _encoded(encoder, read_chunks(sources, options), progress)
             ids = spilling.SpilledIds.of(pieces, Path(folder) / "ids") if memory else gathered(pieces)
             ids, vocabulary = _cut_off(ids, encoder.vocabulary, min_count, max_vocabulary)
         if progress:
@@ -138,12 +137,12 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def _encoded(
-    encoder: Encoder, chunks: Iterable[bytes], threads: int = 1, progress: Progress | None = None
+    encoder: Encoder, chunks: Iterable[bytes], progress: Progress | None = None
 ) -> Iterator[NDArray[np.int32]]:
     """The ids of each piece of text; at the end the words are looked at."""
     tokens = 0
-    for piece in encode_pieces(encoder, chunks, threads):
-        yield piece
+    for chunk in chunks:
+        yield (piece := encoder.encode(chunk))
         tokens += len(piece)
         if progress:
             progress("reading", tokens)
