@@ -33,9 +33,9 @@ class Encoder:
 
     def __init__(self) -> None:
         self._size = 0  # words so far
-        self._slots = np.zeros(1 << 13, np.uint64)  # a key and an id, plus 1, by turns; by open addressing
-        self._seconds = np.zeros(1 << 11, np.uint64)  # of each word, the bytes from its ninth on
-        self._ends = np.zeros(1 << 11, np.int64)  # as many as words may be before the table grows
+        self._slots = np.zeros(1 << 18, np.uint64)  # a key and an id, plus 1, by turns; by open addressing
+        self._seconds = np.zeros(1 << 16, np.uint64)  # of each word, the bytes from its ninth on
+        self._ends = np.zeros(1 << 16, np.int64)  # as many as words may be before the table grows
         self._text = np.zeros(1 << 14, np.uint8)
         self._piece = np.empty(0, np.uint8)  # of the text, with room to look beyond its end
         boundary, unknown = (word.encode() for word in SPECIAL)
@@ -66,17 +66,21 @@ class Encoder:
         letters = self._text[ends[:, np.newaxis] + np.arange(-len(sought), 0)]  # [words of that length, letters]
         return bool((letters == sought).all(axis=1).any())
 
-    def encode(self, text: bytes) -> NDArray[np.int32]:
+    def encode(self, text: bytes | memoryview) -> NDArray[np.int32]:
         """[tokens] int32: the ids of a piece of text, which must end between two words.
 
         Words are parted by bytes up to 0x20. A line feed gives the boundary's id.
         """
+        ids = np.empty(len(text), np.int32)
+        return ids[: self.encode_into(ids, text)]
+
+    def encode_into(self, ids: NDArray[np.int32], text: bytes | memoryview) -> int:
+        """Writes the ids of a piece of text, and gives their number; there must be room for one a byte."""
         if len(text) + PADDING > len(self._piece):
             self._piece = np.empty(len(text) + PADDING, np.uint8)
         self._piece[: len(text)] = np.frombuffer(text, np.uint8)
         self._piece[len(text) : len(text) + PADDING] = SPACE
         self._make_room(len(text))
-        ids = np.empty(len(text), np.int32)  # a line feed is a token of one byte
         block = begin = tokens = 0
         while block <= len(text):  # where the last word ends
             if self._size + ROOM > len(self._ends):
@@ -94,7 +98,7 @@ class Encoder:
                 ids,
                 np.uint64(tokens),
             )
-        return ids[:tokens]
+        return int(tokens)
 
     def _make_room(self, more: int) -> None:
         """Lets that many bytes of new words be kept."""
