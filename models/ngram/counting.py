@@ -13,8 +13,10 @@ vocabulary is too large for any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +52,8 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
         levels = [unigrams([words], vocabulary_size, pool)]
         while counted < order:
             stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
-            parts, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool, room)
-            levels += [joined([part[place] for part in parts], pool) for place in range(stage.words)]
+            added, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool, room)
+            levels += added
             counted += stage.words
             if told is not None:
                 following = np.full(len(words), NO_NGRAM)
@@ -173,7 +175,7 @@ def run_group(
     buckets: tuple[int, int],
     pool: Pool,
     room: NDArray[np.uint64] | None = None,
-) -> tuple[list[list[Level]], NDArray[np.uint32] | None]:
+) -> tuple[list[Level], NDArray[np.uint32] | None]:
     """Counts the windows of a range of buckets.
 
     Args:
@@ -185,87 +187,148 @@ def run_group(
         room: For the windows' keys; None for an array of their own.
 
     Returns:
-        Parts that follow each other, each with the levels that the stage adds; and for each window of
-        these buckets, in the order of the text, where its n-gram stands among those of the last level,
-        or NO_NGRAM where it begins with ``<s>``. None in place of it where no stage follows.
+        The levels that the stage adds, as if these buckets were all; and for each window of these
+        buckets, in the order of the text, where its n-gram stands in the last level, or NO_NGRAM where
+        it begins with ``<s>``. None in place of it where no stage follows.
     """
     bounds = stage.bounds[buckets[0] : buckets[1] + 1] - stage.bounds[buckets[0]]
+    bases = np.append(stage.bases, known)[buckets[0] : buckets[1] + 1].astype(
+        np.int64
+    )  # where each one's parents begin
+    group = Group(stage, bounds, bases - bases[0], stage.key_bits[buckets[0] : buckets[1]])
     windows = int(bounds[-1])
     keys = np.empty(windows, np.uint64) if room is None else room[:windows]
     origins = None if stage.last else np.empty(windows, np.uint32)
     _deal_windows(stage, pieces, buckets, bounds, keys, origins, pool)
+    told = None if origins is None else np.empty(windows, np.uint32)
     ranges = pool.parts(bounds)
-    parts = pool.each(lambda part: _count_part(stage, keys, origins, bounds, known, buckets[0], *part), ranges)
-    if origins is None:
-        return parts, None
-    told = np.empty(windows, np.uint32)
-    begin = 0
-    for (first, last), part in zip(ranges, parts, strict=True):
-        inside = slice(bounds[first], bounds[last])
-        tell_ends(keys[inside], origins[inside], np.uint32(begin), told)
-        begin += len(part[-1])
-    return parts, told
+    whole = group.room(windows, int(group.bases[-1]))
+    if len(ranges) == 1:
+        sizes = _count_range(group, keys, origins, *ranges[0], whole)
+        if origins is not None and told is not None:
+            tell_ends(keys, origins, np.uint32(0), told)
+        return whole.levels(sizes, int(group.bases[-1])), told
+
+    # Each thread counts in memory of its own, and moves what it has found where the parts before end.
+    most_windows = max(int(bounds[last] - bounds[first]) for first, last in ranges)
+    most_parents = max(int(group.bases[last] - group.bases[first]) for first, last in ranges)
+    rooms: SimpleQueue[Entries] = SimpleQueue()
+    for _ in range(pool.threads):
+        rooms.put(group.room(most_windows, most_parents))
+    begins: list[Future[NDArray[np.int64]]] = [Future() for _ in range(len(ranges) + 1)]
+    begins[0].set_result(np.zeros(stage.words, np.int64))
+
+    def count_range(number: int) -> None:
+        first, last = ranges[number]
+        parents = int(group.bases[first])
+        entries = rooms.get()
+        try:
+            sizes = _count_range(group, keys, origins, first, last, entries)
+            begin = begins[number].result()  # ranges are begun in order, so this one is in work or done
+            begins[number + 1].set_result(begin + sizes)
+            whole.put(entries.levels(sizes, int(group.bases[last]) - parents), begin, parents)
+        except BaseException as error:
+            if not begins[number + 1].done():
+                begins[number + 1].set_exception(error)
+            raise
+        finally:
+            rooms.put(entries)
+        if origins is not None and told is not None:
+            inside = slice(bounds[first], bounds[last])
+            tell_ends(keys[inside], origins[inside], np.uint32(begin[-1]), told)
+
+    pool.each(count_range, range(len(ranges)))
+    return whole.levels(begins[-1].result(), int(group.bases[-1])), told
 
 
-def _count_part(
-    stage: Stage,
+@dataclass(frozen=True)
+class Group:
+    """Buckets that are counted together.
+
+    Attributes:
+        stage: What is counted.
+        bounds: [buckets + 1] int64, where the windows of each begin.
+        bases: [buckets + 1] int64, where the known n-grams of each begin, counted from the first one's.
+        key_bits: [buckets] int64, bits that differ within the keys of each.
+    """
+
+    stage: Stage
+    bounds: NDArray[np.int64]
+    bases: NDArray[np.int64]
+    key_bits: NDArray[np.int64]
+
+    def room(self, windows: int, parents: int) -> Entries:
+        """Memory for the entries of so many windows; of what is not needed the system gives no more than an address."""
+        words, counts = (np.empty((self.stage.words, windows), np.uint32) for _ in range(2))
+        deeper_starts = np.empty((self.stage.words - 1, windows + 1), np.int64)
+        return Entries(words, counts, np.empty(parents + 1, np.int64), deeper_starts)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Memory for the entries of the levels that a stage adds.
+
+    Attributes:
+        words: [levels, windows] uint32.
+        counts: [levels, windows] uint32.
+        starts: [known n-grams + 1] int64, of the first level.
+        deeper_starts: [levels - 1, windows + 1] int64, of the others.
+    """
+
+    words: NDArray[np.uint32]
+    counts: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    deeper_starts: NDArray[np.int64]
+
+    def levels(self, sizes: NDArray[np.int64], parents: int) -> list[Level]:
+        """The levels, with so many entries each, and so many parents of the first."""
+        starts = [self.starts, *self.deeper_starts]
+        return [
+            Level(words[:size], counts[:size], its_starts[: above + 1])
+            for words, counts, its_starts, size, above in zip(
+                self.words, self.counts, starts, sizes, [parents, *sizes[:-1]], strict=True
+            )
+        ]
+
+    def put(self, part: Sequence[Level], begins: NDArray[np.int64], parents: int) -> None:
+        """Copies levels of some buckets to where their entries begin, with so many known n-grams before them."""
+        starts = [self.starts, *self.deeper_starts]
+        for place, (level, begin, above) in enumerate(zip(part, begins, [parents, *begins[:-1]], strict=True)):
+            self.words[place, begin : begin + len(level)] = level.words
+            self.counts[place, begin : begin + len(level)] = level.counts
+            np.add(level.starts, begin, out=starts[place][above : above + len(level.starts)])
+
+
+def _count_range(
+    group: Group,
     keys: NDArray[np.uint64],
     origins: NDArray[np.uint32] | None,
-    bounds: NDArray[np.int64],
-    known: int,
-    offset: int,
     first: int,
     last: int,
-) -> list[Level]:
-    """The n-grams of some buckets, ``first`` to ``last`` counted from ``offset``, as if they were all."""
-    windows = int(bounds[last] - bounds[first])
-    bases, key_bits = stage.bases[offset:], stage.key_bits[offset:]
-    first_known, end_known = (int(bases[place]) if place < len(bases) else known for place in (first, last))
-    # Of what is not needed of these, the system never gives more than an address.
-    words, counts = (np.empty((stage.words, windows), np.uint32) for _ in range(2))
-    starts = [np.empty(end_known - first_known + 1, np.int64)]
-    deeper_starts = np.empty((stage.words - 1, windows + 1), np.int64)
-    sizes = np.zeros(stage.words, np.int64)
-    largest = int(np.diff(bounds[first : last + 1]).max())
+    entries: Entries,
+) -> NDArray[np.int64]:
+    """Counts the buckets ``first`` to ``last`` as if they were all; gives how many entries each level has."""
+    largest = int(np.diff(group.bounds[first : last + 1]).max())
+    sizes = np.zeros(group.stage.words, np.int64)
     count_buckets(
         keys,
         origins,
         np.empty(largest, np.uint64),
         np.empty(largest, np.uint32),
         np.empty(largest if origins is not None else 0, np.uint32),
-        bounds,
-        bases,
-        key_bits,
-        np.uint64(stage.bits),
+        group.bounds,
+        group.bases,
+        group.key_bits,
+        np.uint64(group.stage.bits),
         np.uint64(first),
         np.uint64(last),
-        words,
-        counts,
-        starts[0],
-        deeper_starts,
+        entries.words,
+        entries.counts,
+        entries.starts[: int(group.bases[last] - group.bases[first]) + 1],
+        entries.deeper_starts,
         sizes,
     )
-    starts += [row[: size + 1] for row, size in zip(deeper_starts, sizes[:-1], strict=True)]
-    return [Level(words[place, :size], counts[place, :size], starts[place]) for place, size in enumerate(sizes)]
-
-
-def joined(parts: list[Level], pool: Pool) -> Level:
-    """One level of levels that follow each other."""
-    if len(parts) == 1:
-        return parts[0]
-    begins = np.cumsum([0, *map(len, parts)])
-    parents = np.cumsum([0, *(len(part.starts) - 1 for part in parts)])
-    whole = Level(np.empty(begins[-1], np.uint32), np.empty(begins[-1], np.uint32), np.empty(parents[-1] + 1, np.int64))
-    whole.starts[-1] = begins[-1]
-
-    def copy(number: int) -> None:
-        part, entries = parts[number], slice(begins[number], begins[number + 1])
-        whole.words[entries] = part.words
-        whole.counts[entries] = part.counts
-        np.add(part.starts[:-1], begins[number], out=whole.starts[parents[number] : parents[number + 1]])
-
-    pool.each(copy, range(len(parts)))
-    return whole
+    return sizes
 
 
 def _deal_windows(
@@ -444,7 +507,7 @@ def count_buckets(
     run_sizes: NDArray[np.uint32],
     spare_origins: NDArray[np.uint32],
     bounds: NDArray[np.int64],
-    bases: NDArray[np.uint32],
+    bases: NDArray[np.int64],
     key_bits: NDArray[np.int64],
     bits: np.uint64,
     first: np.uint64,
