@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet152_Weights
 
 from models import MODELS
+from models.ngram.fitting import fit
 from results.lecture import Claim
 
 PARAMETERS = {
@@ -24,6 +23,7 @@ PARAMETERS = {
     "resnet152": 60_192_808,
 }
 CNN_SHAPES = "32x32x32, 32x16x16, 64x16x16, 64x8x8, 4096, 256, 10"
+SEEN = ("the", "the cat", "the dog")  # n-grams that the lecture gives counts of
 TOP5_ERRORS = (
     ("ResNet-18", "10.9%", ResNet18_Weights.IMAGENET1K_V1),
     ("ResNet-50", "7.1%", ResNet50_Weights.IMAGENET1K_V1),
@@ -160,16 +160,13 @@ def _translation() -> Iterator[Claim]:
 
 def _ngrams() -> Iterator[Claim]:
     """The lecture's maximum-likelihood estimate, on a text made up to have its counts."""
-    words = ["the", "cat", "."] * 50 + ["the", "dog", "."] * 30 + ["the", "end", "."] * 920
-    singles, pairs = Counter(words), Counter(pairwise(words))
-
-    def probability(word: str) -> float:
-        return pairs["the", word] / singles["the"]
-
-    note = f"the: {singles['the']:,}, the cat: {pairs['the', 'cat']}, the dog: {pairs['the', 'dog']}."
-    yield checked("N-grams", "P(cat | the) = 0.05", "0.05", f"{probability('cat'):.2f}", note)
-    yield checked("N-grams", "P(dog | the) = 0.03", "0.03", f"{probability('dog'):.2f}", note)
-    yield checked("N-grams", "An unseen n-gram has probability zero", "0.0", probability("unicorn"))
+    text = "the cat\n" * 50 + "the dog\n" * 30 + "the end\n" * 920
+    model = fit(text.encode(), order=2)
+    counts = {words: model.counts.count([model.vocabulary.id(word) for word in words.split()]) for words in SEEN}
+    note = ", ".join(f"{words}: {count:,}" for words, count in counts.items()) + "."
+    yield checked("N-grams", "P(cat | the) = 0.05", "0.05", f"{model.probability('cat', 'the'):.2f}", note)
+    yield checked("N-grams", "P(dog | the) = 0.03", "0.03", f"{model.probability('dog', 'the'):.2f}", note)
+    yield checked("N-grams", "An unseen n-gram has probability zero", "0.0", model.probability("the", "the"))
 
 
 def _residual_networks() -> Iterator[Claim]:

@@ -212,9 +212,9 @@ def _compile_kernels(cell: Cell, settings: Settings, report: Callable[[str], Non
 
 def _encoded(model: NgramModel, path: Path) -> NDArray[np.int32]:
     from models.ngram.fitting import encode_with
-    from models.ngram.text import read_chunks
+    from models.ngram.text import read_views
 
-    return encode_with(model.vocabulary, read_chunks([path]))
+    return encode_with(model.vocabulary, read_views([path]))
 
 
 def _task(cell: Cell, path: Path, settings: Settings, scratch: Path) -> Task:

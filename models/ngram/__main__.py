@@ -26,7 +26,7 @@ from models.ngram.sampling import MAX_WORDS, sample
 from models.ngram.scoring import Scores
 from models.ngram.spilling import MemoryTooSmall
 from models.ngram.storage import ModelFileError, check_replaceable, load, save
-from models.ngram.text import SPACE, CorpusError, TextOptions, read_chunks
+from models.ngram.text import SPACE, CorpusError, Text, TextOptions, read_views
 
 FINE, USAGE = 0, 2
 INTERRUPTED, TERMINATED, BROKEN_PIPE = (128 + number for number in (2, 15, 13))  # what a shell gives for these signals
@@ -105,12 +105,12 @@ def _stages(model: NgramModel) -> str:
 def _score(options: argparse.Namespace) -> None:
     model = _model(options.model)
     with _progress("bytes") as progress:
-        ids = encode_with(model.vocabulary, _told(read_chunks(options.text, model.options), progress))
+        ids = encode_with(model.vocabulary, _told(read_views(options.text, model.options), progress))
     scores = model.score(ids, options.threads)
     print("\n".join(_sentence_lines(scores, ids == BOUNDARY) if options.each else _summary_lines(scores, model.order)))
 
 
-def _told(chunks: Iterable[bytes], progress: Progress | None) -> Iterator[bytes]:
+def _told(chunks: Iterable[Text], progress: Progress | None) -> Iterator[Text]:
     done = 0
     for chunk in chunks:
         yield chunk

@@ -13,15 +13,17 @@ vocabulary is too large for any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram.counts import BOUNDARY, Counts, Level
 from models.ngram.kernel import kernel
-from models.ngram.pool import Pool
+from models.ngram.pool import ALONE, Pool
 
 BUCKET_WINDOWS = 1 << 14  # keys of a bucket and their copy: 256 KiB, a quarter of a core's second-level cache
 MOST_BUCKETS = 1 << 12  # written to side by side: more of them miss the caches while windows are dealt
@@ -44,14 +46,14 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
     """
     check_ids(ids)
     words = ids.view(np.uint32)
-    levels = [unigrams([words], vocabulary_size)]
     ends, counted = words, 1  # of each token: where its last `counted` words stand in their level
     room = np.empty(len(words), np.uint64)  # for the keys of one stage after the other: new memory is slow
     with Pool.of(threads) as pool:
+        levels = [unigrams([words], vocabulary_size, pool)]
         while counted < order:
             stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
-            parts, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool, room)
-            levels += [joined([part[place] for part in parts], pool) for place in range(stage.words)]
+            added, told = run_group(stage, [Piece(words, ends)], len(levels[-1]), (0, len(stage.bases)), pool, room)
+            levels += added
             counted += stage.words
             if told is not None:
                 following = np.full(len(words), NO_NGRAM)
@@ -68,12 +70,19 @@ def check_ids(ids: NDArray[np.int32]) -> None:
         raise ValueError("the last sentence is not closed by the boundary's id, 0")
 
 
-def unigrams(pieces: Iterable[NDArray[np.uint32]], vocabulary_size: int) -> Level:
+def unigrams(pieces: Iterable[NDArray[np.uint32]], vocabulary_size: int, pool: Pool = ALONE) -> Level:
     """The level of order 1 of a text in pieces."""
-    counts = np.zeros(vocabulary_size, np.uint32)
+    counts = np.zeros((pool.threads, vocabulary_size), np.uint32)
     for words in pieces:
-        tally(words, counts)
-    return Level(np.arange(vocabulary_size, dtype=np.uint32), counts, np.array([0, vocabulary_size], np.int64))
+        _tally_parts(words, counts, pool)
+    total = counts.sum(axis=0, dtype=np.uint32)
+    return Level(np.arange(vocabulary_size, dtype=np.uint32), total, np.array([0, vocabulary_size], np.int64))
+
+
+def _tally_parts(words: NDArray[np.uint32], counts: NDArray[np.uint32], pool: Pool) -> None:
+    """Each thread counts the words of a part in a row of its own."""
+    parts = pool.split(len(words))
+    pool.each(lambda number: tally(words[slice(*parts[number])], counts[number]), range(len(parts)))
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,9 @@ class Stage:
         spans = np.maximum(spans, 0)
         bits = max(1, (vocabulary_size - 1).bit_length())
         widest = int(spans.max()).bit_length()
-        words = min(order - known, max(1, (64 - widest) // bits))
+        most = max(1, (64 - widest) // bits)
+        stages = -(-(order - known) // most)
+        words = -(-(order - known) // stages)  # as many in one stage as in the other: short keys sort faster
         return cls(
             known=known,
             words=words,
@@ -164,7 +175,7 @@ def run_group(
     buckets: tuple[int, int],
     pool: Pool,
     room: NDArray[np.uint64] | None = None,
-) -> tuple[list[list[Level]], NDArray[np.uint32] | None]:
+) -> tuple[list[Level], NDArray[np.uint32] | None]:
     """Counts the windows of a range of buckets.
 
     Args:
@@ -176,83 +187,148 @@ def run_group(
         room: For the windows' keys; None for an array of their own.
 
     Returns:
-        Parts that follow each other, each with the levels that the stage adds; and for each window of
-        these buckets, in the order of the text, where its n-gram stands among those of the last level,
-        or NO_NGRAM where it begins with ``<s>``. None in place of it where no stage follows.
+        The levels that the stage adds, as if these buckets were all; and for each window of these
+        buckets, in the order of the text, where its n-gram stands in the last level, or NO_NGRAM where
+        it begins with ``<s>``. None in place of it where no stage follows.
     """
     bounds = stage.bounds[buckets[0] : buckets[1] + 1] - stage.bounds[buckets[0]]
+    bases = np.append(stage.bases, known)[buckets[0] : buckets[1] + 1].astype(
+        np.int64
+    )  # where each one's parents begin
+    group = Group(stage, bounds, bases - bases[0], stage.key_bits[buckets[0] : buckets[1]])
     windows = int(bounds[-1])
     keys = np.empty(windows, np.uint64) if room is None else room[:windows]
     origins = None if stage.last else np.empty(windows, np.uint32)
     _deal_windows(stage, pieces, buckets, bounds, keys, origins, pool)
+    told = None if origins is None else np.empty(windows, np.uint32)
     ranges = pool.parts(bounds)
-    parts = pool.each(lambda part: _count_part(stage, keys, origins, bounds, known, buckets[0], *part), ranges)
-    if origins is None:
-        return parts, None
-    told = np.empty(windows, np.uint32)
-    begin = 0
-    for (first, last), part in zip(ranges, parts, strict=True):
-        inside = slice(bounds[first], bounds[last])
-        tell_ends(keys[inside], origins[inside], np.uint32(begin), told)
-        begin += len(part[-1])
-    return parts, told
+    whole = group.room(windows, int(group.bases[-1]))
+    if len(ranges) == 1:
+        sizes = _count_range(group, keys, origins, *ranges[0], whole)
+        if origins is not None and told is not None:
+            tell_ends(keys, origins, np.uint32(0), told)
+        return whole.levels(sizes, int(group.bases[-1])), told
+
+    # Each thread counts in memory of its own, and moves what it has found where the parts before end.
+    most_windows = max(int(bounds[last] - bounds[first]) for first, last in ranges)
+    most_parents = max(int(group.bases[last] - group.bases[first]) for first, last in ranges)
+    rooms: SimpleQueue[Entries] = SimpleQueue()
+    for _ in range(pool.threads):
+        rooms.put(group.room(most_windows, most_parents))
+    begins: list[Future[NDArray[np.int64]]] = [Future() for _ in range(len(ranges) + 1)]
+    begins[0].set_result(np.zeros(stage.words, np.int64))
+
+    def count_range(number: int) -> None:
+        first, last = ranges[number]
+        parents = int(group.bases[first])
+        entries = rooms.get()
+        try:
+            sizes = _count_range(group, keys, origins, first, last, entries)
+            begin = begins[number].result()  # ranges are begun in order, so this one is in work or done
+            begins[number + 1].set_result(begin + sizes)
+            whole.put(entries.levels(sizes, int(group.bases[last]) - parents), begin, parents)
+        except BaseException as error:
+            if not begins[number + 1].done():
+                begins[number + 1].set_exception(error)
+            raise
+        finally:
+            rooms.put(entries)
+        if origins is not None and told is not None:
+            inside = slice(bounds[first], bounds[last])
+            tell_ends(keys[inside], origins[inside], np.uint32(begin[-1]), told)
+
+    pool.each(count_range, range(len(ranges)))
+    return whole.levels(begins[-1].result(), int(group.bases[-1])), told
 
 
-def _count_part(
-    stage: Stage,
+@dataclass(frozen=True)
+class Group:
+    """Buckets that are counted together.
+
+    Attributes:
+        stage: What is counted.
+        bounds: [buckets + 1] int64, where the windows of each begin.
+        bases: [buckets + 1] int64, where the known n-grams of each begin, counted from the first one's.
+        key_bits: [buckets] int64, bits that differ within the keys of each.
+    """
+
+    stage: Stage
+    bounds: NDArray[np.int64]
+    bases: NDArray[np.int64]
+    key_bits: NDArray[np.int64]
+
+    def room(self, windows: int, parents: int) -> Entries:
+        """Memory for the entries of so many windows; of what is not needed the system gives no more than an address."""
+        words, counts = (np.empty((self.stage.words, windows), np.uint32) for _ in range(2))
+        deeper_starts = np.empty((self.stage.words - 1, windows + 1), np.int64)
+        return Entries(words, counts, np.empty(parents + 1, np.int64), deeper_starts)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Memory for the entries of the levels that a stage adds.
+
+    Attributes:
+        words: [levels, windows] uint32.
+        counts: [levels, windows] uint32.
+        starts: [known n-grams + 1] int64, of the first level.
+        deeper_starts: [levels - 1, windows + 1] int64, of the others.
+    """
+
+    words: NDArray[np.uint32]
+    counts: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    deeper_starts: NDArray[np.int64]
+
+    def levels(self, sizes: NDArray[np.int64], parents: int) -> list[Level]:
+        """The levels, with so many entries each, and so many parents of the first."""
+        starts = [self.starts, *self.deeper_starts]
+        return [
+            Level(words[:size], counts[:size], its_starts[: above + 1])
+            for words, counts, its_starts, size, above in zip(
+                self.words, self.counts, starts, sizes, [parents, *sizes[:-1]], strict=True
+            )
+        ]
+
+    def put(self, part: Sequence[Level], begins: NDArray[np.int64], parents: int) -> None:
+        """Copies levels of some buckets to where their entries begin, with so many known n-grams before them."""
+        starts = [self.starts, *self.deeper_starts]
+        for place, (level, begin, above) in enumerate(zip(part, begins, [parents, *begins[:-1]], strict=True)):
+            self.words[place, begin : begin + len(level)] = level.words
+            self.counts[place, begin : begin + len(level)] = level.counts
+            np.add(level.starts, begin, out=starts[place][above : above + len(level.starts)])
+
+
+def _count_range(
+    group: Group,
     keys: NDArray[np.uint64],
     origins: NDArray[np.uint32] | None,
-    bounds: NDArray[np.int64],
-    known: int,
-    offset: int,
     first: int,
     last: int,
-) -> list[Level]:
-    """The n-grams of some buckets, ``first`` to ``last`` counted from ``offset``, as if they were all."""
-    windows = int(bounds[last] - bounds[first])
-    bases, key_bits = stage.bases[offset:], stage.key_bits[offset:]
-    first_known, end_known = (int(bases[place]) if place < len(bases) else known for place in (first, last))
-    # Of what is not needed of these, the system never gives more than an address.
-    words, counts = (np.empty((stage.words, windows), np.uint32) for _ in range(2))
-    starts = [np.empty(end_known - first_known + 1, np.int64)]
-    deeper_starts = np.empty((stage.words - 1, windows + 1), np.int64)
-    sizes = np.zeros(stage.words, np.int64)
+    entries: Entries,
+) -> NDArray[np.int64]:
+    """Counts the buckets ``first`` to ``last`` as if they were all; gives how many entries each level has."""
+    largest = int(np.diff(group.bounds[first : last + 1]).max())
+    sizes = np.zeros(group.stage.words, np.int64)
     count_buckets(
         keys,
         origins,
-        bounds,
-        bases,
-        key_bits,
-        np.uint64(stage.bits),
+        np.empty(largest, np.uint64),
+        np.empty(largest, np.uint32),
+        np.empty(largest if origins is not None else 0, np.uint32),
+        group.bounds,
+        group.bases,
+        group.key_bits,
+        np.uint64(group.stage.bits),
         np.uint64(first),
         np.uint64(last),
-        words,
-        counts,
-        starts[0],
-        deeper_starts,
+        entries.words,
+        entries.counts,
+        entries.starts[: int(group.bases[last] - group.bases[first]) + 1],
+        entries.deeper_starts,
         sizes,
     )
-    starts += [row[: size + 1] for row, size in zip(deeper_starts, sizes[:-1], strict=True)]
-    return [Level(words[place, :size], counts[place, :size], starts[place]) for place, size in enumerate(sizes)]
-
-
-def joined(parts: list[Level], pool: Pool) -> Level:
-    """One level of levels that follow each other."""
-    if len(parts) == 1:
-        return parts[0]
-    begins = np.cumsum([0, *map(len, parts)])
-    parents = np.cumsum([0, *(len(part.starts) - 1 for part in parts)])
-    whole = Level(np.empty(begins[-1], np.uint32), np.empty(begins[-1], np.uint32), np.empty(parents[-1] + 1, np.int64))
-    whole.starts[-1] = begins[-1]
-
-    def copy(number: int) -> None:
-        part, entries = parts[number], slice(begins[number], begins[number + 1])
-        whole.words[entries] = part.words
-        whole.counts[entries] = part.counts
-        np.add(part.starts[:-1], begins[number], out=whole.starts[parents[number] : parents[number + 1]])
-
-    pool.each(copy, range(len(parts)))
-    return whole
+    return sizes
 
 
 def _deal_windows(
@@ -281,22 +357,45 @@ def _deal_piece(
     pool: Pool,
 ) -> tuple[NDArray[np.uint64], int]:
     """Deals the windows of one piece, each thread those of a part; gives where the cursors then stand."""
-    table = (stage.buckets, np.uint64(stage.shift), np.uint64(buckets[0]), np.uint64(buckets[1]))
-    layout = (np.uint64(stage.known), np.uint64(stage.words), np.uint64(stage.bits), stage.bases)
+    everything = buckets == (0, len(stage.bases))
+    only = None if everything else (np.uint64(buckets[0]), np.uint64(buckets[1]))  # a window is not asked needlessly
+    shift = np.uint64(stage.shift)
     offset = np.uint64(piece.first)
     parts = [(first + offset, last + offset) for first, last in pool.split(len(piece.words) - piece.first)]
-    sizes = np.zeros((len(parts), len(cursors)), np.uint64)  # of what lies in the parts before
+    shares = np.zeros((len(parts) - 1, pool.threads, len(cursors)), np.uint64)  # of a part's windows, by thread
 
     def measure(number: int) -> None:
-        bucket_sizes(piece.ends, *table, sizes[number + 1], *parts[number])
+        part, share = divmod(number, pool.threads)
+        first, last = parts[part]
+        begin, end = pool.split(int(last - first))[share]
+        bucket_sizes(piece.ends, stage.buckets, shift, only, shares[part, share], first + begin, first + end)
 
-    pool.each(measure, range(len(parts) - 1))
+    pool.each(measure, range(len(shares) * pool.threads))
+    sizes = np.zeros((len(parts), len(cursors)), np.uint64)  # of what lies in the parts before
+    sizes[1:] = shares.sum(axis=1)
     part_cursors = np.cumsum(sizes, axis=0, dtype=np.uint64) + cursors
     arrivals = np.cumsum(sizes.sum(axis=1, dtype=np.uint64), dtype=np.uint64) + np.uint64(arrived)
+    ends = None if piece.ends is piece.words else piece.ends
 
     def deal(number: int) -> np.uint64:
-        into = (part_cursors[number], arrivals[number], keys, origins)
-        return deal_windows(piece.words, piece.ends, *table, *layout, *into, *parts[number])
+        first, last = parts[number]
+        return deal_windows(
+            piece.words,
+            ends,
+            stage.buckets,
+            shift,
+            only,
+            np.uint64(stage.known),
+            np.uint64(stage.words),
+            np.uint64(stage.bits),
+            stage.bases,
+            part_cursors[number],
+            arrivals[number],
+            keys,
+            origins,
+            first,
+            last,
+        )
 
     return part_cursors[-1], int(pool.each(deal, range(len(parts)))[-1])
 
@@ -328,28 +427,28 @@ def bucket_sizes(
     ends: NDArray[np.uint32],
     buckets: NDArray[np.uint16],
     shift: np.uint64,
-    first_bucket: np.uint64,
-    last_bucket: np.uint64,
+    only: tuple[np.uint64, np.uint64] | None,
     sizes: NDArray[np.uint64],
     first: np.uint64,
     last: np.uint64,
 ) -> None:
-    """Counts the windows of each bucket in a range that end at the tokens ``first`` to ``last``."""
+    """Counts the windows of each bucket in a range that end at the tokens ``first`` to ``last``; see below."""
     for token in range(first, last):
         if ends[token] != NO_NGRAM:
             bucket = np.uint64(buckets[ends[token] >> shift])
-            if first_bucket <= bucket < last_bucket:
-                sizes[bucket - first_bucket] += np.uint64(1)
+            if only is None:
+                sizes[bucket] += np.uint64(1)
+            elif only[0] <= bucket < only[1]:
+                sizes[bucket - only[0]] += np.uint64(1)
 
 
 @kernel
 def deal_windows(
     words: NDArray[np.uint32],
-    ends: NDArray[np.uint32],
+    ends: NDArray[np.uint32] | None,
     buckets: NDArray[np.uint16],
     shift: np.uint64,
-    first_bucket: np.uint64,
-    last_bucket: np.uint64,
+    only: tuple[np.uint64, np.uint64] | None,
     known: np.uint64,
     added: np.uint64,
     bits: np.uint64,
@@ -365,35 +464,50 @@ def deal_windows(
 
     A key: the n-gram known already, counted from its bucket's first; then the words before it, the
     nearest first. Before ``<s>`` there is nothing, written as ``<s>``. It goes where its bucket's
-    cursor stands. Gives how many windows have arrived, with ``arrived`` of them before.
+    cursor stands. Gives how many windows have arrived, with ``arrived`` of them before, where origins are asked for.
+
+    Args:
+        only: The first bucket of the range, and the one after its last; None for all buckets.
+        ends: As in a piece; None for ``words``, where these are all that is known.
     """
-    for token in range(first, last):
-        end = ends[token]
-        if end == NO_NGRAM:
-            continue
-        bucket = np.uint64(buckets[end >> shift])
-        if bucket < first_bucket or bucket >= last_bucket:
-            continue
-        key = np.uint64(end - bases[bucket])
-        word = np.uint32(1)
-        for distance in range(known, known + added):
-            word = words[token - distance] if word != 0 and distance <= token else np.uint32(0)
-            key = (key << bits) | np.uint64(word)
-        place = cursors[bucket - first_bucket]
-        cursors[bucket - first_bucket] = place + np.uint64(1)
-        keys[place] = key
-        if origins is not None:
-            origins[place] = np.uint32(arrived)
-        arrived += np.uint64(1)
+    room, top = added * bits, (added - np.uint64(1)) * bits
+    ahead = known - np.uint64(1)  # words between a token and the first of its context
+    begin = max(first, ahead)
+    context = np.uint64(0)
+    for token in range(begin - min(begin - ahead, added), begin):
+        context = context_after(np.uint64(words[token - ahead]), context, top, bits)
+    for token in range(begin, last):
+        end = words[token] if ends is None else ends[token]
+        if ends is None or end != NO_NGRAM:
+            bucket = np.uint64(buckets[end >> shift])
+            if only is None or only[0] <= bucket < only[1]:
+                cursor = bucket if only is None else bucket - only[0]
+                place = cursors[cursor]
+                cursors[cursor] = place + np.uint64(1)
+                keys[place] = (np.uint64(end - bases[bucket]) << room) | context
+                if origins is not None:
+                    origins[place] = np.uint32(arrived)
+                    arrived += np.uint64(1)
+        nearest = end if ends is None else words[token - ahead]
+        context = context_after(np.uint64(nearest), context, top, bits)
     return arrived
+
+
+@kernel
+def context_after(word: np.uint64, context: np.uint64, top: np.uint64, bits: np.uint64) -> np.uint64:
+    """The words before a token, the nearest highest, once that is passed: the farthest one is lost."""
+    return (word << top) | (context >> bits) if word != BOUNDARY else np.uint64(0)
 
 
 @kernel
 def count_buckets(
     keys: NDArray[np.uint64],
     origins: NDArray[np.uint32] | None,
+    spare: NDArray[np.uint64],
+    run_sizes: NDArray[np.uint32],
+    spare_origins: NDArray[np.uint32],
     bounds: NDArray[np.int64],
-    bases: NDArray[np.uint32],
+    bases: NDArray[np.int64],
     key_bits: NDArray[np.int64],
     bits: np.uint64,
     first: np.uint64,
@@ -410,54 +524,50 @@ def count_buckets(
     NO_NGRAM.
 
     Args:
+        spare: Room for the keys of any one of the buckets; and so ``run_sizes``, and ``spare_origins`` for origins.
         words: [levels, windows], to hold the entries' first words.
         counts: [levels, windows], to hold their counts.
         starts: [known n-grams + 1], to hold where each one's entries in the first level begin.
         deeper_starts: [levels - 1, windows + 1], the same for the other levels.
         sizes: [levels], all 0; afterwards how many entries each has.
     """
-    largest = 0
-    for bucket in range(first, last):
-        largest = max(largest, bounds[bucket + np.uint64(1)] - bounds[bucket])
-    spare = np.empty(largest, np.uint64)
-    spare_origins = np.empty(largest if origins is not None else 0, np.uint32)
-    run_ends = np.empty(largest, np.uint32)
-    counters = np.empty(1 << DIGIT_BITS, np.uint32)
+    counters = np.empty((2, 1 << DIGIT_BITS), np.uint32)
     levels = np.uint64(len(sizes))
-    opened = np.zeros(levels, np.int64)  # parents of each level whose entries have begun
+    deepest = levels - np.uint64(1)
+    for row in range(deepest):
+        deeper_starts[row, 0] = 0
+    opened = np.uint64(0)  # known n-grams whose entries have begun
     for bucket in range(first, last):
         low, high = bounds[bucket], bounds[bucket + np.uint64(1)]
         if low == high:
             continue
-        its_keys = keys[low:high]
+        its_keys, its_spare, key_size = keys[low:high], spare[: high - low], np.uint64(key_bits[bucket])
         if origins is not None:
-            radix_sort(its_keys, spare, origins[low:high], spare_origins, np.uint64(key_bits[bucket]), counters)
+            moved = radix_sort(its_keys, its_spare, origins[low:high], spare_origins, key_size, counters)
         else:
-            radix_sort(its_keys, spare, None, None, np.uint64(key_bits[bucket]), counters)
-        different = its_keys[: count_runs(its_keys, run_ends)]
-        parent = np.int64(bases[bucket]) - np.int64(bases[first])
-        for level in range(levels):
-            entry = sizes[level]
-            add_entries(
-                different,
-                run_ends,
-                np.uint64(level),
-                bits * (levels - np.uint64(1) - level),
+            moved = radix_sort(its_keys, its_spare, None, None, key_size, counters)
+        runs = count_runs(its_spare if moved else its_keys, its_spare, run_sizes)
+        if origins is not None:
+            note_entries(its_spare[:runs], run_sizes, bool(deepest > np.uint64(0)), bits, sizes[deepest], its_keys)
+        for number in range(deepest):  # from the deepest level on
+            level = deepest - number
+            above = level - np.uint64(1)
+            runs, sizes[level] = add_entries(
+                its_spare[:runs],
+                run_sizes,
+                bool(above > np.uint64(0)),
                 bits,
-                parent,
                 words[level],
                 counts[level],
-                starts if level == 0 else deeper_starts[level - np.uint64(1)],
-                opened[level : level + np.uint64(1)],
-                sizes[level : level + np.uint64(1)],
+                deeper_starts[above],
+                np.uint64(sizes[level]),
+                np.uint64(sizes[above]),
             )
-            parent = entry
-        if origins is not None:
-            note_entries(its_keys, different, run_ends, bool(levels > np.uint64(1)), bits, parent)
-    for level in range(levels):
-        row = starts if level == 0 else deeper_starts[level - np.uint64(1)]
-        parents = len(starts) - 1 if level == 0 else sizes[level - np.uint64(1)]
-        row[opened[level] : parents + 1] = sizes[level]
+        parent = np.uint64(bases[bucket] - bases[first])
+        opened, sizes[0] = add_first_entries(
+            its_spare[:runs], run_sizes, bits, words[0], counts[0], starts, opened, np.uint64(sizes[0]), parent
+        )
+    starts[opened:] = sizes[0]
 
 
 @kernel
@@ -468,22 +578,28 @@ def radix_sort(
     spare_origins: NDArray[np.uint32] | None,
     bits: np.uint64,
     counters: NDArray[np.uint32],
-) -> None:
-    """Sorts keys by their low ``bits``, from the least significant digit on, and their origins with them."""
-    if len(keys) < 2:
-        return
-    size = len(keys)
+) -> bool:
+    """Sorts keys by their low ``bits``, from the least significant digit on, and their origins with them.
+
+    Gives whether the sorted keys lie in ``spare``; the origins are always where they were.
+    """
     passes = (bits + np.uint64(DIGIT_BITS - 1)) // np.uint64(DIGIT_BITS)
     digit_bits = (bits + passes - np.uint64(1)) // passes
+    mask = (np.uint64(1) << digit_bits) - np.uint64(1)
+    counters[0, : mask + np.uint64(1)] = np.uint32(0)
+    for key in keys:
+        counters[0, key & mask] += np.uint32(1)
     for number in range(passes):
-        if number & np.uint64(1):
-            radix_pass(spare[:size], keys, spare_origins, origins, number * digit_bits, digit_bits, counters)
+        shift, turn = number * digit_bits, number & np.uint64(1)
+        digits, following = counters[turn], counters[np.uint64(1) - turn]
+        if turn:
+            radix_pass(spare, keys, spare_origins, origins, shift, digit_bits, digits, following)
         else:
-            radix_pass(keys, spare, origins, spare_origins, number * digit_bits, digit_bits, counters)
-    if passes & np.uint64(1):
-        keys[:] = spare[:size]
-        if origins is not None and spare_origins is not None:
-            origins[:] = spare_origins[:size]
+            radix_pass(keys, spare, origins, spare_origins, shift, digit_bits, digits, following)
+    moved = passes & np.uint64(1) != 0
+    if moved and origins is not None and spare_origins is not None:
+        origins[:] = spare_origins[: len(origins)]
+    return bool(moved)
 
 
 @kernel
@@ -495,134 +611,153 @@ def radix_pass(
     shift: np.uint64,
     digit_bits: np.uint64,
     counters: NDArray[np.uint32],
+    following: NDArray[np.uint32],
 ) -> None:
-    """Deals keys out by one digit, in a stable way."""
-    mask = np.uint64((np.uint64(1) << digit_bits) - np.uint64(1))
-    counters[: mask + np.uint64(1)] = np.uint32(0)
-    for key in source:
-        counters[(key >> shift) & mask] += np.uint32(1)
+    """Deals keys out by one digit, in a stable way, and counts the next digit on the way.
+
+    Args:
+        counters: How many keys have each digit; overwritten.
+        following: To hold how many have each of the next one.
+    """
+    mask = (np.uint64(1) << digit_bits) - np.uint64(1)
     begin = np.uint32(0)
     for digit in range(mask + np.uint64(1)):
         size = counters[digit]
         counters[digit] = begin
         begin += size
+        following[digit] = np.uint32(0)
     for place in range(np.uint64(len(source))):
         key = source[place]
         digit = (key >> shift) & mask
         position = counters[digit]
         counters[digit] = position + np.uint32(1)
         target[np.uint64(position)] = key
+        following[(key >> shift >> digit_bits) & mask] += np.uint32(1)
         if origins is not None and target_origins is not None:
             target_origins[np.uint64(position)] = origins[place]
 
 
 @kernel
-def count_runs(keys: NDArray[np.uint64], run_ends: NDArray[np.uint32]) -> int:
-    """Moves the different ones of sorted keys to the front, and tells where the run of each ends."""
-    size = np.uint64(len(keys))
-    if size == 0:
-        return 0
-    run = np.uint64(0)
+def count_runs(keys: NDArray[np.uint64], different: NDArray[np.uint64], run_sizes: NDArray[np.uint32]) -> np.uint64:
+    """Writes the different ones of sorted keys, which may lie in the same place, and the size of each one's run."""
+    # Whether a key is new is a toss-up: the processor shall not guess, so a run is always written, and may go on.
+    run = begin = np.uint64(0)
     key = keys[0]
-    for place in range(np.uint64(1), size):
+    for place in range(np.uint64(1), np.uint64(len(keys))):
         following = keys[place]
-        keys[run] = key
-        run_ends[run] = place
-        run += np.uint64(key != following)
+        different[run] = key
+        run_sizes[run] = np.uint32(place - begin)
+        is_new = key != following
+        run += np.uint64(is_new)
+        begin = np.uint64(place) if is_new else begin
         key = following
-    keys[run] = key
-    run_ends[run] = size
-    return int(run + np.uint64(1))
+    different[run] = key
+    run_sizes[run] = np.uint32(np.uint64(len(keys)) - begin)
+    return run + np.uint64(1)
 
 
 @kernel
 def add_entries(
     keys: NDArray[np.uint64],
-    run_ends: NDArray[np.uint32],
-    level: np.uint64,
-    low: np.uint64,
+    sizes: NDArray[np.uint32],
+    deep: bool,
     bits: np.uint64,
-    first_parent: np.int64,
     words: NDArray[np.uint32],
     counts: NDArray[np.uint32],
     starts: NDArray[np.int64],
-    opened: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-) -> None:
-    """Writes the entries that a bucket's different keys, in order, have in one of the levels.
+    entry: np.uint64,
+    parent: np.uint64,
+) -> tuple[np.uint64, np.int64]:
+    """Writes the entries of a level, and makes the different keys in order, with their sizes, those of the level above.
 
     Args:
-        level: Which, from 0 on.
-        low: Bits of a key below the word that this level adds.
-        first_parent: Of level 0 the n-gram that a key of 0 begins with; else the parent of the first key.
-        opened: [1], how many parents have their start written.
-        sizes: [1], how many entries there are.
+        keys: They end with the word that this level adds.
+        sizes: [keys], windows.
+        deep: Whether the level above is not the first: then it lacks what has ``<s>`` before its first word.
+        entry: The first to write.
+        parent: The first entry that the level above will get from these keys.
+
+    Returns:
+        How many keys there are now, and the entry after the last.
     """
     mask = (np.uint64(1) << bits) - np.uint64(1)
-    entries, parents = np.uint64(sizes[0]), np.uint64(opened[0])
-    # Whether a key begins an entry is a toss-up: the processor shall not guess, so its numbers are always written.
-    word = words[entries - np.uint64(1)] if entries else np.uint32(0)
-    count = counts[entries - np.uint64(1)] if entries else np.uint32(0)
-    parent = np.uint64(first_parent) - np.uint64(1)
-    last_ngram = ~(keys[0] >> low)
-    last_above = ~(keys[0] >> low >> bits)
-    run_begin = np.uint32(0)
+    aboves = size_above = np.uint64(0)
+    last_above = ~(keys[0] >> bits)
     for number in range(np.uint64(len(keys))):
-        ngram = keys[number] >> low
-        above = ngram >> bits
-        size = run_ends[number] - run_begin
-        run_begin = run_ends[number]
-        alive = np.uint64(1)
-        if level == 0:
-            parent = np.uint64(first_parent) + above
-            while parents <= parent:
-                starts[parents] = entries
-                parents += np.uint64(1)
-        else:
-            is_entry = level == np.uint64(1) or (above >> bits) & mask != 0
-            if is_entry and above != last_above:
-                parent += np.uint64(1)
-                starts[parent] = entries
-            last_above = above
-            alive = np.uint64(above & mask != 0)  # nothing lies to the left of <s>
-        is_new = alive & np.uint64(ngram != last_ngram)
-        last_ngram = ngram
-        entries += is_new
-        count = (np.uint32(0) if is_new else count) + (size if alive else np.uint32(0))
-        word = np.uint32(ngram & mask) if alive else word
-        place = entries - np.uint64(entries > 0)
-        words[place], counts[place] = word, count
-    sizes[0] = entries
-    opened[0] = parents if level == 0 else parent + np.uint64(1)
+        key, size = keys[number], np.uint64(sizes[number])
+        above = key >> bits
+        is_new = above != last_above
+        last_above = above
+        aboves += np.uint64(is_new)
+        size_above = size if is_new else size_above + size
+        keys[aboves - np.uint64(1)], sizes[aboves - np.uint64(1)] = above, np.uint32(size_above)
+        parent += np.uint64(is_new & (not deep or (above >> bits) & mask != 0))
+        words[entry], counts[entry] = np.uint32(key & mask), np.uint32(size)
+        entry += np.uint64(above & mask != 0)  # nothing lies to the left of <s>
+        starts[parent] = entry  # where the parent's entries end, as far as is known, and the next one's begin
+    return aboves, np.int64(entry)
+
+
+@kernel
+def add_first_entries(
+    keys: NDArray[np.uint64],
+    sizes: NDArray[np.uint32],
+    bits: np.uint64,
+    words: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    opened: np.uint64,
+    entry: np.uint64,
+    parent: np.uint64,
+) -> tuple[np.uint64, np.int64]:
+    """Writes the entries of the level whose parents are the known n-grams.
+
+    Args:
+        keys: Different ones in order: a known n-gram, and the word before it.
+        sizes: [keys], windows.
+        opened: How many of the known n-grams have their start written.
+        entry: The first to write.
+        parent: The known n-gram that is a key's 0.
+
+    Returns:
+        How many known n-grams have their start written now, and the entry after the last.
+    """
+    mask = (np.uint64(1) << bits) - np.uint64(1)
+    for number in range(np.uint64(len(keys))):
+        while opened <= parent + (keys[number] >> bits):
+            starts[opened] = entry
+            opened += np.uint64(1)
+        words[entry], counts[entry] = np.uint32(keys[number] & mask), sizes[number]
+        entry += np.uint64(1)
+    return opened, np.int64(entry)
 
 
 @kernel
 def note_entries(
-    keys: NDArray[np.uint64],
     different: NDArray[np.uint64],
-    run_ends: NDArray[np.uint32],
+    run_sizes: NDArray[np.uint32],
     deep: bool,
     bits: np.uint64,
     entry: np.int64,
+    entries: NDArray[np.uint64],
 ) -> None:
-    """Overwrites a bucket's keys with the entry that each window has in the last level; NO_NGRAM if from ``<s>`` on.
-
-    From the last run back, so that no different key is overwritten before it has been read.
+    """Writes the entry that each window of a bucket has in the last level; NO_NGRAM if from ``<s>`` on.
 
     Args:
         deep: Whether a key has more than one word after its known part.
         entry: The first that the bucket has in the last level.
+        entries: [windows], to hold them.
     """
     mask = (np.uint64(1) << bits) - np.uint64(1)
-    for key in different:
-        entry += np.int64(not deep or (key >> bits) & mask != 0)
-    for run in range(len(different) - 1, -1, -1):
+    window = np.uint64(0)
+    for run in range(np.uint64(len(different))):
         key = different[run]
         is_entry = not deep or (key >> bits) & mask != 0
-        entry -= np.int64(is_entry)
         noted = np.uint64(entry) if is_entry and key & mask != 0 else np.uint64(NO_NGRAM)
-        for window in range(run_ends[run - 1] if run else np.uint32(0), run_ends[run]):
-            keys[window] = noted
+        entry += np.int64(is_entry)
+        for _ in range(run_sizes[run]):
+            entries[window] = noted
+            window += np.uint64(1)
 
 
 @kernel

@@ -1,9 +1,10 @@
 """From the bytes of a text to word ids, and the vocabulary on the way.
 
-Eight bytes are looked at together. A word of up to eight bytes is its own key in the table of words,
-so finding it compares nothing else; a longer one has a hash for a key, and its bytes are compared.
-Words go through in small batches: the table's lines for a batch are asked for before the first of
-them is needed, so the memory's latency is paid once a batch.
+Words go through in batches, in three steps. Sixty-four bytes are held against the space at once, and the
+bits of the result tell where words begin and end. A word's first sixteen bytes make its key in the
+table of words, and are asked for there. By the time the last key of a batch is made, the table's
+lines for the first are there, so the memory's latency is paid once a batch. A word of up to sixteen
+bytes is found without a look at any other bytes; of a longer one all are compared.
 """
 
 from __future__ import annotations
@@ -13,19 +14,17 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import BOUNDARY
-from models.ngram.intrinsics import load_eight, prefetch, trailing_zeros
+from models.ngram.intrinsics import at_most, equal_to, load_eight, prefetch, trailing_zeros
 from models.ngram.kernel import kernel
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
-BATCH = 32  # words whose table lines are under way at once
-PADDING = 16  # spaces after a text, so that eight bytes can be loaded from its last one
-LINE_FEED = np.uint8(10)
-SPACE = np.uint8(32)
+BLOCK = 64  # bytes looked at together
+BATCH = 128  # tokens whose table lines are under way at once; one block may add some
+ROOM = BATCH + BLOCK + 1  # for the tokens of a batch, and one that is overwritten
+PADDING = 2 * BLOCK  # spaces after a text, so that its last word ends and a whole block can be loaded there
 
-HIGH_BITS = np.uint64(0x8080808080808080)
-FIRST_NO_SPACE = np.uint64(0x2121212121212121)  # bytes below 0x21 part words
-LONG = np.uint64(0x8000000000000000)  # beside the id of a word longer than eight bytes
+SPACE, LINE_FEED = 0x20, 0x0A
+LONG = np.uint64(0x8000000000000000)  # beside the id of a word longer than two times eight bytes
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Knuth's multiplicative hashing
 
 
@@ -33,15 +32,17 @@ class Encoder:
     """Gives ids to words, the next free one to each new word. A text may come in several pieces."""
 
     def __init__(self) -> None:
-        self._size = 1  # words so far: the boundary, which no piece of text is
-        self._slots = np.zeros(1 << 13, np.uint64)  # a key and an id by turns, by open addressing; no word has key 0
-        self._ends = np.zeros(1 << 11, np.int64)  # as many as words may be before the table grows
+        self._size = 0  # words so far
+        self._slots = np.zeros(1 << 18, np.uint64)  # a key and an id, plus 1, by turns; by open addressing
+        self._seconds = np.zeros(1 << 16, np.uint64)  # of each word, the bytes from its ninth on
+        self._ends = np.zeros(1 << 16, np.int64)  # as many as words may be before the table grows
         self._text = np.zeros(1 << 14, np.uint8)
         self._piece = np.empty(0, np.uint8)  # of the text, with room to look beyond its end
-        boundary, unknown = (np.frombuffer(word.encode(), np.uint8) for word in SPECIAL)
-        self._text[: len(boundary)] = boundary
+        boundary, unknown = (word.encode() for word in SPECIAL)
+        self.encode(b"\n")  # found like a word, by a key that no word has
+        self._text[: len(boundary)] = np.frombuffer(boundary, np.uint8)
         self._ends[0] = len(boundary)
-        self.encode(unknown.tobytes())
+        self.encode(unknown)
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> Encoder:
@@ -65,33 +66,39 @@ class Encoder:
         letters = self._text[ends[:, np.newaxis] + np.arange(-len(sought), 0)]  # [words of that length, letters]
         return bool((letters == sought).all(axis=1).any())
 
-    def encode(self, text: bytes) -> NDArray[np.int32]:
+    def encode(self, text: bytes | memoryview) -> NDArray[np.int32]:
         """[tokens] int32: the ids of a piece of text, which must end between two words.
 
         Words are parted by bytes up to 0x20. A line feed gives the boundary's id.
         """
+        ids = np.empty(len(text), np.int32)
+        return ids[: self.encode_into(ids, text)]
+
+    def encode_into(self, ids: NDArray[np.int32], text: bytes | memoryview) -> int:
+        """Writes the ids of a piece of text, and gives their number; there must be room for one a byte."""
         if len(text) + PADDING > len(self._piece):
             self._piece = np.empty(len(text) + PADDING, np.uint8)
         self._piece[: len(text)] = np.frombuffer(text, np.uint8)
         self._piece[len(text) : len(text) + PADDING] = SPACE
         self._make_room(len(text))
-        ids = np.empty(len(text) + BATCH, np.int32)  # a line feed is a token of one byte
-        done = tokens = 0
-        while done < len(text):
-            if self._size + BATCH > len(self._ends):
+        block = begin = tokens = 0
+        while block <= len(text):  # where the last word ends
+            if self._size + ROOM > len(self._ends):
                 self._grow()
-            done, tokens, self._size = encode_words(  # type: ignore[assignment]  # Numba gives int for uint64
+            block, begin, tokens, self._size = encode_words(  # type: ignore[assignment]  # Numba gives int for uint64
                 self._piece,
-                np.uint64(done),
+                np.uint64(block),
+                np.uint64(begin),
                 np.uint64(len(text)),
                 self._slots,
+                self._seconds,
                 self._ends,
                 self._text,
                 np.uint64(self._size),
                 ids,
                 np.uint64(tokens),
             )
-        return ids[:tokens]
+        return int(tokens)
 
     def _make_room(self, more: int) -> None:
         """Lets that many bytes of new words be kept."""
@@ -106,106 +113,160 @@ class Encoder:
         slots = np.zeros(2 * len(self._slots), np.uint64)
         move_words(self._slots, slots)
         self._slots = slots
-        self._ends = np.concatenate([self._ends, np.zeros_like(self._ends)])
+        self._seconds = np.append(self._seconds, np.zeros_like(self._seconds))
+        self._ends = np.append(self._ends, np.zeros_like(self._ends))
 
 
 @kernel
 def first_slot(key: np.uint64, size: np.uint64) -> np.uint64:
-    """Where the search for a key begins: the high half of its hash, scaled to a table of any size; as an index."""
-    mixed = key * ODD
-    mixed = (mixed ^ (mixed >> np.uint64(32))) * ODD
-    return (((mixed >> np.uint64(32)) * (size >> np.uint64(1))) >> np.uint64(32)) << np.uint64(1)
+    """Where the search for a key begins in a table of that size, a power of two; as an index."""
+    return np.uint64((key * ODD) >> (np.uint64(65) - np.uint64(trailing_zeros(size)))) << np.uint64(1)
 
 
 @kernel
 def next_slot(slot: np.uint64, size: np.uint64) -> np.uint64:
     """The slot after one; after the last, the first."""
-    return slot + np.uint64(2) if slot + np.uint64(2) < size else np.uint64(0)
+    return (slot + np.uint64(2)) & (size - np.uint64(1))
 
 
 @kernel
 def encode_words(
     text: NDArray[np.uint8],
-    place: np.uint64,
+    block: np.uint64,
+    begin: np.uint64,
     end: np.uint64,
     slots: NDArray[np.uint64],
+    word_seconds: NDArray[np.uint64],
     word_ends: NDArray[np.int64],
     word_text: NDArray[np.uint8],
     words: np.uint64,
     ids: NDArray[np.int32],
     tokens: np.uint64,
-) -> tuple[np.uint64, np.uint64, np.uint64]:
-    """Encodes from ``place`` on, until the text ends or the table may be full.
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+    """Encodes from a block on, until the text ends or the table may be full.
 
-    Gives the place it has come to, and how many tokens and how many words there are now.
+    Gives the block it has come to and where the word begins that reaches into it, and how many tokens
+    and how many words there are now.
     """
-    keys = np.empty(BATCH, np.uint64)
-    first_slots = np.empty(BATCH, np.uint64)
-    begins = np.empty(BATCH, np.uint64)
-    lengths = np.empty(BATCH, np.uint64)  # 0 for a line feed
-    size = np.uint64(len(slots))
-    while place < end and words + np.uint64(BATCH) <= np.uint64(len(word_ends)):
-        waiting = np.uint64(0)
-        while waiting < BATCH and place < end:
-            if text[place] <= SPACE:
-                if text[place] == LINE_FEED:
-                    lengths[waiting] = np.uint64(0)
-                    waiting += np.uint64(1)
-                place += np.uint64(1)
-                continue
-            begins[waiting] = place
-            key, place = read_word(text, place)
-            slot = first_slot(key, size)
-            prefetch(slots, slot)
-            keys[waiting], first_slots[waiting] = key, slot
-            lengths[waiting] = place - begins[waiting]
-            waiting += np.uint64(1)
-        for number in range(waiting):
-            word = np.uint64(BOUNDARY)
-            length, key, slot = lengths[number], keys[number], first_slots[number]
-            while length:
-                word = slots[slot + np.uint64(1)]
-                if slots[slot] == key and (
-                    word < LONG
-                    if length <= np.uint64(8)
-                    else word >= LONG and is_word(text, begins[number], length, word ^ LONG, word_ends, word_text)
-                ):
-                    word &= ~LONG
-                    break
-                if slots[slot] == 0:
-                    word = words
-                    slots[slot] = key
-                    slots[slot + np.uint64(1)] = word if length <= np.uint64(8) else word | LONG
-                    keep_word(text, begins[number], length, word, word_ends, word_text)
-                    words += np.uint64(1)
-                    break
-                slot = next_slot(slot, size)
-            ids[tokens] = np.int32(word)
-            tokens += np.uint64(1)
-    return place, tokens, words
+    begins, lengths = np.empty(ROOM, np.uint64), np.empty(ROOM, np.uint64)
+    keys, seconds = np.empty(ROOM, np.uint64), np.empty(ROOM, np.uint64)
+    while block <= end and words + np.uint64(ROOM) <= np.uint64(len(word_ends)):
+        found, block, begin = find_tokens(text, block, begin, end, begins, lengths)
+        make_keys(text, begins, lengths, found, slots, keys, seconds)
+        words = look_up(
+            text,
+            begins,
+            lengths,
+            keys,
+            seconds,
+            slots,
+            word_seconds,
+            word_ends,
+            word_text,
+            words,
+            ids[tokens : tokens + found],
+        )
+        tokens += found
+    return block, begin, tokens, words
 
 
 @kernel
-def read_word(text: NDArray[np.uint8], place: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """The key of the word that begins there, and where it ends."""
-    eight = np.uint64(load_eight(text, place))
-    # A byte below 0x21 borrows from its high bit; the lowest one that is marked is such a byte for certain.
-    spaces = (eight - FIRST_NO_SPACE) & ~eight & HIGH_BITS
-    if spaces != 0:
-        bits = trailing_zeros(spaces) & ~np.uint64(7)
-        return eight & ((np.uint64(1) << bits) - np.uint64(1)), place + (bits >> np.uint64(3))
-    key, length = np.uint64(0), np.uint64(0)
-    while spaces == 0:
-        key = (key ^ (key >> np.uint64(29)) ^ eight) * ODD
-        length += np.uint64(8)
-        eight = np.uint64(load_eight(text, place + length))
-        spaces = (eight - FIRST_NO_SPACE) & ~eight & HIGH_BITS
-    bits = trailing_zeros(spaces) & ~np.uint64(7)
-    length += bits >> np.uint64(3)
-    if length == 8:
-        return np.uint64(load_eight(text, place)), place + length
-    key = (key ^ (key >> np.uint64(29)) ^ (eight & ((np.uint64(1) << bits) - np.uint64(1)))) * ODD
-    return max(key, np.uint64(1)), place + length
+def find_tokens(
+    text: NDArray[np.uint8],
+    block: np.uint64,
+    begin: np.uint64,
+    end: np.uint64,
+    begins: NDArray[np.uint64],
+    lengths: NDArray[np.uint64],
+) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """Where the tokens of the next blocks begin, and how many bytes they have; a line feed is a token.
+
+    Gives how many there are, the block after these, and where the word begins that reaches into it.
+    """
+    found = np.uint64(0)
+    while block <= end and found < np.uint64(BATCH):
+        separators, line_feeds = at_most(text, block, SPACE), equal_to(text, block, LINE_FEED)
+        while separators != 0:
+            # What separates is a toss-up: the processor shall not guess, so a token is always written, and may be over.
+            bit = np.uint64(trailing_zeros(separators))
+            place = block + bit
+            begins[found], lengths[found] = begin, place - begin
+            found += np.uint64(place != begin)
+            begins[found], lengths[found] = place, np.uint64(1)
+            found += (line_feeds >> bit) & np.uint64(1)
+            begin = place + np.uint64(1)
+            separators &= separators - np.uint64(1)
+        block += np.uint64(BLOCK)
+    return found, block, begin
+
+
+@kernel
+def make_keys(
+    text: NDArray[np.uint8],
+    begins: NDArray[np.uint64],
+    lengths: NDArray[np.uint64],
+    tokens: np.uint64,
+    slots: NDArray[np.uint64],
+    keys: NDArray[np.uint64],
+    seconds: NDArray[np.uint64],
+) -> None:
+    """The key of each token and its bytes from the ninth on, hashed where they are more than eight.
+
+    A key and the second eight bytes tell the first eight. The table's line for each is asked for.
+    """
+    size, eight = np.uint64(len(slots)), np.uint64(8)
+    for token in range(tokens):
+        begin, length = begins[token], lengths[token]
+        first, second = np.uint64(load_eight(text, begin)), np.uint64(0)
+        if length <= eight:
+            first &= ~np.uint64(0) >> (np.uint64(64) - eight * length)
+        elif length <= np.uint64(16):
+            second = np.uint64(load_eight(text, begin + eight)) & (~np.uint64(0) >> (np.uint64(128) - eight * length))
+        else:
+            for offset in range(eight, length - eight, eight):
+                second = (second ^ np.uint64(load_eight(text, begin + offset))) * ODD
+            second ^= np.uint64(load_eight(text, begin + length - eight))
+        keys[token] = first ^ (second * ODD)
+        seconds[token] = second
+        prefetch(slots, first_slot(keys[token], size))
+
+
+@kernel
+def look_up(
+    text: NDArray[np.uint8],
+    begins: NDArray[np.uint64],
+    lengths: NDArray[np.uint64],
+    keys: NDArray[np.uint64],
+    seconds: NDArray[np.uint64],
+    slots: NDArray[np.uint64],
+    word_seconds: NDArray[np.uint64],
+    word_ends: NDArray[np.int64],
+    word_text: NDArray[np.uint8],
+    words: np.uint64,
+    ids: NDArray[np.int32],
+) -> np.uint64:
+    """Writes the id of each token, the next free one where it is new. Gives how many words there are now."""
+    size = np.uint64(len(slots))
+    for token in range(np.uint64(len(ids))):
+        begin, length, key, second = begins[token], lengths[token], keys[token], seconds[token]
+        long = LONG if length > np.uint64(16) else np.uint64(0)
+        slot = first_slot(key, size)
+        while True:
+            entry = slots[slot + np.uint64(1)]
+            if entry == 0:
+                word = words
+                slots[slot], slots[slot + np.uint64(1)] = key, (word + np.uint64(1)) | long
+                word_seconds[word] = second
+                keep_word(text, begin, length, word, word_ends, word_text)
+                words += np.uint64(1)
+                break
+            word = (entry ^ long) - np.uint64(1)  # LONG or more where just one of both words is long
+            same = slots[slot] == key and word < LONG and word_seconds[word] == second
+            if same and (not long or is_word(text, begin, length, word, word_ends, word_text)):
+                break
+            slot = next_slot(slot, size)
+        ids[token] = np.int32(word)
+    return words
 
 
 @kernel
@@ -217,8 +278,8 @@ def is_word(
     word_ends: NDArray[np.int64],
     word_text: NDArray[np.uint8],
 ) -> bool:
-    """Whether a piece of text is the word with that id."""
-    word_begin = np.uint64(word_ends[word - np.uint64(1)]) if word else np.uint64(0)
+    """Whether a piece of text is the word with that id, which is not the first."""
+    word_begin = np.uint64(word_ends[word - np.uint64(1)])
     same = np.uint64(word_ends[word]) - word_begin == length
     if same:
         for offset in range(length):
@@ -247,9 +308,9 @@ def move_words(slots: NDArray[np.uint64], larger: NDArray[np.uint64]) -> None:
     """Puts all words of a table into an empty one."""
     size = np.uint64(len(larger))
     for number in range(np.uint64(0), np.uint64(len(slots)), np.uint64(2)):
-        if slots[number] == 0:
+        if slots[number + np.uint64(1)] == 0:
             continue
         slot = first_slot(slots[number], size)
-        while larger[slot] != 0:
+        while larger[slot + np.uint64(1)] != 0:
             slot = next_slot(slot, size)
         larger[slot], larger[slot + np.uint64(1)] = slots[number], slots[number + np.uint64(1)]

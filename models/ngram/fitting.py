@@ -18,12 +18,12 @@ from models.ngram.counts import MAX_ORDER, UNKNOWN, Counts
 from models.ngram.encoding import Encoder
 from models.ngram.kneser_ney import estimate
 from models.ngram.model import SMOOTHINGS, NgramModel
-from models.ngram.text import CorpusError, Source, TextOptions, read_chunks
+from models.ngram.text import CorpusError, Source, Text, TextOptions, read_views
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
 ENGINES = ("numba", "torch", "python")
 PLAIN = TextOptions()
-GROWTH = 1.25  # of the array of ids, which the system moves without copying it
+FIRST_TOKENS = 1 << 24  # there is room for; of what is not needed the system gives no more than an address
 
 Progress = Callable[[str, int], None]  # what is being done, and how many tokens are done
 
@@ -74,8 +74,12 @@ def fit(
     with TemporaryDirectory(prefix="trainmark-ngram-") as folder:
         with _timed(seconds, "encode"):
             encoder = Encoder()
-            pieces = _encoded(encoder, read_chunks(sources, options), progress)
-            ids = spilling.SpilledIds.of(pieces, Path(folder) / "ids") if memory else gathered(pieces)
+            chunks = read_views(sources, options)
+            ids: NDArray[np.int32] | spilling.SpilledIds
+            if memory:
+                ids = spilling.SpilledIds.of(_encoded(encoder, chunks, progress), Path(folder) / "ids")
+            else:
+                ids = gathered(encoder, chunks, progress)
             ids, vocabulary = _cut_off(ids, encoder.vocabulary, min_count, max_vocabulary)
         if progress:
             progress("counting", 0)
@@ -136,13 +140,22 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - begun
 
 
+def _new_room(size: int) -> NDArray[np.int32]:
+    return np.empty(size, np.int32)
+
+
 def _encoded(
-    encoder: Encoder, chunks: Iterable[bytes], progress: Progress | None = None
+    encoder: Encoder,
+    chunks: Iterable[Text],
+    progress: Progress | None = None,
+    room: Callable[[int], NDArray[np.int32]] = _new_room,
 ) -> Iterator[NDArray[np.int32]]:
-    """The ids of each piece of text; at the end the words are looked at."""
+    """The ids of each piece of text, written where there is room for them; at the end the words are looked at."""
     tokens = 0
     for chunk in chunks:
-        yield (piece := encoder.encode(chunk))
+        ids = room(len(chunk))  # a line feed is a token of one byte
+        piece = ids[: encoder.encode_into(ids, chunk)]
+        yield piece
         tokens += len(piece)
         if progress:
             progress("reading", tokens)
@@ -153,21 +166,27 @@ def _encoded(
             )
 
 
-def gathered(pieces: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
-    """All pieces in one array, which grows with them."""
-    ids, tokens = np.empty(1 << 16, np.int32), 0
-    for piece in pieces:
-        if tokens + len(piece) > len(ids):
-            ids.resize(int(GROWTH * (tokens + len(piece))), refcheck=False)
-        ids[tokens : tokens + len(piece)] = piece
+def gathered(encoder: Encoder, chunks: Iterable[Text], progress: Progress | None = None) -> NDArray[np.int32]:
+    """[tokens] int32: the ids of all pieces in one array, which grows with them."""
+    ids, tokens = np.empty(FIRST_TOKENS, np.int32), 0
+
+    def room(size: int) -> NDArray[np.int32]:
+        nonlocal ids
+        if tokens + size > len(ids):
+            larger = np.empty(2 * (tokens + size), np.int32)  # ndarray.resize would write zeros first
+            larger[:tokens] = ids[:tokens]
+            ids = larger
+        return ids[tokens:]
+
+    for piece in _encoded(encoder, chunks, progress, room):
         tokens += len(piece)
     return ids[:tokens]
 
 
-def encode_with(vocabulary: Vocabulary, chunks: Iterable[bytes]) -> NDArray[np.int32]:
+def encode_with(vocabulary: Vocabulary, chunks: Iterable[Text]) -> NDArray[np.int32]:
     """[tokens] int32, the ids of a text in a vocabulary that is given; unknown words have that of ``<unk>``."""
     encoder = Encoder.of(vocabulary)
-    ids = gathered(_encoded(encoder, chunks))
+    ids = gathered(encoder, chunks)
     return np.where(ids < len(vocabulary), ids, np.int32(UNKNOWN))
 
 

@@ -1,7 +1,8 @@
-"""Three machine instructions that Numba has no name for: a prefetch, an unaligned load, a count of trailing zeros."""
+"""Machine instructions that Numba has no name for: a prefetch, an unaligned load, trailing zeros, 64 bytes compared."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -53,3 +54,30 @@ def trailing_zeros(_context: Any, _number: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.uint64(types.uint64), generate
+
+
+def _compared(how: str, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """How 64 bytes from an index of an array on stand to a byte: a bit for each, the lowest for the first."""
+    bytes_64 = ir.VectorType(ir.IntType(8), 64)
+    array, index, byte = arguments
+    address = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [index])
+    loaded = builder.load(builder.bitcast(address, bytes_64.as_pointer()))
+    loaded.align = 1
+    one = builder.insert_element(
+        ir.Constant(bytes_64, ir.Undefined), builder.trunc(byte, ir.IntType(8)), ir.Constant(ir.IntType(32), 0)
+    )
+    places = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+    everywhere = builder.shuffle_vector(one, ir.Constant(bytes_64, ir.Undefined), places)
+    return builder.bitcast(builder.icmp_unsigned(how, loaded, everywhere), ir.IntType(64))
+
+
+@intrinsic
+def at_most(_context: Any, array: Any, index: Any, byte: Any) -> Any:
+    """A bit for each of the 64 bytes from ``array[index]`` on that is no more than ``byte``; the array is of uint8."""
+    return types.uint64(array, index, byte), partial(_compared, "<=")
+
+
+@intrinsic
+def equal_to(_context: Any, array: Any, index: Any, byte: Any) -> Any:
+    """A bit for each of the 64 bytes from ``array[index]`` on that is ``byte``; the array is of uint8."""
+    return types.uint64(array, index, byte), partial(_compared, "==")

@@ -70,14 +70,15 @@ def estimate(counts: Counts, threads: int = 1) -> tuple[tuple[Estimate, ...], ND
             counts.levels[1:], counts.levels, adjusted[1:], discounts[1:], strict=False
         ):
             if below is not counts.levels[0]:
-                contexts = find_shifted(level, below, contexts, pool)
+                contexts = find_shifted(level, below, contexts, len(counts.levels[0]), pool)
             sums = room[: len(below)]
             sums[:] = 0
             add_to_contexts(its_counts, contexts, its_discounts, sums)
             probabilities.append(
                 _interpolated(level, its_counts, contexts, its_discounts, sums, probabilities[-1], pool)
             )
-            backoffs.append(shares(sums))
+            backoffs.append(np.ones(len(below), np.float32))
+            write_shares(sums, backoffs[-1])
     backoffs.append(np.ones(len(counts.levels[-1]), np.float32))
     return tuple(map(_logarithms, probabilities, backoffs)), discounts
 
@@ -111,7 +112,9 @@ def _adjusted_counts(counts: Counts) -> Iterator[NDArray[np.uint32]]:
     The largest order has its counts as they are, and so has what begins with ``<s>``.
     """
     for order, (level, above) in enumerate(zip(counts.levels, counts.levels[1:], strict=False), start=1):
-        yield continuations(above.starts, level.words, level.counts, order > 1)
+        adjusted = np.empty(len(level), np.uint32)
+        count_continuations(above.starts, level.words, level.counts, order > 1, adjusted)
+        yield adjusted
     yield counts.levels[-1].counts
 
 
@@ -141,17 +144,19 @@ def _unigrams(adjusted: NDArray[np.uint32], discounts: NDArray[np.float64]) -> N
 
 
 @kernel
-def continuations(
-    starts: NDArray[np.int64], words: NDArray[np.uint32], counts: NDArray[np.uint32], deep: bool
-) -> NDArray[np.uint32]:
-    """[entries]: how many children each has; if ``deep``, what begins with ``<s>`` has its count (else it is </s>)."""
-    adjusted = np.empty(len(words), np.uint32)
+def count_continuations(
+    starts: NDArray[np.int64],
+    words: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
+    deep: bool,
+    adjusted: NDArray[np.uint32],
+) -> None:
+    """Writes each entry's number of children; if ``deep``, what begins with ``<s>`` has its count (else it is </s>)."""
     for entry in range(np.uint64(len(words))):
         if deep and words[entry] == np.uint32(BOUNDARY):
             adjusted[entry] = counts[entry]
         else:
             adjusted[entry] = np.uint32(starts[entry + np.uint64(1)] - starts[entry])
-    return adjusted
 
 
 @kernel
@@ -164,13 +169,11 @@ def counts_of_counts(adjusted: NDArray[np.uint32]) -> NDArray[np.int64]:
 
 
 @kernel
-def shares(sums: NDArray[np.float64]) -> NDArray[np.float32]:
-    """[contexts] float32: what was taken off, as a share of the whole; 1 where nothing follows."""
-    out = np.ones(len(sums), np.float32)
+def write_shares(sums: NDArray[np.float64], shares: NDArray[np.float32]) -> None:
+    """Writes what was taken off a context's n-grams as a share of the whole, where something follows it."""
     for context in range(np.uint64(len(sums))):
         if sums[context, 0] > 0:
-            out[context] = sums[context, 1] / sums[context, 0]
-    return out
+            shares[context] = sums[context, 1] / sums[context, 0]
 
 
 @kernel

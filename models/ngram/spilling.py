@@ -175,10 +175,9 @@ def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder
             told = []
             for buckets in _ranges(stage, memory):
                 offset = files[-1].size
-                parts, entries = run_group(stage, text.pieces(), len(levels[-1]), buckets, pool)
-                for part in parts:
-                    for file, level in zip(files, part, strict=True):
-                        file.append(level)
+                added, entries = run_group(stage, text.pieces(), len(levels[-1]), buckets, pool)
+                for file, level in zip(files, added, strict=True):
+                    file.append(level)
                 if entries is not None:
                     path = folder / f"told.{counted}.{buckets[0]}"
                     entries.tofile(path)

@@ -15,25 +15,28 @@ from dataclasses import dataclass
 from functools import cache
 from gzip import BadGzipFile, GzipFile
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.ngram.utf8 import first_invalid
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-CHUNK_BYTES = 1 << 20  # fits a core's cache: 1.8 GB/s from file to whole lines, 1.2 at 16 MB
-VALIDATED_BYTES = 1 << 14  # decoded at once to validate it: 3.5 GB/s, 1.0 at a megabyte
+CHUNK_BYTES = 1 << 20  # fits a core's cache
 SEPARATORS = bytes(range(0x21))  # what parts words: space, tab, line feed, NUL and the other control characters
+LINE_FEED = 0x0A
 SPACE = "▁"  # U+2581, the token of a space where characters are tokens
 TEXT_SUFFIXES = ("", ".txt", ".text", ".md", ".rst")  # of the files that are read of a folder
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
 STANDARD_INPUT = "-"
 
 Source = str | Path | bytes
+Text = bytes | memoryview
 
 
 class CorpusError(ValueError):
@@ -43,8 +46,8 @@ class CorpusError(ValueError):
 class Readable(Protocol):
     """What bytes can be read from."""
 
-    def read(self, size: int, /) -> bytes:
-        """The next bytes, ``size`` of them at most; none at the end."""
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Writes the next bytes, as many as have room at most, and gives their number; 0 at the end."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,20 @@ def read_chunks(
     Raises:
         CorpusError: A source is missing, damaged or not UTF-8, or no source holds a word.
     """
+    return map(bytes, read_views(sources, options, chunk_bytes))
+
+
+def read_views(
+    sources: Source | Iterable[Source], options: TextOptions = TextOptions(), chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[Text]:
+    """The same without a copy: each piece is gone when the next one is asked for."""
     sources = [sources] if isinstance(sources, str | Path | bytes) else list(sources)
     transform = _transform(options)
     worded = False
     for source in sources:
         for name, stream in _streams(source):
-            for chunk in _validated(name, _whole_lines(_blocks(name, stream, chunk_bytes))):
-                worded = worded or bool(chunk.lstrip(SEPARATORS))
+            for chunk in _validated(name, _whole_lines(name, stream, chunk_bytes)):
+                worded = worded or bool(bytes(chunk).lstrip(SEPARATORS))
                 yield transform(chunk) if transform else chunk
     if not worded:
         raise CorpusError(f"There is no word in {', '.join(map(_name, sources)) or 'no source at all'}.")
@@ -137,7 +147,7 @@ def _streams(source: Source) -> Iterator[tuple[str, Readable]]:
     if isinstance(source, bytes):
         yield _name(source), io.BytesIO(source)
     elif source == STANDARD_INPUT:
-        yield _name(source), sys.stdin.buffer
+        yield _name(source), cast("Readable", sys.stdin.buffer)
     else:
         for path in _files(Path(source)):
             try:
@@ -167,7 +177,7 @@ def _text_suffix(path: Path) -> str:
     return path.with_suffix("").suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
 
 
-def _decompressed(path: Path, file: IO[bytes]) -> AbstractContextManager[Readable]:
+def _decompressed(path: Path, file: io.FileIO) -> AbstractContextManager[Readable]:
     if path.suffix == ".gz":
         return GzipFile(fileobj=file)
     if path.suffix == ".xz":
@@ -177,62 +187,53 @@ def _decompressed(path: Path, file: IO[bytes]) -> AbstractContextManager[Readabl
     return nullcontext(file)
 
 
-def _blocks(name: str, stream: Readable, size: int) -> Iterator[bytes]:
+def _whole_lines(name: str, stream: Readable, size: int) -> Iterator[memoryview]:
+    """The bytes of a stream, parted after a line feed; within a line without one, after a space.
+
+    All pieces lie in the same memory, one after the other: new memory takes longer than reading into it.
+    """
+    buffer, filled = bytearray(2 * size), 0
+    while read := _read(name, stream, memoryview(buffer)[filled : filled + size]):
+        end = filled + read
+        cut = (buffer.rfind(b"\n", filled, end) + 1) or (buffer.rfind(b" ", filled, end) + 1)
+        if cut:
+            yield memoryview(buffer)[:cut]
+            buffer[: end - cut] = buffer[cut:end]
+        filled = end - cut
+        if filled + size > len(buffer):
+            buffer = buffer + bytes(len(buffer))
+    if filled:
+        buffer[filled] = LINE_FEED
+        yield memoryview(buffer)[: filled + 1]
+
+
+def _read(name: str, stream: Readable, room: memoryview) -> int:
     try:
-        block = stream.read(size)
-        while block:
-            yield block
-            block = stream.read(size)
+        return stream.readinto(room) or 0
     except (EOFError, BadGzipFile, lzma.LZMAError, zlib.error, zstd.ZstdError) as error:
         raise CorpusError(f"{name} is damaged: {error}.") from error
 
 
-def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes, parted after a line feed; within a line without one, after a space."""
-    rest: list[bytes] = []
-    for block in blocks:
-        end = (block.rfind(b"\n") + 1) or (block.rfind(b" ") + 1)
-        if end:
-            yield b"".join((*rest, block[:end]))
-            rest = [block[end:]] if end < len(block) else []
-        else:
-            rest.append(block)
-    if rest:
-        yield b"".join((*rest, b"\n"))
-
-
-def _validated(name: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _validated(name: str, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
     offset = 0
     for chunk in chunks:
-        if not chunk.isascii():
-            at = _first_invalid(chunk)
-            if at is not None:
-                raise CorpusError(
-                    f"{name} is not UTF-8: byte {offset + at:,} is 0x{chunk[at]:02x}. Convert it, as with iconv."
-                )
-        yield chunk if offset else chunk.removeprefix(codecs.BOM_UTF8)
+        at = first_invalid(chunk)
+        if at is not None:
+            raise CorpusError(
+                f"{name} is not UTF-8: byte {offset + at:,} is 0x{chunk[at]:02x}. Convert it, as with iconv."
+            )
+        marked = not offset and bytes(chunk[: len(codecs.BOM_UTF8)]) == codecs.BOM_UTF8
+        yield chunk[len(codecs.BOM_UTF8) :] if marked else chunk
         offset += len(chunk)
 
 
-def _first_invalid(text: bytes) -> int | None:
-    """Where the first byte is that is not UTF-8."""
-    view, begin = memoryview(text), 0
-    while begin < len(text):
-        end = min(begin + VALIDATED_BYTES, len(text))
-        try:
-            begin += codecs.utf_8_decode(view[begin:end], "strict", end == len(text))[1]
-        except UnicodeDecodeError as error:
-            return begin + error.start
-    return None
-
-
-def _transform(options: TextOptions) -> Callable[[bytes], bytes] | None:
+def _transform(options: TextOptions) -> Callable[[memoryview], bytes] | None:
     """What the options do to a chunk; None where they leave it as it is."""
     if options == TextOptions():
         return None
 
-    def transform(chunk: bytes) -> bytes:
-        text = chunk.decode()
+    def transform(chunk: memoryview) -> bytes:
+        text = str(chunk, "utf-8")
         if not options.sentences:
             text = text.replace("\n", " ")
         if options.lower:

@@ -23,17 +23,36 @@ def test_every_ngram_of_a_text_is_in_the_table_with_its_count(text, order, threa
 
 
 @slow_start
-@given(texts(), st.integers(1, 6))
-def test_buckets_of_any_size_give_the_same_table(text, order):
+@given(texts(), st.integers(1, 6), st.integers(1, 3))
+def test_buckets_of_any_size_give_the_same_table_to_any_number_of_threads(text, order, threads):
     ids, size = text
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counting, "BUCKET_WINDOWS", 3)
-        assert spelled_out(count(ids, size, order)) == count_slowly(ids.tolist(), order)
+        assert spelled_out(count(ids, size, order, threads)) == count_slowly(ids.tolist(), order)
+
+
+@pytest.mark.parametrize("bad", [0, 1, 4])
+def test_what_one_thread_raises_ends_the_count(bad, monkeypatch):
+    counted = []
+
+    def count_range(group, keys, origins, first, last, entries):
+        counted.append(first)
+        if len(counted) == bad + 1:
+            raise MemoryError("no room for these")
+        return real(group, keys, origins, first, last, entries)
+
+    real = counting._count_range
+    monkeypatch.setattr(counting, "_count_range", count_range)
+    monkeypatch.setattr(counting, "BUCKET_WINDOWS", 3)
+    with pytest.raises(MemoryError, match="no room"):
+        count(np.array([2, 3, 4, 5, 6, 7, 8, 9, 0] * 9, np.int32), 10, 3, threads=2)
 
 
 @slow_start
-@given(texts(), st.integers(1, 6), st.integers(1, 5))
-def test_a_text_counted_from_the_disk_in_ranges_gives_the_same_table(tmp_path_factory, text, order, buckets_at_once):
+@given(texts(), st.integers(1, 6), st.integers(1, 5), st.integers(1, 2))
+def test_a_text_counted_from_the_disk_in_ranges_gives_the_same_table(
+    tmp_path_factory, text, order, buckets_at_once, threads
+):
     ids, size = text
     folder = tmp_path_factory.mktemp("spilled")
     with pytest.MonkeyPatch.context() as patch:
@@ -41,7 +60,9 @@ def test_a_text_counted_from_the_disk_in_ranges_gives_the_same_table(tmp_path_fa
         patch.setattr(spilling, "PIECE_TOKENS", 7)
         patch.setattr(spilling, "_ranges", lambda stage, _: _in_steps(len(stage.bases), buckets_at_once))
         spilled = spilling.SpilledIds.of([ids], folder / "ids")
-        assert spelled_out(spilling.count(spilled, size, order, 0, folder)) == count_slowly(ids.tolist(), order)
+        assert spelled_out(spilling.count(spilled, size, order, 0, folder, threads)) == count_slowly(
+            ids.tolist(), order
+        )
 
 
 def _in_steps(size: int, step: int) -> list[tuple[int, int]]:

@@ -48,6 +48,12 @@ def test_the_chunks_are_the_text_and_end_between_words(lines: list[str], chunk_b
     assert all(chunk.endswith((b" ", b"\n")) for chunk in chunks)
 
 
+def test_pieces_may_be_kept(tmp_path: Path) -> None:
+    lines = [b"line %d\n" % number for number in range(100)]
+    (tmp_path / "text").write_bytes(b"".join(lines))
+    assert b"".join(list(read_chunks(tmp_path / "text", chunk_bytes=16))) == b"".join(lines)
+
+
 @given(LINES, st.integers(1, 40))
 def test_the_sentences_do_not_depend_on_the_size_of_the_chunks(lines: list[str], chunk_bytes: int) -> None:
     lines = [line.removeprefix("\ufeff") for line in lines]
