@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reports.check import Policy, judge
@@ -85,6 +85,10 @@ def moved(stored: Any, run: Run) -> Run:
 
 def empty(stored: Any, run: Run) -> Run:
     return replace(run, records=())
+
+
+def unchanged(stored: Any, run: Run) -> Run:
+    return run
 
 
 CASES: list[tuple[Callable[[Any, Run], Run], int, str, str]] = [
@@ -278,6 +282,67 @@ def test_a_paired_run_is_checked_by_its_name(
     assert reports_command("check", "abcdef", "--margin", "20%") == 0
 
 
+PAIRED_CASES: list[tuple[Callable[[Any, Run], Run], Callable[[Any, Run], Run], int, str, str]] = [
+    (unchanged, removed, 1, "Regressed: 1 of 3 cells is worse, failed or missing against main.", "1 missing"),
+    (unchanged, renamed, 1, "Regressed: 1 of 4 cells is worse, failed or missing against main.", "1 missing"),
+    (unchanged, broken, 1, "Regressed: 1 of 3 cells is worse, failed or missing against main.", "TypeError: no"),
+    (unchanged, failed, 1, "Regressed: 3 of 3 cells are worse, failed or missing against main.", "died of SIGSEGV"),
+    (failed, unchanged, 0, "No regression against main: 3 of 3 cells compared.", "3 improved"),
+    (failed, failed, 3, "Not comparable: no cell was measured", "measured in neither run: crashed"),
+    (unchanged, empty, 2, "20260101T120000-abcdef holds no record", "Measure it again with --against"),
+    (empty, unchanged, 3, "Not comparable: no cell was measured", "3 new"),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "sentence", "told"), PAIRED_CASES, ids=lambda one: getattr(one, "__name__", "")
+)
+def test_each_misfit_of_two_sides_has_its_verdict_its_code_and_one_sentence(
+    stored: Any,
+    reports_command: Any,
+    capsys: pytest.CaptureFixture[str],
+    before: Callable[[Any, Run], Run],
+    after: Callable[[Any, Run], Run],
+    code: int,
+    sentence: str,
+    told: str,
+) -> None:
+    run = small(stored.run("20260101T120000-abcdef"))
+    base, new = before(stored, run), after(stored, run)
+    measured = [{one.key for one in side.records if one.status == "ok"} for side in (base, new)]
+    ratios = {key: 1.0 for key in (KEY, CNN_KEY) if all(key in keys for keys in measured)}
+    write_paired_run(paired(base, new, ratios), stored.folder)
+    assert reports_command("check", "latest") == code
+    captured = capsys.readouterr()
+    said = captured.out + captured.err
+    assert said.splitlines()[0].startswith(sentence)
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_a_paired_run_of_a_newer_schema_is_a_usage_error(
+    stored: Any, reports_command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small(stored.run("20260101T120000-abcdef"))
+    file = write_paired_run(paired(run, run, {KEY: 1.0}), stored.folder)
+    document = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(document | {"schema_version": 99}), encoding="utf-8")
+    assert reports_command("check", "latest") == 2
+    told = capsys.readouterr().err
+    assert "update trainmark to read it" in told
+    assert told.count("\n") == 1
+
+
+def test_a_stored_run_and_a_paired_one_are_not_taken_for_each_other(
+    stored: Any, reports_command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small(stored.run("20260101T120000-abcdef"))
+    file, pairs = stored.store(run), write_paired_run(paired(run, run, {KEY: 1.0}), stored.folder)
+    assert reports_command("check", str(file)) == reports_command("check", str(pairs), str(file)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.startswith(f"{one}: ") for line, one in zip(told, (file, pairs), strict=True)] == [True, True]
+
+
 @pytest.mark.parametrize("records", [True, False])
 def test_a_paired_run_that_is_not_there_or_holds_nothing_is_a_usage_error(
     stored: Any, reports_command: Any, capsys: pytest.CaptureFixture[str], records: bool
@@ -302,18 +367,28 @@ def test_a_damaged_paired_run_is_a_usage_error(
 # For any pairs
 
 
-logs = st.lists(st.floats(0.5, 2), min_size=1, max_size=30)
+@st.composite
+def measurements(draw: st.DrawFn) -> list[float]:
+    """Times of a new side whose base takes a second: the same, a little or much slower or faster; or anything."""
+    centre = draw(st.sampled_from([0.8, 1.0, 1.03, 1.25]))
+    noise = st.floats(0.98, 1.02) if draw(st.booleans()) else st.floats(0.5, 2)
+    return [centre * one for one in draw(st.lists(noise, min_size=1, max_size=2 * ENOUGH))]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(logs, st.floats(0.01, 100))
+@given(measurements(), st.floats(0.01, 100))
+@example([1.25 + number / 1000 for number in range(2 * ENOUGH)], 10.0)  # regressed, or improved
+@example([1.0 + number / 10_000 for number in range(2 * ENOUGH)], 10.0)  # unchanged
 def test_swapping_inverts_scaling_changes_nothing_and_a_run_never_regresses_against_itself(
     stored: Any, ratios: list[float], by: float
 ) -> None:
     run = replace(stored.run(), records=tuple(one for one in stored.run().records if one.label == MLP))
 
     def judged(base: list[float], new: list[float]) -> Any:
-        some = [Pair(Replicate((one,)), Replicate((other,))) for one, other in zip(base, new, strict=True)]
+        some = [
+            Pair(Replicate((one,)), Replicate((other,)), confirming=number >= ENOUGH)
+            for number, (one, other) in enumerate(zip(base, new, strict=True))
+        ]
         return compare_paired(replace(paired(run, run, {}), pairs={KEY: some}, steps={KEY: 1})).cells[0]
 
     ones = [1.0] * len(ratios)
