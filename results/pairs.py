@@ -185,6 +185,15 @@ def read_paired_run(path: Path) -> PairedRun:
         raise UnreadableRun(f"{path}: not JSON, or cut short ({error}).") from error
 
 
+def is_paired(path: Path) -> bool:
+    """Whether a file holds a paired run and not a stored one; a file that cannot be read is taken for none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and "pairs" in document
+
+
 def read_paired_runs(folder: Path) -> list[PairedRun]:
     """The paired runs of a folder of runs that can be read; each that cannot gives one warning."""
     runs = []
