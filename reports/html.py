@@ -115,8 +115,8 @@ def render_paired(paired: PairedRun, comparison: Comparison) -> str:
 
 
 def _differing(comparison: Comparison) -> list[Differing]:
-    """The worst cells first, and of a cell what is compared exactly."""
-    return [
+    """The worst cells first, and of a cell what is compared exactly; without what reads the same."""
+    told = [
         Differing(
             cell,
             formatting.metric_name(change.name),
@@ -128,6 +128,7 @@ def _differing(comparison: Comparison) -> list[Differing]:
         for cell in comparison.cells
         for change in sorted(cell.others, key=lambda change: METRICS[change.name].compared != "exact")
     ]
+    return [one for one in told if one.base != one.new or one.verdict != "unchanged"]
 
 
 def _how_compared(metric: str) -> str:
