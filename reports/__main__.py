@@ -341,9 +341,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[stored, judged],
         help="exit with 1 on a regression, 3 where nothing can be compared or nothing was decided",
     )
-    check.add_argument(
-        "base", metavar="BASE", help=f"what to compare with: {RUN}; alone, a run of --against, or its SIDE"
-    )
+    check.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}; alone, {PAIRED}")
     check.add_argument("new", nargs="?", metavar="NEW", help="what is judged, named likewise")
     check.add_argument("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
     check.add_argument("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")

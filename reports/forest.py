@@ -10,7 +10,7 @@ from reports.comparison import CellComparison, Comparison
 WIDTH = 240  # units of the drawing
 MOST_BARS = 60  # more is no picture, where a table of cells has all
 WIDE = (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)  # ratios at the ticks
-NARROW = (0.9, 1.0, 1.1)  # where none of these but 1 has a place
+NARROW = (0.9, 1.0, 1.1)  # where 0.8 and 1.25 lie outside
 FARTHEST = 4.0  # ratio at the edge: what lies beyond is drawn at the edge, with an arrow
 
 
@@ -77,7 +77,7 @@ def forest(comparison: Comparison, most: int = MOST_BARS) -> Forest:
         left, right = place(1 / widest), place(widest)
         return Bar(cell, begin, middle, end, beyond, (left, round(right - left, 1)))
 
-    marks = WIDE if reach >= WIDE[-3] else NARROW
+    marks = WIDE if reach >= 1.25 else NARROW
     ticks = tuple((f"{ratio:g}", place(ratio)) for ratio in marks if 1 / reach <= ratio <= reach)
     shown = comparison.cells[:most]
     return Forest(tuple(map(bar, shown)), len(comparison.cells) - len(shown), ticks)
