@@ -1,10 +1,10 @@
 """What the interpreter of a side is started with: trainmark's packages come from the side's folder, or not at all.
 
-    python -c "the text of this file" FOLDER
+    PYTHONPATH=FOLDER python -P bench/own_tree.py FOLDER      where -P keeps the folder of this file off sys.path
 
 An installed trainmark, or one on PYTHONPATH, would lend an older tree what that lacks: the finder of an editable
 install gives single modules even to a package that was found elsewhere. The side that is compared with runs its own
-code, which may know nothing of this; so the text comes from the tree that compares, and imports nothing of either.
+code, which may know nothing of this; so this file is that of the tree that compares, and imports nothing of either.
 """
 
 from __future__ import annotations
@@ -59,8 +59,7 @@ class OwnTree:
 
 def main() -> None:
     """Serves the side as ``python -m bench.side`` would."""
-    folder = sys.path[0] = sys.argv[1]
-    sys.meta_path.insert(0, OwnTree(folder))
+    sys.meta_path.insert(0, OwnTree(sys.argv[1]))
     try:
         runpy.run_module("bench.side", run_name="__main__", alter_sys=True)
     except NotInThisTree as error:

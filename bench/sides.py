@@ -24,7 +24,6 @@ from bench.side import PROTOCOL
 SELF = "self"
 VARIABLE = "env:"
 START_SECONDS = 120.0  # to import torch on a busy machine
-BOOTSTRAP = Path(own_tree.__file__).read_text(encoding="utf-8")
 LAST_LINES = 5  # of what a side printed, for the reason of its end
 
 
@@ -268,7 +267,7 @@ class Side:
 
     def _start(self) -> subprocess.Popen[bytes]:
         server = subprocess.Popen(
-            [self.place.interpreter, "-c", BOOTSTRAP, str(self.place.folder)],
+            [self.place.interpreter, "-P", own_tree.__file__, str(self.place.folder)],
             cwd=self.place.folder,
             env={**os.environ, **self.place.variables, "PYTHONPATH": self._python_path()},
             stdin=subprocess.PIPE,
