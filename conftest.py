@@ -156,7 +156,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     comparison = compare_paired(paired, margins)
     verdict = config.stash[VERDICT] = judge(comparison, Policy(asked.inconclusive, asked.missing))
     told("\n" + comparison_table(comparison, verdict))
-    told(f"\npairs:  {path}\nexport: python -m reports check {path.stem} --markdown FILE --junit FILE --github")
+    told(f"\npairs:  {path}\npage:   python -m reports html {path.stem}")
+    told(f"export: python -m reports check {path.stem} --markdown FILE --junit FILE --github")
     if not paired.new.facts.complete:
         raise KeyboardInterrupt  # answered by keeping what there was; now it is pytest's again
     return True

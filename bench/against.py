@@ -168,4 +168,6 @@ def _paired_run(
 
 
 def _name(place: Place) -> str:
-    return place.name if place.commit is None else f"{place.name} ({place.commit[:12]})"
+    if place.commit is None:
+        return place.name
+    return place.commit[:12] if place.commit.startswith(place.name) else f"{place.name} ({place.commit[:12]})"

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bench import own_tree
 from bench.side import PROTOCOL
 
 SELF = "self"
@@ -144,7 +145,7 @@ class Side:
     """
 
     def __init__(self, place: Place, timeout: float = 900.0) -> None:
-        if not (place.folder / "bench" / "side.py").is_file():  # else an editable install would lend its own
+        if not (place.folder / "bench" / "side.py").is_file():
             raise SideError(
                 f"{place.name} holds no trainmark that can be measured in pairs (it has no bench/side.py): "
                 "compare stored runs instead: python -m reports check BASE NEW"
@@ -266,7 +267,7 @@ class Side:
 
     def _start(self) -> subprocess.Popen[bytes]:
         server = subprocess.Popen(
-            [self.place.interpreter, "-m", "bench.side"],
+            [self.place.interpreter, "-P", own_tree.__file__, str(self.place.folder)],
             cwd=self.place.folder,
             env={**os.environ, **self.place.variables, "PYTHONPATH": self._python_path()},
             stdin=subprocess.PIPE,
@@ -289,7 +290,7 @@ class Side:
         return server
 
     def _python_path(self) -> str:
-        """The side's own folder first, before an installed trainmark and before what the user has set."""
+        """The side's own folder first, before what the user has set: for what the server starts in its turn."""
         return os.pathsep.join(filter(None, [str(self.place.folder), os.environ.get("PYTHONPATH")]))
 
     def _next_line(self, seconds: float) -> dict[str, Any] | None:

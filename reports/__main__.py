@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from reports import essentials, exports, formatting, markdown, terminal
@@ -20,7 +20,7 @@ from reports.history import change_points
 from reports.margins import MarginError, Margins
 from reports.profiles import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
 from results.lecture import find_lecture
-from results.pairs import find_paired, read_paired_run, read_paired_runs
+from results.pairs import PairedRun, find_paired, is_paired, read_paired_run, read_paired_runs
 from results.profiles import read_timeline, timeline_path, trace_path
 from results.record import Run, SchemaError
 from results.runs import (
@@ -35,6 +35,7 @@ from results.runs import (
 )
 
 RUN = "a file, a part of its name, its number, or latest"
+PAIRED = "a run of --against, by its file or its SIDE"
 CELL = "words of its label or join key, such as: train cnn 128"
 HISTORY_RUNS = 12  # stored ones that a page draws the history of
 TOP = 20  # rows that fit a terminal
@@ -76,15 +77,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _html(options: argparse.Namespace) -> int:
     # Here, so that the other commands need not load the plots:
-    from reports.html import render
+    from reports.html import render, render_paired
     from reports.lecture import lesson
     from reports.numbers import as_csv, as_json
     from reports.recommend import advise
 
+    output: Path = options.output or options.results / "report.html"
+    paired = _paired_file(options.run[0] if options.run else "latest", options.results)
+    if paired is not None:
+        if options.run[1:] or options.baseline:
+            raise RunNotFound(f"{paired.stem} was measured against its base: name it alone.")
+        both = read_paired_run(paired)
+        return _write({output: render_paired(both, _paired_comparison(both, options))}, output, options)
     files = [find_run(name, options.results) for name in options.run or ["latest"]]
     runs = [_read(file) for file in files]
     comparison = _comparison(_run(options.baseline, options.results), runs[0], options) if options.baseline else None
-    output: Path = options.output or options.results / "report.html"
     known = {file.resolve() for file in files}
     others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
     stored = read_runs(file for file in others if file.resolve() not in known)
@@ -103,12 +110,25 @@ def _html(options: argparse.Namespace) -> int:
         [file.name for file in numbers],
         history,
     )
-    for file, text in {**numbers, output: page}.items():
+    return _write({**numbers, output: page}, output, options)
+
+
+def _write(texts: Mapping[Path, str], page: Path, options: argparse.Namespace) -> int:
+    for file, text in texts.items():
         file.write_text(text, encoding="utf-8", errors="replace")
-    print(output)
+    print(page)
     if options.open:
-        webbrowser.open(output.absolute().as_uri())
+        webbrowser.open(page.absolute().as_uri())
     return FINE
+
+
+def _paired_file(name: str, folder: Path) -> Path | None:
+    """The file of the paired run of that name; None where a stored run has it."""
+    try:
+        file = find_run(name, folder)
+    except RunNotFound:
+        return find_paired(name, folder)
+    return file if is_paired(file) else None
 
 
 def _recommend(options: argparse.Namespace) -> int:
@@ -150,7 +170,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     if options.new is None:
-        comparison = _paired_comparison(options)
+        comparison = _paired_comparison(_paired_run(options.base, options.results), options)
     else:
         comparison = _comparison(_run(options.base, options.results), _run(options.new, options.results), options)
     verdict = judge(comparison, Policy(options.inconclusive, options.missing))
@@ -159,15 +179,17 @@ def _check(options: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def _paired_comparison(options: argparse.Namespace) -> Comparison:
-    """Of a paired run, named in the place of a base."""
-    file = find_paired(options.base, options.results)
+def _paired_run(name: str, folder: Path) -> PairedRun:
+    file = find_paired(name, folder)
     if file is None:
         raise RunNotFound(
-            f'No paired run named "{options.base}" in {options.results}. '
+            f'No paired run named "{name}" in {folder}. '
             "Measure one: pytest bench --against COMMIT; or name two stored runs: check BASE NEW"
         )
-    run = read_paired_run(file)
+    return read_paired_run(file)
+
+
+def _paired_comparison(run: PairedRun, options: argparse.Namespace) -> Comparison:
     if not run.new.records:
         raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again with --against")
     margins = Margins.parse(run.margins) if options.margin is None else options.margin
@@ -303,7 +325,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     html = commands.add_parser("html", parents=[stored, judged], help="one offline page with tables and plots")
-    html.add_argument("run", nargs="*", metavar="RUN", help=f"{RUN} (default: latest); the first is the subject")
+    html.add_argument(
+        "run", nargs="*", metavar="RUN", help=f"{RUN} (default: latest); the first is the subject, or {PAIRED}"
+    )
     html.add_argument("--baseline", metavar="RUN", help="a run to compare the first with")
     html.add_argument("--open", action="store_true", help="open it in the browser")
     html.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: report.html beside the runs")
@@ -317,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[stored, judged],
         help="exit with 1 on a regression, 3 where nothing can be compared or nothing was decided",
     )
-    check.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}; alone, a run of --against")
+    check.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}; alone, {PAIRED}")
     check.add_argument("new", nargs="?", metavar="NEW", help="what is judged, named likewise")
     check.add_argument("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
     check.add_argument("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")

@@ -71,7 +71,8 @@ def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
         return Verdict("regressed", REGRESSION, sentence, details, regressions)
     if not decided and not undecided:
         sentence = f"Not comparable: no cell was measured under the same conditions here and in {base}."
-        return Verdict("not comparable", NOT_COMPARABLE, sentence, details)
+        why = tuple(f"{formatting.plain(cell.label)}: {cell.reason}." for cell in comparison.cells if cell.reason)
+        return Verdict("not comparable", NOT_COMPARABLE, sentence, (*why[:1], *details))
     open_question = f", {undecided} of them undecided" if undecided else ""
     if undecided and (policy.inconclusive == "fail" or (policy.inconclusive == "warn" and not decided)):
         nothing = "nothing was decided" if not decided else f"{undecided} of {total} cells are undecided"

@@ -141,7 +141,8 @@ class Difference:
     new: Any
 
     def __str__(self) -> str:
-        return f"{self.name.replace('_', ' ')} {formatting.fact(self.base)} → {formatting.fact(self.new)}"
+        name = formatting.plain(self.name).replace("_", " ")
+        return f"{name} {formatting.fact(self.base)} → {formatting.fact(self.new)}"
 
 
 @dataclass(frozen=True)

@@ -52,3 +52,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
         *((formatting.plain(name), formatting.fact(run.environment[name])) for name in unnamed),
     ]
     return [(name, value) for name, value in told if value not in ("", formatting.DASH)]
+
+
+def facts_of_both(base: Run, new: Run) -> list[tuple[str, str, str]]:
+    """What two sides were measured in: name, and the value of each; those that differ first."""
+    before, after = dict(facts(base)), dict(facts(new))
+    told = [(name, before.get(name, formatting.DASH), after.get(name, formatting.DASH)) for name in before | after]
+    return sorted(told, key=lambda fact: fact[1] == fact[2])

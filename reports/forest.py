@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from reports.comparison import CellComparison, Comparison
 
 WIDTH = 240  # units of the drawing
-MOST_BARS = 60  # more is no picture; the table of cells has all
+MOST_BARS = 60  # more is no picture, where a table of cells has all
+WIDE = (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)  # ratios at the ticks
+NARROW = (0.9, 1.0, 1.1)  # where 0.8 and 1.25 lie outside
 FARTHEST = 4.0  # ratio at the edge: what lies beyond is drawn at the edge, with an arrow
 
 
@@ -22,6 +24,7 @@ class Bar:
         middle: Where its ratio lies; None where it has none.
         high: Where the interval ends; None likewise.
         beyond: ``left`` or ``right`` where the ratio lies outside; else empty.
+        band: Begin and width of what counts as no change in this cell.
     """
 
     cell: CellComparison
@@ -29,6 +32,7 @@ class Bar:
     middle: float | None
     high: float | None
     beyond: str
+    band: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -39,22 +43,25 @@ class Forest:
         bars: In the order of the comparison: the worst first, MOST_BARS at most.
         left_out: Cells that have none.
         ticks: Ratio in words, and its place.
-        band: Begin and width of what counts as no change.
         width: Of the drawing.
     """
 
     bars: tuple[Bar, ...]
     left_out: int
     ticks: tuple[tuple[str, float], ...]
-    band: tuple[float, float]
     width: int = WIDTH
 
 
-def forest(comparison: Comparison) -> Forest:
-    """Every compared cell, on a logarithmic axis that is the same to the left and to the right of 1."""
+def forest(comparison: Comparison, most: int = MOST_BARS) -> Forest:
+    """Every compared cell, on a logarithmic axis that is the same to the left and to the right of 1.
+
+    Args:
+        comparison: Of two runs or sides.
+        most: Bars; cells beyond them are counted.
+    """
     known = [cell.time for cell in comparison.cells if cell.time is not None]
     ends = [end for time in known for end in (time.low, time.ratio, time.high) if end]
-    margin = 1 + max(comparison.margins.default, comparison.margins.floor or 0.0)
+    margin = 1 + max([comparison.margins.default, *(comparison.margins.of(cell.label) for cell in comparison.cells)])
     reach = min(max([margin * 1.15, *(max(end, 1 / end) for end in ends)]), FARTHEST)
 
     def place(ratio: float) -> float:
@@ -66,10 +73,11 @@ def forest(comparison: Comparison) -> Forest:
         low, ratio, high = (time.low, time.ratio, time.high) if time else (None, None, None)
         beyond = "" if not ratio else "right" if ratio > reach else "left" if ratio < 1 / reach else ""
         begin, middle, end = (place(end) if end else None for end in (low, ratio, high))
-        return Bar(cell, begin, middle, end, beyond)
+        widest = 1 + comparison.margins.of(cell.label)
+        left, right = place(1 / widest), place(widest)
+        return Bar(cell, begin, middle, end, beyond, (left, round(right - left, 1)))
 
-    left, right = place(1 / margin), place(margin)
-    marks = [ratio for ratio in (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0) if 1 / reach <= ratio <= reach]
-    ticks = tuple((f"{ratio:g}", place(ratio)) for ratio in marks)
-    shown = comparison.cells[:MOST_BARS]
-    return Forest(tuple(map(bar, shown)), len(comparison.cells) - len(shown), ticks, (left, round(right - left, 1)))
+    marks = WIDE if reach >= 1.25 else NARROW
+    ticks = tuple((f"{ratio:g}", place(ratio)) for ratio in marks if 1 / reach <= ratio <= reach)
+    shown = comparison.cells[:most]
+    return Forest(tuple(map(bar, shown)), len(comparison.cells) - len(shown), ticks)

@@ -90,7 +90,8 @@ def relative(ratio: Number) -> str:
     """A ratio as a signed change: ``+32.0%``."""
     if ratio is None or not math.isfinite(ratio):
         return DASH
-    return f"{100 * (ratio - 1):+.1f}%".replace("-", MINUS)
+    change = round(100 * (ratio - 1), 1) + 0.0  # without the sign of a zero that was just below
+    return f"{change:+.1f}%".replace("-", MINUS)
 
 
 def metric(name: str, value: Number) -> str:

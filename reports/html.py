@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,14 +14,15 @@ from reports import formatting, phrases, recommend, tables
 from reports.advice import notices
 from reports.anchors import anchor
 from reports.check import judge
-from reports.comparison import FAILING, VERDICTS, Comparison
-from reports.conditions import facts, machine
+from reports.comparison import FAILING, VERDICTS, CellComparison, Comparison
+from reports.conditions import facts, facts_of_both, machine
 from reports.forest import forest
 from reports.galleries import galleries
 from reports.lecture import Lesson
 from reports.payback import Payback, paybacks
 from reports.profiles import Leading
-from results.record import STATUSES, Record, Run
+from results.pairs import PairedRun
+from results.record import METRICS, STATUSES, Record, Run
 
 
 def render(
@@ -75,6 +77,67 @@ def render(
     )
 
 
+@dataclass(frozen=True)
+class Differing:
+    """A number beside the times that is not the same on both sides, in words."""
+
+    cell: CellComparison
+    name: str
+    base: str
+    new: str
+    compared: str
+    verdict: str
+
+
+def render_paired(paired: PairedRun, comparison: Comparison) -> str:
+    """The page of two sides that were measured together, as one document that loads nothing.
+
+    Args:
+        paired: Both sides, with their pairs.
+        comparison: Of the two.
+    """
+    beside = [change for cell in comparison.cells for change in cell.changes if not change.timed]
+    return (
+        _templates()
+        .get_template("pairs.html")
+        .render(
+            run=paired.new,
+            paired=paired,
+            pairs=sum(map(len, paired.pairs.values())),
+            comparison=comparison,
+            verdict=judge(comparison),
+            forest=forest(comparison, most=len(comparison.cells)),
+            counted=len(beside),
+            differing=_differing(comparison),
+            conditions=facts_of_both(paired.base, paired.new),
+        )
+    )
+
+
+def _differing(comparison: Comparison) -> list[Differing]:
+    """The worst cells first, and of a cell what is compared exactly; without what reads the same."""
+    told = [
+        Differing(
+            cell,
+            formatting.metric_name(change.name),
+            formatting.metric(change.name, change.base),
+            formatting.metric(change.name, change.new),
+            _how_compared(change.name),
+            change.verdict,
+        )
+        for cell in comparison.cells
+        for change in sorted(cell.others, key=lambda change: METRICS[change.name].compared != "exact")
+    ]
+    return [one for one in told if one.base != one.new or one.verdict != "unchanged"]
+
+
+def _how_compared(metric: str) -> str:
+    described = METRICS[metric]
+    if described.compared == "points":
+        return f"over the seeds, within {formatting.points(described.tolerance).removeprefix('+')}"
+    return "exactly" if described.compared == "exact" else f"within {formatting.percent(described.tolerance, 0)}"
+
+
 def _details(run: Run, compiled: Sequence[Payback]) -> list[tuple[str, str, tables.Table]]:
     """Heading, meaning and table of what the pictures do not hold in full; without those that would be empty."""
 
@@ -120,6 +183,7 @@ def _templates() -> Environment:
         "anchor": anchor,
         "duration": formatting.duration,
         "times": formatting.times,
+        "relative": formatting.relative,
         "moment": formatting.moment,
         "plain": formatting.plain,
         "machine": machine,

@@ -185,6 +185,15 @@ def read_paired_run(path: Path) -> PairedRun:
         raise UnreadableRun(f"{path}: not JSON, or cut short ({error}).") from error
 
 
+def is_paired(path: Path) -> bool:
+    """Whether a file holds a paired run and not a stored one; a file that cannot be read is taken for none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and "pairs" in document
+
+
 def read_paired_runs(folder: Path) -> list[PairedRun]:
     """The paired runs of a folder of runs that can be read; each that cannot gives one warning."""
     runs = []
@@ -197,11 +206,19 @@ def read_paired_runs(folder: Path) -> list[PairedRun]:
 
 
 def find_paired(name: str, folder: Path) -> Path | None:
-    """The file of a paired run named by its path, a part of its name, or ``latest``; None unless one fits."""
+    """The file of a paired run; None unless one fits.
+
+    Args:
+        name: Its path, a part of its file's name, ``latest``, or the side that it was measured against in the
+            user's words: the latest of these.
+        folder: Of runs.
+    """
     if Path(name).is_file():
         return Path(name)
     files = paired_files(folder)
     fitting = files[-1:] if name == "latest" else [path for path in files if name in path.stem]
+    if not fitting:
+        fitting = [folder / FOLDER / f"{run.name}.json" for run in read_paired_runs(folder) if run.side == name][-1:]
     return fitting[0] if len(fitting) == 1 else None
 
 

@@ -59,10 +59,11 @@ def start(project: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider"]
     outer = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTHONPATH")  # of the run that this test is part of
     environment = {name: value for name, value in os.environ.items() if name not in outer}
+    quiet = {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}  # two threads on a busy machine wait without spinning
     return subprocess.Popen(
         [*command, f"--benchmark-storage=file://{runs}", *TINY, *options],
         cwd=project,
-        env=environment | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"},
+        env=environment | quiet | {"COLUMNS": "160"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -72,7 +73,7 @@ def start(project: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
 def against(project: Path, runs: Path, *options: str) -> tuple[int, str]:
     """Exit code and output."""
     process = start(project, runs, *options)
-    output, _ = process.communicate(timeout=280)
+    output, _ = process.communicate(timeout=400)
     return process.returncode, output
 
 
@@ -88,13 +89,14 @@ def check(runs: Path, arguments: Sequence[str] = ()) -> int:
 
 
 def test_two_thread_settings_are_compared_end_to_end(project: Path, tmp_path: Path) -> None:
-    code, output = against(project, tmp_path, "--against", "env:OMP_NUM_THREADS=2", "--budget=90s")
+    """With so wide a margin it is over after a dozen pairs or two; of the budget a busy machine needs more."""
+    code, output = against(project, tmp_path, "--against", "env:OMP_NUM_THREADS=2", "--margin=90%", "--budget=4m")
     run = only_run(tmp_path)
     assert run.side == "env:OMP_NUM_THREADS=2"
     assert [side.records[0].settings["threads"] for side in (run.base, run.new)] == [2, 1]
     assert [side.records[0].status for side in (run.base, run.new)] == ["ok", "ok"]
-    assert run.pairs["train batch_size=8"], output
-    assert "OMP_NUM_THREADS 2 → OMP_NUM_THREADS 1" in output
+    assert len(run.pairs["train batch_size=8"]) >= 2, output
+    assert "OMP_NUM_THREADS 2 → GOMP_SPINCOUNT 0, OMP_NUM_THREADS 1" in output
     assert "train mlp 8 cpu fp32" in output
     assert code == check(tmp_path), output
     assert code in (0, 1, 3), output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -193,6 +194,105 @@ def test_the_side_sees_its_own_folder_first_and_its_own_variables(
         """
     )
     assert side.call("answer") == {"path": f"{tmp_path}{os.pathsep}/elsewhere"}
+
+
+# What it is made of
+
+
+EDITABLE = """
+    import sys
+    from importlib.machinery import PathFinder
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            parent, _, _ = name.rpartition(".")
+            if name in {names}:
+                return PathFinder.find_spec(name, [{tree!r}])
+            return PathFinder.find_spec(name, [{tree!r} + "/" + parent]) if parent in {names} else None
+
+    sys.meta_path.append(Finder)
+"""
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> Path:
+    """A tree with a package and a module that an older one lacks."""
+    tree = tmp_path / "newer"
+    for name in ("bench", "models"):
+        (tree / name).mkdir(parents=True)
+        (tree / name / "__init__.py").touch()
+    (tree / "bench" / "added.py").touch()
+    return tree
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path) -> Path:
+    """A Python of its own, into which things can be installed."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    return tmp_path / "venv" / "bin" / "python"
+
+
+def install(newer: Path, interpreter: Path, way: str) -> dict[str, str]:
+    """Makes the newer tree importable from everywhere, and gives the variables that it takes."""
+    (packages,) = interpreter.parents[1].glob("lib/python*/site-packages")
+    if way == "variable":
+        return {"PYTHONPATH": str(newer)}
+    if way == "path":  # setup.py develop, and editable_mode=compat
+        (packages / "newer.pth").write_text(str(newer), encoding="utf-8")
+    else:  # what pip install --editable does
+        finder = dedent(EDITABLE).format(tree=str(newer), names=["bench", "models"])
+        (packages / "newer_finder.py").write_text(finder, encoding="utf-8")
+        (packages / "newer.pth").write_text("import newer_finder", encoding="utf-8")
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("way", "lent", "origin"),
+    [
+        ("finder", "models", "models/__init__.py"),
+        ("finder", "bench.added", "bench/added.py"),
+        ("path", "models", "models/__init__.py"),
+        ("variable", "models", "models/__init__.py"),
+    ],
+)
+def test_an_older_tree_is_lent_nothing_by_an_installed_one(
+    tmp_path: Path, newer: Path, interpreter: Path, monkeypatch: pytest.MonkeyPatch, way: str, lent: str, origin: str
+) -> None:
+    for name, value in install(newer, interpreter, way).items():
+        monkeypatch.setenv(name, value)
+    older = tmp_path / "older"
+    (older / "bench").mkdir(parents=True)
+    (older / "bench" / "__init__.py").touch()
+    (older / "bench" / "side.py").write_text(f"import {lent}\n{HELLO}\ninput()", encoding="utf-8")
+    told = f"main does not start: {lent} is not in {older}, and would have come from {newer / origin}: a side is"
+    with pytest.raises(SideError, match=told):
+        Side(Place("main", older, str(interpreter)))
+
+
+def test_a_module_that_is_lent_late_is_not_there_either(tmp_path: Path, newer: Path, interpreter: Path) -> None:
+    install(newer, interpreter, "finder")
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").touch()
+    late = f"""
+        import json, sys
+        {HELLO}
+        sys.stdin.readline()
+        try:
+            import bench.added
+        except ModuleNotFoundError as error:
+            print(json.dumps({{"status": "error", "reason": str(error)}}), flush=True)
+        print(json.dumps({{"gone": 0}}), flush=True)
+    """
+    (tmp_path / "bench" / "side.py").write_text(dedent(late), encoding="utf-8")
+    told = rf"bench\.added is not in {tmp_path}, .* from {newer}/bench/added\.py"
+    with Side(Place("main", tmp_path, str(interpreter))) as side, pytest.raises(SideEnded, match=told):
+        side.call("answer")
+
+
+def test_what_no_other_tree_has_is_missing_as_ever(serve: Callable[..., Side]) -> None:
+    with pytest.raises(SideError, match=r"does not start: .*ModuleNotFoundError: No module named 'bench\.nowhere'"):
+        serve("import bench.nowhere")
 
 
 # A block's own time

@@ -57,6 +57,17 @@ def test_a_paired_run_is_named_by_a_part_of_its_file_or_as_latest(tmp_path: Path
     assert find_paired(name, tmp_path) == find_paired(str(path), tmp_path) == path
 
 
+def test_a_side_names_the_latest_run_against_it(tmp_path: Path) -> None:
+    runs = [
+        replace(RUN, side=side, new=replace(RUN.new, name=f"2026010{day}T120000-abcdef"))
+        for day, side in ((1, "main"), (2, "main"), (3, "self"))
+    ]
+    paths = [write_paired_run(run, tmp_path) for run in runs]
+    assert find_paired("main", tmp_path) == paths[1]
+    assert find_paired("latest", tmp_path) == find_paired("self", tmp_path) == paths[2]
+    assert find_paired("abcdef", tmp_path) is None  # a part of three names
+
+
 @pytest.mark.parametrize("name", ["latest", "nowhere"])
 def test_what_is_not_there_is_not_found(tmp_path: Path, name: str) -> None:
     assert paired_files(tmp_path) == []

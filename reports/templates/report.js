@@ -1,18 +1,9 @@
-"use strict";
-// Sorting, filters and theme. Without this script the page shows the same rows in the order of the run.
+// Sorting and filters. Without this script the page shows the same rows in the order of the run.
 // What was chosen stands in the address: ?q=cnn&Precision=bf16&worse=1&sort=Step time (ms)&down=1#cell-…
 
 const PREFIXES = { k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15 };
 const FAILING = ["regressed", "failed", "missing"];
-const state = new URLSearchParams(location.search);
 const main = document.querySelector("#cells ~ .scroll table");
-
-function remember(name, value) {
-  if (value) state.set(name, value);
-  else state.delete(name);
-  const query = state.toString();
-  history.replaceState(null, "", (query ? `?${query}` : location.pathname) + location.hash);
-}
 
 function orderOf(cell) {
   if (cell.dataset.order !== undefined) return Number(cell.dataset.order);
@@ -121,20 +112,3 @@ filterRows();
 const sorted = [...main.tHead.rows[0].cells].find((header) => header.textContent === state.get("sort"));
 if (sorted) sortBy(main, sorted, state.has("down") ? "descending" : "ascending");
 document.getElementById(location.hash.slice(1))?.scrollIntoView();
-
-const THEMES = { "": "light", light: "dark", dark: "" };
-const theme = document.getElementById("theme");
-
-function showTheme() {
-  const name = state.get("theme") ?? "";
-  if (name in THEMES && name) document.documentElement.dataset.theme = name;
-  else delete document.documentElement.dataset.theme;
-  theme.textContent = `Theme: ${document.documentElement.dataset.theme ?? "system"}`;
-}
-
-theme.addEventListener("click", () => {
-  remember("theme", THEMES[document.documentElement.dataset.theme ?? ""]);
-  showTheme();
-});
-theme.hidden = false;
-showTheme();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from results.cell import Cell
 from results.lecture import Claim, Lecture, SmallImage
+from results.pairs import Pair, PairedRun, Replicate
 from results.record import METRICS, Record, Run, RunFacts, run_section
 
 ENVIRONMENT = {
@@ -266,6 +267,48 @@ def full_run(name: str = "0002_9f8e7d_20260102_090000", seed: int = 1) -> Run:
     return replace(run, records=tuple(records), facts=replace(run.facts, peaks=peaks))
 
 
+def pairs(ratio: float, n: int = 24, *, confirming: bool = False, disturbed: bool = False) -> list[Pair]:
+    """Pairs of that ratio, give or take a percent."""
+    return [
+        Pair(
+            Replicate((1.0,), waiting_share=0.9 if disturbed else 0.0),
+            Replicate((ratio * (1 + 0.01 * ((7 * number) % n / n - 0.5)),)),
+            confirming=confirming,
+        )
+        for number in range(n)
+    ]
+
+
+def paired(base: Run, new: Run, ratios: Mapping[str, float], side: str = "main") -> PairedRun:
+    """Both runs as two sides, with pairs for the cells that have a ratio: join key -> ratio."""
+    return PairedRun(
+        base=replace(base, name=side),
+        new=new,
+        side=side,
+        pairs={
+            key: [*pairs(ratio), *(pairs(ratio, confirming=True) if abs(ratio - 1) > 0.03 else [])]
+            for key, ratio in ratios.items()
+        },
+        steps={record.key: 1 for record in base.records},
+    )
+
+
+def example_paired_run() -> PairedRun:
+    """A side of an older torch with every verdict: slower, faster, the same, undecided, failed, missing, new."""
+    run = full_run("20260102T090000-9f8e7d")
+    run = replace(run, commit={**COMMIT, "dirty": True})
+    keys = [record.key for record in run.records if record.status == "ok" and record.cell.workload == "train"]
+    base = replace(run, environment={**ENVIRONMENT, "torch": "2.11.0", "fingerprint": "0a0b0c0d0e0f"})
+    base = replace(base, commit={"id": "77aa88bb99cc77aa88bb"}, records=base.records[:-1])
+    new = replace(run, records=run.records[1:])
+    gone = {"metrics": {}, "rounds": (), "status": "crashed", "reason": "died of SIGSEGV"}
+    new = with_metrics(changed(new, "train mlp-residual 64 cpu fp32", **gone), "train cnn 64 cpu fp32", parameters=9)
+    new = with_metrics(new, "inference cnn 256 cpu fp32", operators_per_step=61, peak_memory_bytes=900_000_000)
+    measured = paired(base, new, {**dict.fromkeys(keys, 1.0), keys[2]: 1.08, keys[9]: 0.9}, "v1.2")
+    some = {**measured.pairs, keys[3]: [*pairs(1.01, 9), *pairs(5.0, 3, disturbed=True)], keys[5]: pairs(1.028)}
+    return replace(measured, pairs=some, seconds=412.0, seed=7, margins="3%,train mlp=5%")
+
+
 class Stored:
     """Makes runs, changes them and stores them: what a test needs, without imports between test files."""
 
@@ -275,6 +318,9 @@ class Stored:
     run = staticmethod(example_run)
     full_run = staticmethod(full_run)
     lecture = staticmethod(example_lecture)
+    pairs = staticmethod(pairs)
+    paired = staticmethod(paired)
+    paired_run = staticmethod(example_paired_run)
     changed = staticmethod(changed)
     with_metrics = staticmethod(with_metrics)
     slowed = staticmethod(slowed)
@@ -307,6 +353,16 @@ def everything_page() -> str:
     new = replace(new, commit={**COMMIT, "dirty": True}, facts=replace(new.facts, complete=False))
     older = full_run("0000_0a1b2c_20251231_120000", seed=2)
     return render([new, base, older], compared(base, new), lesson=lesson(example_lecture()))
+
+
+@pytest.fixture(scope="session")
+def paired_page() -> str:
+    """The page of two sides that were measured together."""
+    from reports.comparison import compare_paired
+    from reports.html import render_paired
+
+    run = example_paired_run()
+    return render_paired(run, compare_paired(run))
 
 
 @pytest.fixture

@@ -198,13 +198,15 @@ def axe() -> str:
     return (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")  # type: ignore[union-attr,arg-type]
 
 
+@pytest.mark.parametrize("page", ["everything_page", "paired_page"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_axe_finds_no_violation(
-    browser: Any, everything_page: str, tmp_path: Path, axe: str, theme: str, width: int
+    browser: Any, request: pytest.FixtureRequest, tmp_path: Path, axe: str, page: str, theme: str, width: int
 ) -> None:
     with_theme(browser, theme)
-    show(browser, tmp_path, everything_page, width)
+    show(browser, tmp_path, request.getfixturevalue(page), width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
     browser.execute_script(axe)
     found = browser.execute_async_script("axe.run().then(arguments[0])")
@@ -232,10 +234,34 @@ def test_the_page_follows_the_theme_and_the_button_overrules_it(opened: Any, the
     assert seen == [("Theme: light", False), ("Theme: dark", True), ("Theme: system", theme == "dark")]
 
 
-def test_nothing_is_requested_beside_the_page(browser: Any, everything_page: str, tmp_path: Path) -> None:
-    show(browser, tmp_path, everything_page)
+@pytest.mark.parametrize("page", ["everything_page", "paired_page"])
+def test_nothing_is_requested_beside_the_page(
+    browser: Any, request: pytest.FixtureRequest, tmp_path: Path, page: str
+) -> None:
+    show(browser, tmp_path, request.getfixturevalue(page))
     asked = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in asked if not name.startswith("data:")] == []
+    assert browser.get_log("browser") == []
+
+
+def test_the_page_of_pairs_is_whole_without_javascript_and_follows_the_button_with_it(
+    browser: Any, paired_page: str, tmp_path: Path
+) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        show(browser, tmp_path, paired_page)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert "Regressed: 5 of 31 cells" in browser.find_element("id", "verdict").text
+    rows = browser.find_elements("css selector", "table.pairs tbody tr")
+    assert len(rows) == 31
+    assert all(row.is_displayed() for row in rows)
+    assert not browser.find_element("id", "theme").is_displayed()
+    with_theme(browser, "light")
+    browser.refresh()
+    browser.find_element("id", "theme").click()
+    browser.find_element("id", "theme").click()
+    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(16, 20, 24)"
     assert browser.get_log("browser") == []
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reports.check import Policy, judge
 from reports.comparison import compare_paired, control_floor
 from reports.margins import Margins
-from results.pairs import Pair, PairedRun, Replicate, write_paired_run
+from results.pairs import Pair, Replicate, write_paired_run
 from results.record import Run
 
 MLP = "train mlp 64 cpu fp32"
@@ -23,33 +23,6 @@ CNN = "train cnn 256 cpu fp32"
 LEARNT = "accuracy mlp 64 cpu fp32"
 KEY, CNN_KEY = "train", "train batch_size=256 model=cnn"
 ENOUGH = 24
-Ratios = dict[str, float]
-
-
-def pairs(ratio: float, n: int = ENOUGH, *, confirming: bool = False, disturbed: bool = False) -> list[Pair]:
-    """Pairs of that ratio, give or take a percent."""
-    return [
-        Pair(
-            Replicate((1.0,), waiting_share=0.9 if disturbed else 0.0),
-            Replicate((ratio * (1 + 0.01 * ((7 * number) % n / n - 0.5)),)),
-            confirming=confirming,
-        )
-        for number in range(n)
-    ]
-
-
-def paired(base: Run, new: Run, ratios: Ratios, side: str = "main") -> PairedRun:
-    """Both runs as two sides, with pairs for the cells that have a ratio."""
-    return PairedRun(
-        base=replace(base, name=side),
-        new=new,
-        side=side,
-        pairs={
-            key: [*pairs(ratio), *(pairs(ratio, confirming=True) if abs(ratio - 1) > 0.03 else [])]
-            for key, ratio in ratios.items()
-        },
-        steps={KEY: 1, CNN_KEY: 1},
-    )
 
 
 def small(run: Run) -> Run:
@@ -85,6 +58,10 @@ def moved(stored: Any, run: Run) -> Run:
 
 def empty(stored: Any, run: Run) -> Run:
     return replace(run, records=())
+
+
+def unchanged(stored: Any, run: Run) -> Run:
+    return run
 
 
 CASES: list[tuple[Callable[[Any, Run], Run], int, str, str]] = [
@@ -159,7 +136,7 @@ def test_missing_cells_fail_the_check_unless_told_otherwise(stored: Any, policy:
 )
 def test_a_time_is_judged_by_its_pairs(stored: Any, ratio: float, word: str, code: int) -> None:
     run = small(stored.run())
-    comparison = compare_paired(paired(run, run, {KEY: 1.0, CNN_KEY: ratio}))
+    comparison = compare_paired(stored.paired(run, run, {KEY: 1.0, CNN_KEY: ratio}))
     cell = next(one for one in comparison.cells if one.label == CNN)
     assert (cell.verdict, judge(comparison).exit_code) == (word, code)
     assert cell.time is not None and cell.time.low is not None and cell.time.high is not None
@@ -169,14 +146,16 @@ def test_a_time_is_judged_by_its_pairs(stored: Any, ratio: float, word: str, cod
 
 def test_an_accuracy_cell_is_judged_without_its_time(stored: Any) -> None:
     run = small(stored.run())
-    cell = next(one for one in compare_paired(paired(run, run, {KEY: 1.0})).cells if one.label == LEARNT)
+    cell = next(one for one in compare_paired(stored.paired(run, run, {KEY: 1.0})).cells if one.label == LEARNT)
     assert (cell.verdict, cell.time) == ("unchanged", None)
 
 
 @pytest.mark.parametrize(("inconclusive", "code"), [("pass", 0), ("warn", 0), ("fail", 3)])
 def test_undecided_cells_are_the_users_to_weigh(stored: Any, inconclusive: str, code: int) -> None:
     run = small(stored.run())
-    comparison = compare_paired(replace(paired(run, run, {KEY: 1.0}), pairs={KEY: pairs(1.0), CNN_KEY: pairs(1.0, 5)}))
+    comparison = compare_paired(
+        replace(stored.paired(run, run, {KEY: 1.0}), pairs={KEY: stored.pairs(1.0), CNN_KEY: stored.pairs(1.0, 5)})
+    )
     cell = next(one for one in comparison.cells if one.label == CNN)
     assert cell.verdict == "inconclusive"
     assert cell.reason is not None and "about 7 more pairs would decide" in cell.reason
@@ -186,16 +165,14 @@ def test_undecided_cells_are_the_users_to_weigh(stored: Any, inconclusive: str, 
 @pytest.mark.parametrize(("inconclusive", "code"), [("pass", 0), ("warn", 3), ("fail", 3)])
 def test_where_nothing_at_all_is_decided_the_check_says_so(stored: Any, inconclusive: str, code: int) -> None:
     run = replace(stored.run(), records=tuple(one for one in stored.run().records if one.label == MLP))
-    comparison = compare_paired(replace(paired(run, run, {}), pairs={KEY: pairs(1.0, 3)}))
+    comparison = compare_paired(replace(stored.paired(run, run, {}), pairs={KEY: stored.pairs(1.0, 3)}))
     assert judge(comparison, Policy(inconclusive)).exit_code == code
 
 
 def test_disturbed_pairs_are_dropped_and_counted(stored: Any) -> None:
     run = small(stored.run())
-    measured = paired(run, run, {CNN_KEY: 1.0})
-    comparison = compare_paired(
-        replace(measured, pairs={KEY: [*pairs(1.0), *pairs(9.0, 5, disturbed=True)], CNN_KEY: pairs(1.0)})
-    )
+    some = {KEY: [*stored.pairs(1.0), *stored.pairs(9.0, 5, disturbed=True)], CNN_KEY: stored.pairs(1.0)}
+    comparison = compare_paired(replace(stored.paired(run, run, {}), pairs=some))
     time = next(one for one in comparison.cells if one.label == MLP).time
     assert time is not None
     assert (time.verdict, time.pairs, time.dropped) == ("unchanged", ENOUGH, 5)
@@ -204,7 +181,7 @@ def test_disturbed_pairs_are_dropped_and_counted(stored: Any) -> None:
 
 def test_only_disturbed_pairs_decide_nothing(stored: Any) -> None:
     run = small(stored.run())
-    comparison = compare_paired(replace(paired(run, run, {}), pairs={KEY: pairs(9.0, disturbed=True)}))
+    comparison = compare_paired(replace(stored.paired(run, run, {}), pairs={KEY: stored.pairs(9.0, disturbed=True)}))
     cell = next(one for one in comparison.cells if one.label == MLP)
     assert cell.verdict == "inconclusive"
     assert cell.reason is not None and "no undisturbed pair" in cell.reason
@@ -212,7 +189,7 @@ def test_only_disturbed_pairs_decide_nothing(stored: Any) -> None:
 
 def test_a_count_that_changed_regresses_however_the_pairs_look(stored: Any) -> None:
     run = small(stored.run())
-    comparison = compare_paired(paired(run, stored.with_metrics(run, MLP, flops_per_step=10**12), {KEY: 1.0}))
+    comparison = compare_paired(stored.paired(run, stored.with_metrics(run, MLP, flops_per_step=10**12), {KEY: 1.0}))
     assert judge(comparison).exit_code == 1
 
 
@@ -221,7 +198,7 @@ def test_what_the_user_set_apart_is_told_and_no_obstacle(stored: Any) -> None:
     base = stored.changed(base, MLP, settings={"threads": 2, "seed": 0, "adaptation": None})
     base = replace(base, environment={**base.environment, "fingerprint": "f", "environment_variables": {}})
     comparison = compare_paired(
-        paired(base, small(stored.run()), {KEY: 1.0, CNN_KEY: 1.0}, side="env:OMP_NUM_THREADS=2")
+        stored.paired(base, small(stored.run()), {KEY: 1.0, CNN_KEY: 1.0}, side="env:OMP_NUM_THREADS=2")
     )
     assert next(one for one in comparison.cells if one.label == MLP).verdict == "unchanged"
     assert any("environment variables none → OMP_NUM_THREADS 1" in detail for detail in judge(comparison).details)
@@ -232,39 +209,45 @@ def test_counts_of_another_torch_are_told_and_not_judged_but_those_of_the_model_
     base = stored.with_metrics(run, MLP, operators_per_step=100, copies_per_step=1)
     base = replace(base, environment={**base.environment, "fingerprint": "f", "torch": "2.11.0"})
     new = stored.with_metrics(run, MLP, operators_per_step=110, copies_per_step=1)
-    cell = next(one for one in compare_paired(paired(base, new, {KEY: 1.0})).cells if one.label == MLP)
+    cell = next(one for one in compare_paired(stored.paired(base, new, {KEY: 1.0})).cells if one.label == MLP)
     assert cell.verdict == "unchanged"
     assert "operators per step 100 → 110" in cell.notes
     new = stored.with_metrics(new, MLP, parameters=1)
-    assert next(one for one in compare_paired(paired(base, new, {KEY: 1.0})).cells if one.label == MLP).verdict == (
-        "regressed"
-    )
+    cell = next(one for one in compare_paired(stored.paired(base, new, {KEY: 1.0})).cells if one.label == MLP)
+    assert cell.verdict == "regressed"
+
+
+def test_settings_that_nobody_set_apart_on_purpose_keep_two_sides_from_being_compared(stored: Any) -> None:
+    run = small(stored.run())
+    base = stored.changed(run, MLP, settings={"threads": 1, "seed": 0, "adaptation": "pad 2"})
+    cell = next(one for one in compare_paired(stored.paired(base, run, {KEY: 1.0})).cells if one.label == MLP)
+    assert (cell.verdict, cell.reason) == ("incomparable", "measured with other settings: adaptation pad 2 → –")
 
 
 @pytest.mark.parametrize("side", ["base", "new"])
 def test_cells_of_one_side_alone_are_missing_or_new(stored: Any, side: str) -> None:
     run = small(stored.run())
     less = replace(run, records=run.records[:-1])
-    comparison = compare_paired(paired(*((run, less) if side == "base" else (less, run)), {KEY: 1.0}))
+    comparison = compare_paired(stored.paired(*((run, less) if side == "base" else (less, run)), {KEY: 1.0}))
     assert ("missing" if side == "base" else "new") in comparison.counts
 
 
 def test_a_machine_whose_own_control_differs_supports_no_smaller_margin(stored: Any) -> None:
     run = small(stored.run())
-    controls = [paired(run, run, {KEY: 1.0, CNN_KEY: 1.06}, side="self")]
+    controls = [stored.paired(run, run, {KEY: 1.0, CNN_KEY: 1.06}, side="self")]
     floor = control_floor(controls, run.environment["fingerprint"])
     assert floor == pytest.approx(0.06, abs=0.005)
     assert control_floor(controls, "another") is control_floor([], run.environment["fingerprint"]) is None
-    assert control_floor([paired(run, run, {KEY: 1.06}, side="main")], run.environment["fingerprint"]) is None
-    assert control_floor([paired(run, run, {KEY: 1.0}, side="self")], run.environment["fingerprint"]) == 0
-    comparison = compare_paired(paired(run, run, {KEY: 1.0, CNN_KEY: 1.05}), Margins().with_floor(floor))
+    assert control_floor([stored.paired(run, run, {KEY: 1.06}, side="main")], run.environment["fingerprint"]) is None
+    assert control_floor([stored.paired(run, run, {KEY: 1.0}, side="self")], run.environment["fingerprint"]) == 0
+    comparison = compare_paired(stored.paired(run, run, {KEY: 1.0, CNN_KEY: 1.05}), Margins().with_floor(floor))
     assert "regressed" not in comparison.counts
     assert any("supports no less" in detail for detail in judge(comparison).details)
 
 
 def test_a_machine_without_a_control_is_told_of_it(stored: Any) -> None:
     run = small(stored.run())
-    details = judge(compare_paired(paired(run, run, {KEY: 1.0}))).details
+    details = judge(compare_paired(stored.paired(run, run, {KEY: 1.0}))).details
     assert any("pytest bench --against self" in detail for detail in details)
 
 
@@ -272,10 +255,71 @@ def test_a_paired_run_is_checked_by_its_name(
     stored: Any, reports_command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = small(stored.run("20260101T120000-abcdef"))
-    write_paired_run(paired(run, run, {KEY: 1.08, CNN_KEY: 1.0}), stored.folder)
+    write_paired_run(stored.paired(run, run, {KEY: 1.08, CNN_KEY: 1.0}), stored.folder)
     assert reports_command("check", "abcdef") == reports_command("check", "latest") == 1
     assert "regressed, step time +8.0% [+7." in capsys.readouterr().out
     assert reports_command("check", "abcdef", "--margin", "20%") == 0
+
+
+PAIRED_CASES: list[tuple[Callable[[Any, Run], Run], Callable[[Any, Run], Run], int, str, str]] = [
+    (unchanged, removed, 1, "Regressed: 1 of 3 cells is worse, failed or missing against main.", "1 missing"),
+    (unchanged, renamed, 1, "Regressed: 1 of 4 cells is worse, failed or missing against main.", "1 missing"),
+    (unchanged, broken, 1, "Regressed: 1 of 3 cells is worse, failed or missing against main.", "TypeError: no"),
+    (unchanged, failed, 1, "Regressed: 3 of 3 cells are worse, failed or missing against main.", "died of SIGSEGV"),
+    (failed, unchanged, 0, "No regression against main: 3 of 3 cells compared.", "3 improved"),
+    (failed, failed, 3, "Not comparable: no cell was measured", "measured in neither run: crashed"),
+    (unchanged, empty, 2, "20260101T120000-abcdef holds no record", "Measure it again with --against"),
+    (empty, unchanged, 3, "Not comparable: no cell was measured", "3 new"),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "sentence", "told"), PAIRED_CASES, ids=lambda one: getattr(one, "__name__", "")
+)
+def test_each_misfit_of_two_sides_has_its_verdict_its_code_and_one_sentence(
+    stored: Any,
+    reports_command: Any,
+    capsys: pytest.CaptureFixture[str],
+    before: Callable[[Any, Run], Run],
+    after: Callable[[Any, Run], Run],
+    code: int,
+    sentence: str,
+    told: str,
+) -> None:
+    run = small(stored.run("20260101T120000-abcdef"))
+    base, new = before(stored, run), after(stored, run)
+    measured = [{one.key for one in side.records if one.status == "ok"} for side in (base, new)]
+    ratios = {key: 1.0 for key in (KEY, CNN_KEY) if all(key in keys for keys in measured)}
+    write_paired_run(stored.paired(base, new, ratios), stored.folder)
+    assert reports_command("check", "latest") == code
+    captured = capsys.readouterr()
+    said = captured.out + captured.err
+    assert said.splitlines()[0].startswith(sentence)
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_a_paired_run_of_a_newer_schema_is_a_usage_error(
+    stored: Any, reports_command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small(stored.run("20260101T120000-abcdef"))
+    file = write_paired_run(stored.paired(run, run, {KEY: 1.0}), stored.folder)
+    document = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(document | {"schema_version": 99}), encoding="utf-8")
+    assert reports_command("check", "latest") == 2
+    told = capsys.readouterr().err
+    assert "update trainmark to read it" in told
+    assert told.count("\n") == 1
+
+
+def test_a_stored_run_and_a_paired_one_are_not_taken_for_each_other(
+    stored: Any, reports_command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small(stored.run("20260101T120000-abcdef"))
+    file, pairs = stored.store(run), write_paired_run(stored.paired(run, run, {KEY: 1.0}), stored.folder)
+    assert reports_command("check", str(file)) == reports_command("check", str(pairs), str(file)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.startswith(f"{one}: ") for line, one in zip(told, (file, pairs), strict=True)] == [True, True]
 
 
 @pytest.mark.parametrize("records", [True, False])
@@ -283,7 +327,7 @@ def test_a_paired_run_that_is_not_there_or_holds_nothing_is_a_usage_error(
     stored: Any, reports_command: Any, capsys: pytest.CaptureFixture[str], records: bool
 ) -> None:
     run = replace(stored.run("20260101T120000-abcdef"), records=())
-    write_paired_run(paired(run, run, {}), stored.folder)
+    write_paired_run(stored.paired(run, run, {}), stored.folder)
     assert reports_command("check", "nowhere" if records else "abcdef") == 2
     told = capsys.readouterr().err
     assert ("No paired run named" if records else "holds no record") in told
@@ -302,19 +346,29 @@ def test_a_damaged_paired_run_is_a_usage_error(
 # For any pairs
 
 
-logs = st.lists(st.floats(0.5, 2), min_size=1, max_size=30)
+@st.composite
+def measurements(draw: st.DrawFn) -> list[float]:
+    """Times of a new side whose base takes a second: the same, a little or much slower or faster; or anything."""
+    centre = draw(st.sampled_from([0.8, 1.0, 1.03, 1.25]))
+    noise = st.floats(0.98, 1.02) if draw(st.booleans()) else st.floats(0.5, 2)
+    return [centre * one for one in draw(st.lists(noise, min_size=1, max_size=2 * ENOUGH))]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(logs, st.floats(0.01, 100))
+@given(measurements(), st.floats(0.01, 100))
+@example([1.25 + number / 1000 for number in range(2 * ENOUGH)], 10.0)  # regressed, or improved
+@example([1.0 + number / 10_000 for number in range(2 * ENOUGH)], 10.0)  # unchanged
 def test_swapping_inverts_scaling_changes_nothing_and_a_run_never_regresses_against_itself(
     stored: Any, ratios: list[float], by: float
 ) -> None:
     run = replace(stored.run(), records=tuple(one for one in stored.run().records if one.label == MLP))
 
     def judged(base: list[float], new: list[float]) -> Any:
-        some = [Pair(Replicate((one,)), Replicate((other,))) for one, other in zip(base, new, strict=True)]
-        return compare_paired(replace(paired(run, run, {}), pairs={KEY: some}, steps={KEY: 1})).cells[0]
+        some = [
+            Pair(Replicate((one,)), Replicate((other,)), confirming=number >= ENOUGH)
+            for number, (one, other) in enumerate(zip(base, new, strict=True))
+        ]
+        return compare_paired(replace(stored.paired(run, run, {}), pairs={KEY: some}, steps={KEY: 1})).cells[0]
 
     ones = [1.0] * len(ratios)
     there, back = judged(ones, ratios), judged(ratios, ones)

@@ -63,6 +63,7 @@ def test_what_was_not_measured_is_a_dash_and_never_zero(show: object, absent: fl
 
 def test_changes_carry_their_sign() -> None:
     assert formatting.relative(1.32) == "+32.0%"
+    assert formatting.relative(0.9999) == formatting.relative(1.0001) == "+0.0%"
     assert formatting.points(-0.012) == f"{MINUS}1.20 points"
 
 

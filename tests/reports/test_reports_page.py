@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from reports.anchors import anchor
-from reports.comparison import compare
-from reports.html import render
+from reports.comparison import compare, compare_paired
+from reports.html import render, render_paired
 from reports.lecture import lesson
 from results.cell import Cell
+from results.pairs import write_paired_run
 from results.record import Record, Run
 
 ROOT = Path(__file__).parents[2]
@@ -350,3 +351,103 @@ def test_hostile_words_of_a_lecture_are_text(stored: Any) -> None:
     page = Page(render([stored.run()], lesson=lesson(replace(lecture, claims=claims, images=images))))
     assert len(page.all("script")) == 1
     assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
+
+
+# Two sides that were measured together
+
+
+@pytest.fixture
+def of_pairs(paired_page: str) -> Page:
+    return Page(paired_page)
+
+
+def test_a_paired_run_has_a_page_that_loads_nothing_and_whose_links_lead_somewhere(of_pairs: Page) -> None:
+    for tag, attributes in of_pairs.elements:
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#")), (tag, attributes)
+    ids = [attributes["id"] for _, attributes in of_pairs.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {(attributes["href"] or "")[1:] for attributes in of_pairs.all("a")} <= set(ids)
+    assert len(of_pairs.all("caption")) == len(of_pairs.all("table")) == 3
+    assert not re.search(r"\b(nan|NaN|None|Undefined)\b", of_pairs.text)
+
+
+def test_the_page_of_pairs_begins_with_the_verdict_and_gives_each_ratio_with_interval_and_pairs(of_pairs: Page) -> None:
+    headings = [tag for tag, _ in of_pairs.elements if tag == "h2"]
+    assert len(headings) == 4
+    text = of_pairs.text
+    assert text.index("Regressed: 5 of 31 cells are worse, failed or missing against v1.2.") < text.index(
+        "Against the base"
+    )
+    assert "the working tree against v1.2 · 31 cells · 420 pairs in 412 s" in text
+    assert "train mlp 256 cpu fp32 regressed +8.0% +7.8% to +8.1% 1.00 s → 1.08 s 48 step time" in text
+    assert "train mlp 256 cpu bf16 inconclusive +0.9% +0.6% to +1.3% 1.00 s → 1.01 s 9 3 dropped" in text
+
+
+def test_the_band_of_a_cell_is_its_own_margin_and_its_mark_tells_of_its_time(paired_page: str) -> None:
+    rows = dict(re.findall(r"<tr id=\"(.*?)\">(.*?)</tr>", paired_page, re.DOTALL))
+    wide, narrow = rows[anchor("train batch_size=256")], rows[anchor("train model=cnn")]
+    bands = [float(re.search(r'class="band" d="M[\d.]+ 0h([\d.]+)', row)[1]) for row in (wide, narrow)]  # type: ignore[index]
+    assert bands[0] / bands[1] == pytest.approx(5 / 3, rel=0.02)  # 3%,train mlp=5%
+    assert 'class="word regressed"' in narrow and 'class="bar unchanged"' in narrow  # for its parameters
+
+
+def test_the_page_of_pairs_tells_what_was_counted_and_differs(of_pairs: Page, stored: Any) -> None:
+    section = (
+        of_pairs.text.partition("What else differs Verdict")[2] or of_pairs.text.rpartition("What else differs")[2]
+    )
+    assert "train cnn 64 cpu fp32 parameters 1,070,794 9 exactly regressed" in section
+    assert "inference cnn 256 cpu fp32 operators per step 60 61 exactly incomparable" in section
+    assert "inference cnn 256 cpu fp32 peak memory 514 MB 900 MB within 10% regressed" in section
+    run = stored.run("20260101T120000-abcdef")
+    memory = next(one for one in run.records if one.label == CNN).metrics["peak_memory_bytes"]
+    same = stored.paired(run, stored.with_metrics(run, CNN, peak_memory_bytes=memory + 4096), {})  # reads the same
+    assert "None of them differs." in Page(render_paired(same, compare_paired(same))).text
+
+
+def test_the_page_of_pairs_shows_what_both_sides_were_measured_in(of_pairs: Page) -> None:
+    conditions = of_pairs.text.rpartition("Base: v1.2")[2]
+    assert "PyTorch 2.11.0 2.15.0" in conditions
+    assert "Commit 77aa88bb99cc 1a2b3c4d5e6f on main, with uncommitted changes" in conditions
+    assert "Processor Intel(R) Xeon(R) Processor Cores" in conditions  # said once where it is the same
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=lambda name: name[:12].encode("ascii", "backslashreplace").decode())
+def test_hostile_names_of_a_side_execute_nothing(stored: Any, name: str) -> None:
+    run = stored.run()
+    record = replace(next(one for one in run.records if one.label == CNN), cell=Cell.of("train", model=name))
+    new = replace(run, name=name, records=(replace(record, metrics={**record.metrics, "parameters": 1}),))
+    base = replace(run, records=(record,), environment={"cpu": name, name: name}, commit={"id": name, "branch": name})
+    paired = stored.paired(base, new, {record.key: 1.08}, name)
+    page = Page(render_paired(paired, compare_paired(paired)))
+    assert len(page.all("script")) == 1
+    assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
+    assert "49" not in {word.strip() for word in page.words}
+    assert "\u202e" not in page.text
+
+
+def test_html_takes_a_paired_run_by_its_side_its_name_or_its_file(
+    stored: Any, reports_command: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_paired_run(stored.paired_run(), stored.folder)
+    pages = []
+    for name in ("latest", "v1.2", "9f8e7d", str(file)):
+        assert reports_command("html", name, "-o", tmp_path / "page.html") == 0
+        pages.append((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "against v1.2" in pages[0]
+    assert len(set(pages)) == 1
+    stored.store(stored.run())
+    assert reports_command("html", "latest", "-o", tmp_path / "page.html") == 0
+    assert "against v1.2" not in (tmp_path / "page.html").read_text(encoding="utf-8")  # of stored runs the latest
+    assert reports_command("html", "v1.2", "--baseline", "latest") == 2
+    assert "name it alone" in capsys.readouterr().err
+
+
+def test_the_margin_of_the_page_of_pairs_is_an_option(stored: Any, reports_command: Any, tmp_path: Path) -> None:
+    run = stored.run("20260101T120000-abcdef")
+    write_paired_run(stored.paired(run, run, {"train": 1.08}), stored.folder)
+    verdicts = []
+    for margin in ("3%", "20%"):
+        assert reports_command("html", "abcdef", "--margin", margin, "-o", tmp_path / "page.html") == 0
+        verdicts.append("Regressed" in (tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert verdicts == [True, False]

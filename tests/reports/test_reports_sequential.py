@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reports.sequential import ALPHA, CONFIRMING_LOOKS, LOOKS, Decision, Measured, decide
@@ -111,6 +111,8 @@ def test_false_alarms_stay_below_alpha_in_spite_of_the_looks(ratio: float) -> No
 
 @settings(deadline=None)
 @given(pairs, pairs)
+@example([0.2 + n / 1000 for n in range(24)], [0.2 + n / 1000 for n in range(24)])  # regressed, or improved
+@example([n / 10_000 for n in range(24)], [])  # unchanged
 def test_swapping_the_sides_inverts_ratio_and_verdict(exploring: list[float], confirming: list[float]) -> None:
     there = one(exploring, confirming)
     back = one([-value for value in exploring], [-value for value in confirming])

@@ -96,7 +96,7 @@ def test_the_forest_puts_one_in_the_middle_and_mirrors_ratios(stored: Any) -> No
     )
     assert at[CNN].low is not None and at[CNN].middle is not None and at[CNN].high is not None
     assert at[CNN].low <= at[CNN].middle <= at[CNN].high
-    left, width = drawn.band
+    left, width = at[CNN].band
     assert left + width / 2 == pytest.approx(WIDTH / 2, abs=0.2)
     assert at["train resnet20 256 cpu fp32"].middle is None
 

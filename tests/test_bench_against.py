@@ -1,0 +1,143 @@
+"""What ``--against`` measures of two sides whose cells are not the same; the sides are made up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.against import Against, measure_against
+from bench.grid import Request
+from bench.settings import Settings
+from bench.sides import Place, SideEnded, SideError
+from bench.worker import Limits
+from reports.check import Policy, Verdict, judge
+from reports.comparison import compare_paired
+from results.cell import Cell
+from results.pairs import PairedRun
+from results.record import Record, RunFacts
+
+TRAIN, INFERENCE, INPUT = Cell.of("train"), Cell.of("inference"), Cell.of("input")
+RENAMED = Cell.of("train", model="mlp-2")
+
+
+class MadeUpSide:
+    """A side that has cells, some of which end in a way of their own."""
+
+    def __init__(self, place: Place, cells: Sequence[Cell], ends: dict[Cell, BaseException]) -> None:
+        self.place = place
+        self.cells = cells
+        self.ends = ends
+
+    def __enter__(self) -> MadeUpSide:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def call(self, task: str, **request: Any) -> dict[str, Any]:
+        if task == "plan":
+            if not self.cells:
+                raise SideEnded("error", "ImportError: no torch")
+            cells = [{"workload": cell.workload, "axes": cell.settings} for cell in self.cells]
+            return {"environment": {"fingerprint": "f"}, "cells": cells}
+        cell = Cell.of(request["cell"]["workload"], **request["cell"]["axes"])
+        if cell in self.ends:
+            raise self.ends[cell]
+        return Record(cell, "ok", metrics={"parameters": 5}).to_json()
+
+
+def stood_in_session(obstacles: dict[Cell, str]) -> Any:
+    return SimpleNamespace(
+        invocation=SimpleNamespace(settings=Settings(), limits=Limits(10), request=Request("quick", {}, None)),
+        obstacle_of=obstacles.get,
+        seeds_of=lambda cell: 1,
+        finished_facts=lambda complete: RunFacts("20260101T120000-abcdef", "2026", complete=complete),
+    )
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., PairedRun]:
+    """Measures the cells of a base and of a working tree, without pairs."""
+
+    def measure(
+        base: Sequence[Cell],
+        new: Sequence[Cell],
+        chosen: Sequence[Cell] | None = None,
+        ends: dict[Cell, BaseException] | None = None,
+        obstacles: dict[Cell, str] | None = None,
+    ) -> PairedRun:
+        def side(place: Place, timeout: float) -> MadeUpSide:
+            of_base = place.name == "env:A=1"
+            return MadeUpSide(place, base if of_base else new, {} if of_base else ends or {})
+
+        monkeypatch.setattr("bench.against.Side", side)
+        asked = Against(("env:A=1",), 60, None, "3%", "warn", "fail")
+        return measure_against(
+            asked,
+            stood_in_session(obstacles or {}),
+            new if chosen is None else chosen,
+            tmp_path,
+            {"id": "c"},
+            lambda labels: lambda pairs: {},
+            lambda told: None,
+        )
+
+    return measure
+
+
+def verdict_of(run: PairedRun, missing: str = "fail") -> Verdict:
+    return judge(compare_paired(run), Policy(missing=missing))
+
+
+def labels(records: Sequence[Record]) -> list[Cell]:
+    return [record.cell for record in records]
+
+
+def test_a_benchmark_that_was_removed_is_missing(measured: Any) -> None:
+    run = measured([TRAIN, INPUT], [TRAIN])
+    assert (labels(run.base.records), labels(run.new.records)) == ([TRAIN, INPUT], [TRAIN])
+    verdict = verdict_of(run)
+    assert [(cell.key, cell.verdict) for cell in verdict.regressions] == [(INPUT.key, "missing")]
+    assert (verdict.exit_code, verdict_of(run, missing="warn").exit_code) == (1, 0)
+
+
+def test_a_benchmark_that_was_renamed_is_missing_and_another_new(measured: Any) -> None:
+    run = measured([TRAIN, INPUT], [RENAMED, INPUT])
+    assert compare_paired(run).counts == {"missing": 1, "unchanged": 1, "new": 1}
+    assert verdict_of(run).exit_code == 1
+
+
+def test_what_the_user_left_out_is_not_missing(measured: Any) -> None:
+    run = measured([TRAIN, INFERENCE, INPUT], [TRAIN, INFERENCE], chosen=[TRAIN])
+    assert labels(run.base.records) == labels(run.new.records) == [TRAIN]
+    assert verdict_of(run).exit_code == 0
+
+
+def test_a_benchmark_that_was_broken_has_failed_with_its_reason(measured: Any) -> None:
+    run = measured([TRAIN, INPUT], [TRAIN, INPUT], ends={TRAIN: SideEnded("error", "TypeError: no")})
+    verdict = verdict_of(run)
+    assert [(cell.key, cell.verdict) for cell in verdict.regressions] == [(TRAIN.key, "failed")]
+    assert "TypeError: no" in (verdict.regressions[0].reason or "")
+    assert verdict.exit_code == 1
+    assert list(run.pairs) == [INPUT.key]  # there is nothing to pair the other with
+
+
+def test_what_this_machine_cannot_run_is_measured_on_neither_side(measured: Any) -> None:
+    run = measured([TRAIN, INPUT], [TRAIN, INPUT], obstacles={TRAIN: "bf16 needs more"})
+    assert labels(run.base.records) == labels(run.new.records) == [INPUT]
+
+
+def test_a_side_that_cannot_say_what_it_has_is_one_sentence(measured: Any) -> None:
+    with pytest.raises(SideError, match=r"^env:A=1 cannot say what it measures: ImportError: no torch$"):
+        measured([], [TRAIN])
+
+
+def test_after_an_interruption_the_records_so_far_are_an_incomplete_run(measured: Any) -> None:
+    run = measured([TRAIN, INPUT], [TRAIN, INPUT], ends={TRAIN: KeyboardInterrupt()})
+    assert not run.new.facts.complete
+    assert labels(run.base.records) == [TRAIN, INPUT]
+    assert any("was interrupted" in detail for detail in verdict_of(run, missing="warn").details)
