@@ -19,6 +19,7 @@ import csv
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -114,15 +115,15 @@ def planned(asked: argparse.Namespace) -> Iterator[Job]:
 
 
 def measured(job: Job) -> dict[str, float | int | None]:
-    """Does a job in a process of its own: what it says, with its peak memory as the kernel counts it."""
+    """Does a job in a process of its own, and gives what it says."""
     environment = {"OMP_NUM_THREADS": str(job.threads), "NUMBA_NUM_THREADS": str(job.threads)}
     os.environ |= environment
     with TemporaryDirectory() as folder:
         target = Path(folder) / "result"
         command = [sys.executable, str(Path(__file__).absolute()), "one", json.dumps(asdict(job))]
-        run = run_program(command, Path(os.devnull), target, job.threads)
-        found = json.loads(target.read_text())
-    return found | {"peak_memory_bytes": found["peak_memory_bytes"] or run.peak_memory_bytes}
+        run_program(command, Path(os.devnull), target, job.threads)
+        found: dict[str, float | int | None] = json.loads(target.read_text())
+    return found
 
 
 def one(values: dict[str, str | int]) -> None:
@@ -132,7 +133,7 @@ def one(values: dict[str, str | int]) -> None:
         from bench.ngram_probes import measure_limits
 
         limits = measure_limits(job.threads, lambda _: None, Path())
-        told = {"seconds": limits.seconds_taken, "peak_memory_bytes": None}
+        told = {"seconds": limits.seconds_taken, "peak_memory_bytes": own_peak_bytes()}
         rates = {"updates_per_second": limits.updates_per_second, "copy_bytes_per_second": limits.copy_bytes_per_second}
         print(json.dumps(dict.fromkeys(FIELDS) | told | rates))
         return
@@ -158,10 +159,16 @@ def one(values: dict[str, str | int]) -> None:
                 **{f"{stage}_seconds": seconds for stage, seconds in fitted.stages.items()},
                 "entries": fitted.entries,
                 "table_bytes": fitted.table_bytes,
-                "peak_memory_bytes": fitted.peak_memory_bytes,
+                "peak_memory_bytes": fitted.peak_memory_bytes or own_peak_bytes(),
             }
         )
     )
+
+
+def own_peak_bytes() -> int:
+    """The largest resident memory of this process, without those that it has started."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 FIELDS = (
