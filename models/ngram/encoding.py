@@ -33,9 +33,9 @@ class Encoder:
 
     def __init__(self) -> None:
         self._size = 0  # words so far
-        self._slots = np.zeros(1 << 18, np.uint64)  # a key and an id, plus 1, by turns; by open addressing
-        self._seconds = np.zeros(1 << 16, np.uint64)  # of each word, the bytes from its ninth on
-        self._ends = np.zeros(1 << 16, np.int64)  # as many as words may be before the table grows
+        self._slots = np.zeros(1 << 19, np.uint64)  # a key and an id, plus 1, by turns; by open addressing
+        self._seconds = np.zeros(1 << 17, np.uint64)  # of each word, the bytes from its ninth on
+        self._ends = np.zeros(1 << 17, np.int64)  # as many as words may be before the table grows
         self._text = np.zeros(1 << 14, np.uint8)
         self._piece = np.empty(0, np.uint8)  # of the text, with room to look beyond its end
         boundary, unknown = (word.encode() for word in SPECIAL)

@@ -60,8 +60,8 @@ def test_a_word_of_a_megabyte_is_a_word():
 
 
 def test_more_words_than_the_table_began_with_have_room():
-    words = [f"w{number}" for number in range(100_000)]
-    assert Encoder().encode(" ".join(words).encode()).tolist() == list(range(2, 100_002))
+    words = [f"w{number}" for number in range(200_000)]
+    assert Encoder().encode(" ".join(words).encode()).tolist() == list(range(2, 200_002))
 
 
 def test_the_boundary_is_no_word_of_a_text_and_is_noticed():
