@@ -3,7 +3,8 @@
 Sorting is counting: equal n-grams come to lie side by side. The windows of the text are first dealt
 into buckets by their last word, small enough for the cache and each of a range of words of its own;
 then each bucket is sorted by a radix sort and its runs of equal windows are counted. Sorted from the
-last word backwards, the n-grams of every lower order are the prefixes of the sorted keys.
+last word backwards, the n-grams of every lower order are the prefixes of the sorted keys: the levels
+are written from the deepest up, each from the different keys of the one below.
 
 A key holds a last part that is known already, as its place in its level, and as many words to the
 left of it as 64 bits have room for. The first stage begins with the last word alone; where an order
@@ -192,31 +193,44 @@ def run_group(
         it begins with ``<s>``. None in place of it where no stage follows.
     """
     bounds = stage.bounds[buckets[0] : buckets[1] + 1] - stage.bounds[buckets[0]]
-    bases = np.append(stage.bases, known)[buckets[0] : buckets[1] + 1].astype(
-        np.int64
-    )  # where each one's parents begin
+    bases = np.append(stage.bases, known)[buckets[0] : buckets[1] + 1].astype(np.int64)
     group = Group(stage, bounds, bases - bases[0], stage.key_bits[buckets[0] : buckets[1]])
     windows = int(bounds[-1])
     keys = np.empty(windows, np.uint64) if room is None else room[:windows]
     origins = None if stage.last else np.empty(windows, np.uint32)
     _deal_windows(stage, pieces, buckets, bounds, keys, origins, pool)
     told = None if origins is None else np.empty(windows, np.uint32)
-    ranges = pool.parts(bounds)
     whole = group.room(windows, int(group.bases[-1]))
+    ranges = pool.parts(bounds)
     if len(ranges) == 1:
         sizes = _count_range(group, keys, origins, *ranges[0], whole)
         if origins is not None and told is not None:
             tell_ends(keys, origins, np.uint32(0), told)
-        return whole.levels(sizes, int(group.bases[-1])), told
+    else:
+        sizes = _count_ranges(group, keys, origins, ranges, whole, told, pool)
+    return whole.levels(sizes, int(group.bases[-1])), told
 
-    # Each thread counts in memory of its own, and moves what it has found where the parts before end.
-    most_windows = max(int(bounds[last] - bounds[first]) for first, last in ranges)
+
+def _count_ranges(
+    group: Group,
+    keys: NDArray[np.uint64],
+    origins: NDArray[np.uint32] | None,
+    ranges: Sequence[tuple[int, int]],
+    whole: Entries,
+    told: NDArray[np.uint32] | None,
+    pool: Pool,
+) -> NDArray[np.int64]:
+    """Counts ranges of buckets side by side; gives how many entries each level has.
+
+    Each thread counts in memory of its own, and moves what it has found to where the ranges before end.
+    """
+    most_windows = max(int(group.bounds[last] - group.bounds[first]) for first, last in ranges)
     most_parents = max(int(group.bases[last] - group.bases[first]) for first, last in ranges)
     rooms: SimpleQueue[Entries] = SimpleQueue()
     for _ in range(pool.threads):
         rooms.put(group.room(most_windows, most_parents))
     begins: list[Future[NDArray[np.int64]]] = [Future() for _ in range(len(ranges) + 1)]
-    begins[0].set_result(np.zeros(stage.words, np.int64))
+    begins[0].set_result(np.zeros(group.stage.words, np.int64))
 
     def count_range(number: int) -> None:
         first, last = ranges[number]
@@ -224,21 +238,21 @@ def run_group(
         entries = rooms.get()
         try:
             sizes = _count_range(group, keys, origins, first, last, entries)
-            begin = begins[number].result()  # ranges are begun in order, so this one is in work or done
+            begin = begins[number].result()  # ranges are begun in order: the one before is in work or done
             begins[number + 1].set_result(begin + sizes)
             whole.put(entries.levels(sizes, int(group.bases[last]) - parents), begin, parents)
         except BaseException as error:
             if not begins[number + 1].done():
-                begins[number + 1].set_exception(error)
+                begins[number + 1].set_exception(error)  # else the next one waits for ever
             raise
         finally:
             rooms.put(entries)
         if origins is not None and told is not None:
-            inside = slice(bounds[first], bounds[last])
+            inside = slice(group.bounds[first], group.bounds[last])
             tell_ends(keys[inside], origins[inside], np.uint32(begin[-1]), told)
 
     pool.each(count_range, range(len(ranges)))
-    return whole.levels(begins[-1].result(), int(group.bases[-1])), told
+    return begins[-1].result()
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,8 @@ def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder
 
 def _ranges(stage: Stage, memory: int) -> Iterator[tuple[int, int]]:
     """Ranges of buckets whose windows have room, each as large as the memory then left allows."""
-    window_bytes = 16 + 16 * stage.words  # its key, origin and told entry; word, count and start of its entries
+    # Its key, origin and told entry; word, count and start of its entries, and an eighth more where threads move them.
+    window_bytes = 16 + 18 * stage.words
     first = 0
     while first < len(stage.bases):
         left = memory - psutil.Process().memory_info().rss - RESERVE_BYTES
