@@ -25,7 +25,7 @@ from models.ngram import NgramModel, fit, oracle
 from models.ngram.arpa import read_arpa, write_arpa
 from models.ngram.fitting import encode_with
 from models.ngram.kneser_ney import FallbackDiscountsWarning
-from models.ngram.text import read_chunks
+from models.ngram.text import read_views
 
 TEXTS = 300
 SAME = 1e-5  # base-10 logarithms: ARPA files have seven digits
@@ -71,7 +71,7 @@ def query(model: Path, held_out: Path) -> list[str]:
 
 
 def perplexities(model: NgramModel, held_out: Path) -> list[str]:
-    scores = model.score(encode_with(model.vocabulary, read_chunks(held_out)))
+    scores = model.score(encode_with(model.vocabulary, read_views(held_out)))
     return [f"{scores.perplexity(unknown=unknown):.6f}" for unknown in (True, False)]
 
 

@@ -22,7 +22,7 @@ from bench.settings import Corpus, DataPlaces
 from models.ngram import NgramModel, fit
 from models.ngram.counts import BOUNDARY, UNKNOWN
 from models.ngram.fitting import encode_with
-from models.ngram.text import read_chunks
+from models.ngram.text import read_views
 
 ORDER = 6
 GROWING_ORDER = 3
@@ -38,7 +38,7 @@ def main(path: Path, sizes: list[int]) -> None:
         print(f"{path.name}: {whole.tokens:,} tokens fitted, {whole.held_out_tokens:,} held out\n")
         model = fit([whole.path], ORDER)
         print_sparsity(model)
-        ids = encode_with(model.vocabulary, read_chunks([whole.path]))
+        ids = encode_with(model.vocabulary, read_views([whole.path]))
         ids = np.concatenate([[np.int32(BOUNDARY)], ids])  # the first sentence begins as the others do, after an end
         generator = np.random.default_rng(0)
         for order, _ in product(range(1, ORDER + 1), range(SAMPLES)):
@@ -68,7 +68,7 @@ def print_sparsity(model: NgramModel) -> None:
 
 def print_growth(corpus: Corpus, held_out: Path) -> None:
     model = fit([corpus.path], GROWING_ORDER)
-    scores = model.score(encode_with(model.vocabulary, read_chunks([held_out])))
+    scores = model.score(encode_with(model.vocabulary, read_views([held_out])))
     unseen = [float(scores.unknown.mean()), *(scores.unseen_share(order) for order in range(2, GROWING_ORDER + 1))]
     levels = model.counts.levels
     fields = (f"{corpus.tokens:,}", f"{len(levels[0]) - 1 - UNKNOWN:,}", f"{sum(map(len, levels)):,}")

@@ -22,11 +22,12 @@ from models.ngram.counts import BOUNDARY, MAX_ORDER, UNKNOWN
 from models.ngram.fitting import ENGINES, Progress, SettingsError, encode_with, fit
 from models.ngram.kneser_ney import FallbackDiscountsWarning
 from models.ngram.model import SMOOTHINGS, NgramModel
+from models.ngram.padded import Padded
 from models.ngram.sampling import MAX_WORDS, sample
 from models.ngram.scoring import Scores
 from models.ngram.spilling import MemoryTooSmall
 from models.ngram.storage import ModelFileError, check_replaceable, load, save
-from models.ngram.text import SPACE, CorpusError, Text, TextOptions, read_views
+from models.ngram.text import SPACE, CorpusError, TextOptions, read_views
 
 FINE, USAGE = 0, 2
 INTERRUPTED, TERMINATED, BROKEN_PIPE = (128 + number for number in (2, 15, 13))  # what a shell gives for these signals
@@ -110,7 +111,7 @@ def _score(options: argparse.Namespace) -> None:
     print("\n".join(_sentence_lines(scores, ids == BOUNDARY) if options.each else _summary_lines(scores, model.order)))
 
 
-def _told(chunks: Iterable[Text], progress: Progress | None) -> Iterator[Text]:
+def _told(chunks: Iterable[Padded], progress: Progress | None) -> Iterator[Padded]:
     done = 0
     for chunk in chunks:
         yield chunk

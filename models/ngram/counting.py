@@ -136,9 +136,9 @@ class Stage:
         more frequent than that has a bucket of its own.
         """
         shift = max(0, len(level).bit_length() - MOST_CELLS.bit_length())
-        so_far = np.cumsum(windows_by_cell(level.words, level.counts, known > 1, np.uint64(shift)))
-        target = max(BUCKET_WINDOWS, int(so_far[-1]) // MOST_BUCKETS)
-        edges = _edges(so_far, target)
+        cells = windows_by_cell(level.words, level.counts, known > 1, np.uint64(shift))
+        so_far = np.cumsum(cells)
+        edges = bucket_edges(cells, np.int64(max(BUCKET_WINDOWS, int(so_far[-1]) // MOST_BUCKETS)))
         bases = edges[:-1] << shift
         spans = np.diff(np.minimum(edges << shift, len(level))) - 1  # what is added to a base, at most
         spans = np.maximum(spans, 0)
@@ -158,15 +158,6 @@ class Stage:
             bounds=np.concatenate([[0], so_far[edges[1:] - 1]]),
             key_bits=np.array([words * bits + int(span).bit_length() for span in spans]),
         )
-
-
-def _edges(so_far: NDArray[np.int64], target: int) -> NDArray[np.int64]:
-    """Where ranges of cells begin, and the end of the last: each of at most ``target`` windows, or of one cell."""
-    edges = [0]
-    while edges[-1] < len(so_far):
-        taken = so_far[edges[-1] - 1] if edges[-1] else 0
-        edges.append(max(edges[-1] + 1, int(np.searchsorted(so_far, taken + target, side="right"))))
-    return np.array(edges)
 
 
 def run_group(
@@ -434,6 +425,21 @@ def windows_by_cell(
         if not deep or words[entry] != 0:
             cells[entry >> shift] += counts[entry]
     return cells
+
+
+@kernel
+def bucket_edges(cells: NDArray[np.int64], target: np.int64) -> NDArray[np.int64]:
+    """Where ranges of cells begin, and the end of the last: each of at most ``target`` windows, or of one cell."""
+    edges = np.zeros(len(cells) + 1, np.int64)
+    buckets, windows = np.uint64(0), np.int64(0)
+    for cell in range(np.uint64(len(cells))):
+        if cell and windows + cells[cell] > target:
+            buckets += np.uint64(1)
+            edges[buckets] = np.int64(cell)
+            windows = np.int64(0)
+        windows += cells[cell]
+    edges[buckets + np.uint64(1)] = len(cells)
+    return edges[: buckets + np.uint64(2)]
 
 
 @kernel

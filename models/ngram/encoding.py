@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from models.ngram.intrinsics import at_most, equal_to, load_eight, prefetch, trailing_zeros
 from models.ngram.kernel import kernel
+from models.ngram.padded import Padded
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
 BLOCK = 64  # bytes looked at together
 BATCH = 128  # tokens whose table lines are under way at once; one block may add some
 ROOM = BATCH + BLOCK + 1  # for the tokens of a batch, and one that is overwritten
-PADDING = 2 * BLOCK  # spaces after a text, so that its last word ends and a whole block can be loaded there
 
 SPACE, LINE_FEED = 0x20, 0x0A
 LONG = np.uint64(0x8000000000000000)  # beside the id of a word longer than two times eight bytes
@@ -37,7 +37,6 @@ class Encoder:
         self._seconds = np.zeros(1 << 17, np.uint64)  # of each word, the bytes from its ninth on
         self._ends = np.zeros(1 << 17, np.int64)  # as many as words may be before the table grows
         self._text = np.zeros(1 << 14, np.uint8)
-        self._piece = np.empty(0, np.uint8)  # of the text, with room to look beyond its end
         boundary, unknown = (word.encode() for word in SPECIAL)
         self.encode(b"\n")  # found like a word, by a key that no word has
         self._text[: len(boundary)] = np.frombuffer(boundary, np.uint8)
@@ -58,35 +57,26 @@ class Encoder:
         return Vocabulary(self._text[: ends[-1]].copy(), ends)
 
     def knows(self, word: str) -> bool:
-        """Whether some text has had this word."""
-        sought = np.frombuffer(word.encode(), np.uint8)
-        ends = self._ends[: self._size]
-        ends = ends[np.diff(ends, prepend=0) == len(sought)]
-        ends = ends[ends != self._ends[0]]  # the boundary has come in no text
-        letters = self._text[ends[:, np.newaxis] + np.arange(-len(sought), 0)]  # [words of that length, letters]
-        return bool((letters == sought).all(axis=1).any())
+        """Whether some text has had this word; the boundary has come in none."""
+        return bool(has_word(np.frombuffer(word.encode(), np.uint8), self._ends[: self._size], self._text))
 
-    def encode(self, text: bytes | memoryview) -> NDArray[np.int32]:
+    def encode(self, text: bytes) -> NDArray[np.int32]:
         """[tokens] int32: the ids of a piece of text, which must end between two words.
 
         Words are parted by bytes up to 0x20. A line feed gives the boundary's id.
         """
         ids = np.empty(len(text), np.int32)
-        return ids[: self.encode_into(ids, text)]
+        return ids[: self.encode_into(ids, Padded.of(text))]
 
-    def encode_into(self, ids: NDArray[np.int32], text: bytes | memoryview) -> int:
+    def encode_into(self, ids: NDArray[np.int32], text: Padded) -> int:
         """Writes the ids of a piece of text, and gives their number; there must be room for one a byte."""
-        if len(text) + PADDING > len(self._piece):
-            self._piece = np.empty(len(text) + PADDING, np.uint8)
-        self._piece[: len(text)] = np.frombuffer(text, np.uint8)
-        self._piece[len(text) : len(text) + PADDING] = SPACE
         self._make_room(len(text))
         block = begin = tokens = 0
         while block <= len(text):  # where the last word ends
             if self._size + ROOM > len(self._ends):
                 self._grow()
             block, begin, tokens, self._size = encode_words(  # type: ignore[assignment]  # Numba gives int for uint64
-                self._piece,
+                text.memory,
                 np.uint64(block),
                 np.uint64(begin),
                 np.uint64(len(text)),
@@ -185,7 +175,11 @@ def find_tokens(
     """
     found = np.uint64(0)
     while block <= end and found < np.uint64(BATCH):
-        separators, line_feeds = at_most(text, block, SPACE), equal_to(text, block, LINE_FEED)
+        separators, line_feeds = np.uint64(at_most(text, block, SPACE)), np.uint64(equal_to(text, block, LINE_FEED))
+        if end - block < np.uint64(BLOCK):  # the end parts words too, and what lies after it is no text
+            the_end = np.uint64(1) << (end - block)
+            separators = (separators & (the_end - np.uint64(1))) | the_end
+            line_feeds &= the_end - np.uint64(1)
         while separators != 0:
             # What separates is a toss-up: the processor shall not guess, so a token is always written, and may be over.
             bit = np.uint64(trailing_zeros(separators))
@@ -285,6 +279,15 @@ def is_word(
         for offset in range(length):
             same &= text[begin + offset] == word_text[word_begin + offset]
     return bool(same)
+
+
+@kernel
+def has_word(sought: NDArray[np.uint8], word_ends: NDArray[np.int64], word_text: NDArray[np.uint8]) -> bool:
+    """Whether a word is among those that are kept, the first left out."""
+    for word in range(np.uint64(1), np.uint64(len(word_ends))):
+        if is_word(sought, np.uint64(0), np.uint64(len(sought)), np.uint64(word), word_ends, word_text):
+            return True
+    return False
 
 
 @kernel

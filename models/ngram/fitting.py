@@ -18,7 +18,8 @@ from models.ngram.counts import MAX_ORDER, UNKNOWN, Counts
 from models.ngram.encoding import Encoder
 from models.ngram.kneser_ney import estimate
 from models.ngram.model import SMOOTHINGS, NgramModel
-from models.ngram.text import CorpusError, Source, Text, TextOptions, read_views
+from models.ngram.padded import Padded
+from models.ngram.text import CorpusError, Source, TextOptions, read_views
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
 ENGINES = ("numba", "torch", "python")
@@ -146,7 +147,7 @@ def _new_room(size: int) -> NDArray[np.int32]:
 
 def _encoded(
     encoder: Encoder,
-    chunks: Iterable[Text],
+    chunks: Iterable[Padded],
     progress: Progress | None = None,
     room: Callable[[int], NDArray[np.int32]] = _new_room,
 ) -> Iterator[NDArray[np.int32]]:
@@ -166,7 +167,7 @@ def _encoded(
             )
 
 
-def gathered(encoder: Encoder, chunks: Iterable[Text], progress: Progress | None = None) -> NDArray[np.int32]:
+def gathered(encoder: Encoder, chunks: Iterable[Padded], progress: Progress | None = None) -> NDArray[np.int32]:
     """[tokens] int32: the ids of all pieces in one array, which grows with them."""
     ids, tokens = np.empty(FIRST_TOKENS, np.int32), 0
 
@@ -183,7 +184,7 @@ def gathered(encoder: Encoder, chunks: Iterable[Text], progress: Progress | None
     return ids[:tokens]
 
 
-def encode_with(vocabulary: Vocabulary, chunks: Iterable[Text]) -> NDArray[np.int32]:
+def encode_with(vocabulary: Vocabulary, chunks: Iterable[Padded]) -> NDArray[np.int32]:
     """[tokens] int32, the ids of a text in a vocabulary that is given; unknown words have that of ``<unk>``."""
     encoder = Encoder.of(vocabulary)
     ids = gathered(encoder, chunks)

@@ -20,6 +20,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from models.ngram.padded import PADDING, Padded
 from models.ngram.utf8 import first_invalid
 
 if sys.version_info >= (3, 14):
@@ -36,7 +37,6 @@ COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
 STANDARD_INPUT = "-"
 
 Source = str | Path | bytes
-Text = bytes | memoryview
 
 
 class CorpusError(ValueError):
@@ -93,7 +93,7 @@ def read_chunks(
 
 def read_views(
     sources: Source | Iterable[Source], options: TextOptions = TextOptions(), chunk_bytes: int = CHUNK_BYTES
-) -> Iterator[Text]:
+) -> Iterator[Padded]:
     """The same without a copy: each piece is gone when the next one is asked for."""
     sources = [sources] if isinstance(sources, str | Path | bytes) else list(sources)
     transform = _transform(options)
@@ -102,11 +102,11 @@ def read_views(
         for name, stream in _streams(source):
             for chunk in _validated(name, _whole_lines(name, stream, chunk_bytes)):
                 worded = worded or bool(bytes(chunk).lstrip(SEPARATORS))
-                yield transform(chunk) if transform else chunk
+                yield Padded.of(transform(bytes(chunk))) if transform else chunk
     if not worded:
         raise CorpusError(f"There is no word in {', '.join(map(_name, sources)) or 'no source at all'}.")
     if not options.sentences:
-        yield b"\n"
+        yield Padded.of(b"\n")
 
 
 def tokens(chunks: Iterable[bytes]) -> Iterator[list[str]]:
@@ -187,24 +187,24 @@ def _decompressed(path: Path, file: io.FileIO) -> AbstractContextManager[Readabl
     return nullcontext(file)
 
 
-def _whole_lines(name: str, stream: Readable, size: int) -> Iterator[memoryview]:
+def _whole_lines(name: str, stream: Readable, size: int) -> Iterator[Padded]:
     """The bytes of a stream, parted after a line feed; within a line without one, after a space.
 
     All pieces lie in the same memory, one after the other: new memory takes longer than reading into it.
     """
-    buffer, filled = bytearray(2 * size), 0
+    buffer, filled = bytearray(2 * size + PADDING), 0
     while read := _read(name, stream, memoryview(buffer)[filled : filled + size]):
         end = filled + read
         cut = (buffer.rfind(b"\n", filled, end) + 1) or (buffer.rfind(b" ", filled, end) + 1)
         if cut:
-            yield memoryview(buffer)[:cut]
+            yield Padded(np.frombuffer(buffer, np.uint8), cut)
             buffer[: end - cut] = buffer[cut:end]
         filled = end - cut
-        if filled + size > len(buffer):
+        if filled + size + PADDING > len(buffer):
             buffer = buffer + bytes(len(buffer))
     if filled:
         buffer[filled] = LINE_FEED
-        yield memoryview(buffer)[: filled + 1]
+        yield Padded(np.frombuffer(buffer, np.uint8), filled + 1)
 
 
 def _read(name: str, stream: Readable, room: memoryview) -> int:
@@ -214,26 +214,26 @@ def _read(name: str, stream: Readable, room: memoryview) -> int:
         raise CorpusError(f"{name} is damaged: {error}.") from error
 
 
-def _validated(name: str, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
+def _validated(name: str, chunks: Iterable[Padded]) -> Iterator[Padded]:
     offset = 0
     for chunk in chunks:
-        at = first_invalid(chunk)
+        at = first_invalid(chunk.text)
         if at is not None:
             raise CorpusError(
-                f"{name} is not UTF-8: byte {offset + at:,} is 0x{chunk[at]:02x}. Convert it, as with iconv."
+                f"{name} is not UTF-8: byte {offset + at:,} is 0x{chunk.memory[at]:02x}. Convert it, as with iconv."
             )
-        marked = not offset and bytes(chunk[: len(codecs.BOM_UTF8)]) == codecs.BOM_UTF8
-        yield chunk[len(codecs.BOM_UTF8) :] if marked else chunk
+        mark = len(codecs.BOM_UTF8)
+        yield chunk.without(mark) if not offset and chunk.text[:mark].tobytes() == codecs.BOM_UTF8 else chunk
         offset += len(chunk)
 
 
-def _transform(options: TextOptions) -> Callable[[memoryview], bytes] | None:
+def _transform(options: TextOptions) -> Callable[[bytes], bytes] | None:
     """What the options do to a chunk; None where they leave it as it is."""
     if options == TextOptions():
         return None
 
-    def transform(chunk: memoryview) -> bytes:
-        text = str(chunk, "utf-8")
+    def transform(chunk: bytes) -> bytes:
+        text = chunk.decode()
         if not options.sentences:
             text = text.replace("\n", " ")
         if options.lower:

@@ -12,11 +12,10 @@ BLOCK = 64  # bytes looked at together while they are ASCII
 ASCII = np.uint64(0xFFFFFFFFFFFFFFFF)  # a block with nothing else: a bit for each byte
 
 
-def first_invalid(text: bytes | memoryview) -> int | None:
+def first_invalid(text: NDArray[np.uint8]) -> int | None:
     """Where the first byte is that does not begin a character of UTF-8; None where all do."""
-    codes = np.frombuffer(text, np.uint8)
-    place = int(valid_bytes(codes))
-    return place if place < len(codes) else None
+    place = int(valid_bytes(text))
+    return place if place < len(text) else None
 
 
 @kernel

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from models.ngram import NgramModel, fit, load, save
 from models.ngram.arpa import ArpaError, read_arpa, write_arpa
 from models.ngram.fitting import encode_with
+from models.ngram.padded import Padded
 
 pytestmark = pytest.mark.filterwarnings("ignore::models.ngram.kneser_ney.FallbackDiscountsWarning")
 
@@ -146,7 +147,7 @@ def test_a_model_that_is_written_and_read_scores_the_same(
     text = "\n".join(map(" ".join, sentences)).encode() + b"\n"
     model, folder = fitted(text, order), tmp_path_factory.mktemp("arpa")
     again = read(written(model, folder), folder)
-    held_out = [text + b"a x b\nb a a ss b\n"]
+    held_out = [Padded.of(text + b"a x b\nb a a ss b\n")]
     first, second = (one.score(encode_with(one.vocabulary, held_out)) for one in (model, again))
     assert second.log_probabilities == pytest.approx(first.log_probabilities, abs=2e-6)
     assert np.array_equal(second.orders, first.orders)

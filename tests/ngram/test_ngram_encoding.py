@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.ngram.encoding import BATCH, Encoder, is_word
+from models.ngram.padded import Padded
 
 WORDS = st.text(st.sampled_from("aé漢b"), min_size=1, max_size=30)
 SEPARATORS = st.sampled_from([" ", "\n", "\t", "\0", "  ", "\r\n", "\x1f"])
@@ -77,3 +78,11 @@ def test_an_encoder_of_a_vocabulary_gives_its_ids():
     encoder.encode(" ".join(f"w{number}" for number in range(3 * BATCH)).encode())
     again = Encoder.of(encoder.vocabulary)
     assert again.encode(b"w7 w90 new").tolist() == [9, 92, 2 + 3 * BATCH]
+
+
+def test_what_lies_after_a_text_is_no_part_of_it():
+    memory = np.frombuffer(b"the cat sat\n on" + b"x\ny " * 60, np.uint8)
+    for size in range(12):
+        encoder, ids = Encoder(), np.empty(size, np.int32)
+        tokens = encoder.encode_into(ids, Padded(memory, size))
+        assert (ids[:tokens].tolist(), list(encoder.vocabulary)) == encode_slowly(memory[:size].tobytes().decode())

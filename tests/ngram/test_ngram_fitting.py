@@ -10,7 +10,7 @@ import pytest
 from models.ngram import CorpusError, TextOptions, fit
 from models.ngram.fitting import encode_with
 from models.ngram.spilling import MemoryTooSmall
-from models.ngram.text import read_chunks
+from models.ngram.text import read_views
 
 LECTURE = "\n".join(["the cat"] * 50 + ["the dog"] * 30 + ["the"] * 920).encode()
 
@@ -29,14 +29,14 @@ def test_what_is_unseen_has_probability_zero_and_makes_the_perplexity_infinite()
     assert model.probability("the", "cat") == 0.0
     assert model.probability("cow", "the") == 0.0
     assert model.probability("cat", "cow") == 0.0
-    scores = model.score(encode_with(model.vocabulary, read_chunks(b"the cat the\n")))
+    scores = model.score(encode_with(model.vocabulary, read_views(b"the cat the\n")))
     assert scores.perplexity() == math.inf
     assert scores.unseen_share(2) == 0.25  # "cat the", of four tokens
 
 
 def test_perplexity_of_what_is_seen_is_that_of_its_probabilities():
     model = fit(LECTURE, 2)
-    scores = model.score(encode_with(model.vocabulary, read_chunks(b"the dog\n")))
+    scores = model.score(encode_with(model.vocabulary, read_views(b"the dog\n")))
     assert scores.perplexity() == pytest.approx((1.0 * 0.03 * 1.0) ** (-1 / 3))
     assert scores.orders.tolist() == [2, 2, 2]
 
@@ -53,7 +53,7 @@ def test_additive_smoothing_gives_every_word_a_share():
 def test_a_text_is_scored_as_its_words_one_by_one_are(smoothing):
     model = fit(b"a b c a b d\na b c\nc a\n", 3, smoothing=smoothing)
     sentences = [["a", "b", "c"], ["c", "x", "a", "b"], []]
-    ids = encode_with(model.vocabulary, read_chunks("\n".join(map(" ".join, sentences)).encode() + b"\n"))
+    ids = encode_with(model.vocabulary, read_views("\n".join(map(" ".join, sentences)).encode() + b"\n"))
     expected = []
     for sentence in sentences:
         before = ["<s>"]
@@ -65,7 +65,7 @@ def test_a_text_is_scored_as_its_words_one_by_one_are(smoothing):
 
 def test_a_long_text_is_scored_as_in_one_piece(monkeypatch):
     model = fit(LECTURE, 3)
-    ids = encode_with(model.vocabulary, read_chunks(LECTURE[:300] + b"\n"))
+    ids = encode_with(model.vocabulary, read_views(LECTURE[:300] + b"\n"))
     whole = model.score(ids)
     monkeypatch.setattr("models.ngram.scoring.TOKENS_AT_ONCE", 3)
     pieces = model.score(ids, threads=2)

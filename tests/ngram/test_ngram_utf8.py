@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ngram.utf8 import first_invalid
+from models.ngram import utf8
 
 NEAR = (
     b"\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xffa"  # ends of ranges
 )
+
+
+def first_invalid(text: bytes) -> int | None:
+    return utf8.first_invalid(np.frombuffer(text, np.uint8))
 
 
 def by_decoding(text: bytes) -> int | None:
