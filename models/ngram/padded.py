@@ -25,7 +25,8 @@ class Padded:
     @classmethod
     def of(cls, text: bytes) -> Padded:
         """A copy of a text."""
-        return cls(np.frombuffer(text + bytes(PADDING), np.uint8), len(text))
+        memory = bytearray(text) + bytes(PADDING)  # as a file is read into, so that a kernel is compiled for one kind
+        return cls(np.frombuffer(memory, np.uint8), len(text))
 
     @property
     def text(self) -> NDArray[np.uint8]:
