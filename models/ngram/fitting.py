@@ -198,7 +198,7 @@ def _cut_off(
     words = len(vocabulary) - len(SPECIAL)
     if min_count == 1 and (max_vocabulary is None or max_vocabulary >= words):
         return ids, vocabulary
-    counts = counting.unigrams(_pieces(ids), len(vocabulary)).counts[len(SPECIAL) :].astype(np.int64)
+    counts = counting.tally(_pieces(ids), len(vocabulary))[0, len(SPECIAL) :].astype(np.int64)
     kept = counts >= min_count
     if max_vocabulary is not None:
         kept[np.argsort(-counts, kind="stable")[max_vocabulary:]] = False

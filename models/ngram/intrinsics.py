@@ -1,4 +1,4 @@
-"""Machine instructions that Numba has no name for: a prefetch, an unaligned load, trailing zeros, 64 bytes compared."""
+"""Machine instructions that Numba has no name for: to ask ahead, to compare 64 bytes, to share arrays among threads."""
 
 from __future__ import annotations
 
@@ -81,3 +81,20 @@ def at_most(_context: Any, array: Any, index: Any, byte: Any) -> Any:
 def equal_to(_context: Any, array: Any, index: Any, byte: Any) -> Any:
     """A bit for each of the 64 bytes from ``array[index]`` on that is ``byte``; the array is of uint8."""
     return types.uint64(array, index, byte), partial(_compared, "==")
+
+
+def _changed(how: str, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    address = builder.gep(context.make_array(signature.args[0])(context, builder, arguments[0]).data, [arguments[1]])
+    return builder.atomic_rmw(how, address, arguments[2], "seq_cst")
+
+
+@intrinsic
+def add(_context: Any, array: Any, index: Any, _number: Any) -> Any:
+    """Adds to an item of an array of uint64, laid flat; gives what it was. Other threads see it before or after."""
+    return types.uint64(array, index, types.uint64), partial(_changed, "add")
+
+
+@intrinsic
+def exchange(_context: Any, array: Any, index: Any, _number: Any) -> Any:
+    """Writes an item of an array of uint64, laid flat; gives what it was. Other threads see it before or after."""
+    return types.uint64(array, index, types.uint64), partial(_changed, "xchg")

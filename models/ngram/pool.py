@@ -1,12 +1,13 @@
-"""Threads for kernels: each does a part of an array, and kernels run without the interpreter's lock."""
+"""Threads for kernels, which run without the interpreter's lock: each thread does a part of the work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -24,7 +25,7 @@ class Pool:
 
     Attributes:
         threads: How many.
-        executor: What runs them; None where the calling thread does it all.
+        executor: What runs all but the calling one; None where that does it all.
     """
 
     threads: int
@@ -37,12 +38,37 @@ class Pool:
         if threads == 1:
             yield cls(1, None)
             return
-        with ThreadPoolExecutor(threads) as executor:
+        with ThreadPoolExecutor(threads - 1) as executor:
             yield cls(threads, executor)
 
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """What ``work`` gives for each item; raises what one of them raised."""
-        return list(map(work, items) if self.executor is None else self.executor.map(work, items))
+        """What ``work`` gives for each item; raises what one of them raised.
+
+        Each thread takes the next item that none has begun.
+        """
+        if self.executor is None:
+            return list(map(work, items))
+        left: SimpleQueue[tuple[int, Item]] = SimpleQueue()
+        for numbered in enumerate(items):
+            left.put(numbered)
+        results: dict[int, Result] = {}
+
+        def take_turns() -> None:
+            while True:
+                try:
+                    number, item = left.get_nowait()
+                except Empty:
+                    return
+                results[number] = work(item)
+
+        others = [self.executor.submit(take_turns) for _ in range(self.threads - 1)]
+        try:
+            take_turns()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+        return [results[number] for number in range(len(results))]
 
     def split(self, size: int) -> list[tuple[np.uint64, np.uint64]]:
         """The ranges of equal parts of that many things, one a thread."""

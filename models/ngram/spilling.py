@@ -17,9 +17,10 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from models.ngram.counting import NO_NGRAM, Piece, Stage, run_group, unigrams
+from models.ngram.counting import Piece, Stage, run_group, tally, unigrams
 from models.ngram.counts import MAX_ORDER, Counts, Level
 from models.ngram.pool import Pool
+from models.ngram.sorting import NO_NGRAM
 
 PIECE_TOKENS = 1 << 20  # read at once: 4 MB, and as much again for where their n-grams stand
 RESERVE_BYTES = 64 << 20  # for pieces of the text, what sorting needs beside keys, and what Python takes meanwhile
@@ -165,7 +166,7 @@ def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder
     Raises:
         MemoryTooSmall: Not even the windows of one frequent word have room.
     """
-    levels = [unigrams((words for words, _ in ids.pieces()), vocabulary_size)]
+    levels = [unigrams(tally((words for words, _ in ids.pieces()), vocabulary_size))]
     text = Text(ids)
     counted = 1
     with Pool.of(threads) as pool:
@@ -190,8 +191,7 @@ def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder
 
 def _ranges(stage: Stage, memory: int) -> Iterator[tuple[int, int]]:
     """Ranges of buckets whose windows have room, each as large as the memory then left allows."""
-    # Its key, origin and told entry; word, count and start of its entries, and an eighth more where threads move them.
-    window_bytes = 16 + 18 * stage.words
+    window_bytes = 16 + 16 * stage.words  # its key, origin and told entry; word, count and start of its entries
     first = 0
     while first < len(stage.bases):
         left = memory - psutil.Process().memory_info().rss - RESERVE_BYTES

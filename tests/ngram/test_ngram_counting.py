@@ -31,23 +31,6 @@ def test_buckets_of_any_size_give_the_same_table_to_any_number_of_threads(text, 
         assert spelled_out(count(ids, size, order, threads)) == count_slowly(ids.tolist(), order)
 
 
-@pytest.mark.parametrize("bad", [0, 1, 4])
-def test_what_one_thread_raises_ends_the_count(bad, monkeypatch):
-    counted = []
-
-    def count_range(group, keys, origins, first, last, entries):
-        counted.append(first)
-        if len(counted) == bad + 1:
-            raise MemoryError("no room for these")
-        return real(group, keys, origins, first, last, entries)
-
-    real = counting._count_range
-    monkeypatch.setattr(counting, "_count_range", count_range)
-    monkeypatch.setattr(counting, "BUCKET_WINDOWS", 3)
-    with pytest.raises(MemoryError, match="no room"):
-        count(np.array([2, 3, 4, 5, 6, 7, 8, 9, 0] * 9, np.int32), 10, 3, threads=2)
-
-
 @slow_start
 @given(texts(), st.integers(1, 6), st.integers(1, 5), st.integers(1, 2))
 def test_a_text_counted_from_the_disk_in_ranges_gives_the_same_table(
