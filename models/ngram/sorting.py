@@ -144,9 +144,8 @@ def count_windows(
     spares = [Spare.of(largest, origins is not None) for _ in range(pool.threads)]
     pool.each(lambda spare: sort_buckets(buckets, origins, told, line, entries, spare), spares)
     line.begins[1:] = np.cumsum(line.sizes, axis=0)
-    if not line.written.all():
-        line.begun[0] = 0
-        pool.each(lambda spare: write_left(buckets, origins, told, line, entries, spare), spares)
+    line.begun[0] = 0
+    pool.each(lambda spare: write_left(buckets, origins, told, line, entries, spare), spares)
     entries.starts[-1] = line.begins[-1, 0]
     return entries.levels(line.begins[-1])
 
