@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram.counts import BOUNDARY, Counts, Level
+from models.ngram.intrinsics import prefetch
 from models.ngram.kernel import kernel
 from models.ngram.pool import ALONE, Pool
 from models.ngram.sorting import NO_NGRAM, Buckets, count_windows
@@ -28,6 +29,7 @@ from models.ngram.sorting import NO_NGRAM, Buckets, count_windows
 BUCKET_WINDOWS = 1 << 14  # keys of a bucket and their copy: 256 KiB, a quarter of a core's second-level cache
 MOST_BUCKETS = 1 << 12  # written to side by side: more of them miss the caches while windows are dealt
 MOST_CELLS = 1 << 17  # of the table that leads a window to its bucket
+KEYS_AHEAD = np.uint64(8)  # in the next cache line of its bucket: no processor foresees where so many buckets go on
 
 
 def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int = 1) -> Counts:
@@ -50,7 +52,7 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
         tallies = tally([words], vocabulary_size, pool)
         levels = [unigrams(tallies)]
         while counted < order:
-            stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
+            stage = Stage.plan(levels[-1], len(ids), vocabulary_size, counted, order)
             piece = Piece(words, ends, tallies=tallies if counted == 1 else None)
             added, told = run_group(stage, [piece], len(levels[-1]), (0, len(stage.bases)), pool, room)
             levels += added
@@ -131,16 +133,15 @@ class Stage:
     key_bits: NDArray[np.int64]
 
     @classmethod
-    def plan(cls, level: Level, vocabulary_size: int, known: int, order: int) -> Stage:
+    def plan(cls, level: Level, tokens: int, vocabulary_size: int, known: int, order: int) -> Stage:
         """The stage that goes on from a level.
 
         A bucket is a range of n-grams with about as many windows as fit the cache; one that is
         more frequent than that has a bucket of its own.
         """
         shift = max(0, len(level).bit_length() - MOST_CELLS.bit_length())
-        cells = windows_by_cell(level.words, level.counts, known > 1, np.uint64(shift))
-        so_far = np.cumsum(cells)
-        edges = bucket_edges(cells, np.int64(max(BUCKET_WINDOWS, int(so_far[-1]) // MOST_BUCKETS)))
+        most_windows = max(BUCKET_WINDOWS, tokens // MOST_BUCKETS)
+        edges, sizes = fill_buckets(level.words, level.counts, known > 1, np.uint64(shift), np.uint64(most_windows))
         bases = edges[:-1] << shift
         spans = np.diff(np.minimum(edges << shift, len(level))) - 1  # what is added to a base, at most
         spans = np.maximum(spans, 0)
@@ -157,7 +158,7 @@ class Stage:
             shift=shift,
             buckets=np.repeat(np.arange(len(bases), dtype=np.uint16), np.diff(edges)),
             bases=bases.astype(np.uint32),
-            bounds=np.concatenate([[0], so_far[edges[1:] - 1]]),
+            bounds=np.concatenate([[0], np.cumsum(sizes)]),
             key_bits=np.array([words * bits + int(span).bit_length() for span in spans]),
         )
 
@@ -290,33 +291,36 @@ def tally_words(words: NDArray[np.uint32], counts: NDArray[np.uint32]) -> None:
 
 
 @kernel
-def windows_by_cell(
-    words: NDArray[np.uint32], counts: NDArray[np.uint32], deep: bool, shift: np.uint64
-) -> NDArray[np.int64]:
-    """[cells]: how often the n-grams of each cell occur; if ``deep``, what begins with ``<s>`` is left out.
+def fill_buckets(
+    words: NDArray[np.uint32], counts: NDArray[np.uint32], deep: bool, shift: np.uint64, most: np.uint64
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Gives cells to buckets in order: each has at most so many windows, or one cell.
 
-    There is a cell at least, though there be no n-gram.
+    There is a cell at least, though there be no n-gram. If ``deep``, what begins with ``<s>`` is left out.
+
+    Returns:
+        [buckets + 1], the first cell of each, and the end of the last; [buckets], windows of each.
     """
-    cells = np.zeros((max(np.uint64(len(words)), np.uint64(1)) - np.uint64(1) >> shift) + np.uint64(1), np.int64)
-    for entry in range(np.uint64(len(words))):
-        if not deep or words[entry] != 0:
-            cells[entry >> shift] += counts[entry]
-    return cells
-
-
-@kernel
-def bucket_edges(cells: NDArray[np.int64], target: np.int64) -> NDArray[np.int64]:
-    """Where ranges of cells begin, and the end of the last: each of at most ``target`` windows, or of one cell."""
-    edges = np.zeros(len(cells) + 1, np.int64)
-    buckets, windows = np.uint64(0), np.int64(0)
-    for cell in range(np.uint64(len(cells))):
-        if cell and windows + cells[cell] > target:
-            buckets += np.uint64(1)
-            edges[buckets] = np.int64(cell)
-            windows = np.int64(0)
-        windows += cells[cell]
-    edges[buckets + np.uint64(1)] = len(cells)
-    return edges[: buckets + np.uint64(2)]
+    zero, one, entries = np.uint64(0), np.uint64(1), np.uint64(len(words))
+    cells = ((max(entries, one) - one) >> shift) + one
+    edges, sizes = np.empty(cells + one, np.int64), np.empty(cells, np.int64)
+    buckets = windows = zero
+    edges[0] = 0
+    for cell in range(cells):
+        more = zero
+        for entry in range(cell << shift, min((cell + one) << shift, entries)):
+            if not deep or words[entry] != 0:
+                more += np.uint64(counts[entry])
+        if cell and windows + more > most:
+            sizes[buckets] = windows
+            buckets += one
+            edges[buckets] = cell
+            windows = zero
+        windows += more
+    sizes[buckets] = windows
+    buckets += one
+    edges[buckets] = cells
+    return edges[: buckets + one], sizes[:buckets]
 
 
 @kernel
@@ -382,6 +386,7 @@ def deal_windows(
                 place = cursors[cursor]
                 cursors[cursor] = place + np.uint64(1)
                 keys[place] = (np.uint64(end - bases[bucket]) << room) | context
+                prefetch(keys, place + KEYS_AHEAD)
                 if origins is not None:
                     origins[place] = np.uint32(arrived)
                     arrived += np.uint64(1)

@@ -228,6 +228,8 @@ def radix_sort(
 ) -> bool:
     """Sorts keys by their low ``bits``, from the least significant digit on, and their origins with them.
 
+    There are as many spare keys as keys.
+
     Gives whether the sorted keys lie in ``spare``; the origins are always where they were.
     """
     passes = (bits + np.uint64(DIGIT_BITS - 1)) // np.uint64(DIGIT_BITS)

@@ -171,7 +171,7 @@ def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder
     counted = 1
     with Pool.of(threads) as pool:
         while counted < order:
-            stage = Stage.plan(levels[-1], vocabulary_size, counted, order)
+            stage = Stage.plan(levels[-1], ids.tokens, vocabulary_size, counted, order)
             files = [LevelFile(folder, counted + place) for place in range(1, stage.words + 1)]
             told = []
             for buckets in _ranges(stage, memory):

@@ -65,7 +65,9 @@ def _count_with_sparse_words(ids: np.ndarray, size: int, order: int) -> list[dic
     with pytest.MonkeyPatch.context() as patch:
         plan = counting.Stage.plan
         patch.setattr(
-            counting.Stage, "plan", classmethod(lambda _, level, _size, known, order: plan(level, size, known, order))
+            counting.Stage,
+            "plan",
+            classmethod(lambda _, level, tokens, _size, *known: plan(level, tokens, size, *known)),
         )
         places = np.searchsorted(different, ids).astype(np.int32)
         tables = spelled_out(count(places, len(different), order))
