@@ -25,6 +25,12 @@ ROOM = BATCH + BLOCK + 1  # for the tokens of a batch, and one that is overwritt
 
 SPACE, LINE_FEED = 0x20, 0x0A
 LONG = np.uint64(0x8000000000000000)  # beside the id of a word longer than two times eight bytes
+KEY, SECOND, ID, SLOT = (
+    np.uint64(0),
+    np.uint64(1),
+    np.uint64(2),
+    np.uint64(4),
+)  # of a slot, and the items it has room for
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Knuth's multiplicative hashing
 
 
@@ -33,8 +39,9 @@ class Encoder:
 
     def __init__(self) -> None:
         self._size = 0  # words so far
-        self._slots = np.zeros(1 << 19, np.uint64)  # a key and an id, plus 1, by turns; by open addressing
-        self._seconds = np.zeros(1 << 17, np.uint64)  # of each word, the bytes from its ninth on
+        self._slots = np.zeros(
+            (1 << 18, SLOT), np.uint64
+        )  # a word's key, second part and id, plus 1: by open addressing
         self._ends = np.zeros(1 << 17, np.int64)  # as many as words may be before the table grows
         self._text = np.zeros(1 << 14, np.uint8)
         boundary, unknown = (word.encode() for word in SPECIAL)
@@ -81,7 +88,6 @@ class Encoder:
                 np.uint64(begin),
                 np.uint64(len(text)),
                 self._slots,
-                self._seconds,
                 self._ends,
                 self._text,
                 np.uint64(self._size),
@@ -100,23 +106,22 @@ class Encoder:
 
     def _grow(self) -> None:
         """Twice as much room for words."""
-        slots = np.zeros(2 * len(self._slots), np.uint64)
+        slots = np.zeros((2 * len(self._slots), SLOT), np.uint64)
         move_words(self._slots, slots)
         self._slots = slots
-        self._seconds = np.append(self._seconds, np.zeros_like(self._seconds))
         self._ends = np.append(self._ends, np.zeros_like(self._ends))
 
 
 @kernel
 def first_slot(key: np.uint64, size: np.uint64) -> np.uint64:
-    """Where the search for a key begins in a table of that size, a power of two; as an index."""
-    return np.uint64((key * ODD) >> (np.uint64(65) - np.uint64(trailing_zeros(size)))) << np.uint64(1)
+    """The slot where the search for a key begins, of so many: a power of two."""
+    return np.uint64((key * ODD) >> (np.uint64(64) - np.uint64(trailing_zeros(size))))
 
 
 @kernel
 def next_slot(slot: np.uint64, size: np.uint64) -> np.uint64:
     """The slot after one; after the last, the first."""
-    return (slot + np.uint64(2)) & (size - np.uint64(1))
+    return (slot + np.uint64(1)) & (size - np.uint64(1))
 
 
 @kernel
@@ -126,7 +131,6 @@ def encode_words(
     begin: np.uint64,
     end: np.uint64,
     slots: NDArray[np.uint64],
-    word_seconds: NDArray[np.uint64],
     word_ends: NDArray[np.int64],
     word_text: NDArray[np.uint8],
     words: np.uint64,
@@ -150,7 +154,6 @@ def encode_words(
             keys,
             seconds,
             slots,
-            word_seconds,
             word_ends,
             word_text,
             words,
@@ -222,7 +225,7 @@ def make_keys(
             second ^= np.uint64(load_eight(text, begin + length - eight))
         keys[token] = first ^ (second * ODD)
         seconds[token] = second
-        prefetch(slots, first_slot(keys[token], size))
+        prefetch(slots, first_slot(keys[token], size) * SLOT)
 
 
 @kernel
@@ -233,7 +236,6 @@ def look_up(
     keys: NDArray[np.uint64],
     seconds: NDArray[np.uint64],
     slots: NDArray[np.uint64],
-    word_seconds: NDArray[np.uint64],
     word_ends: NDArray[np.int64],
     word_text: NDArray[np.uint8],
     words: np.uint64,
@@ -246,16 +248,15 @@ def look_up(
         long = LONG if length > np.uint64(16) else np.uint64(0)
         slot = first_slot(key, size)
         while True:
-            entry = slots[slot + np.uint64(1)]
+            entry = slots[slot, ID]
             if entry == 0:
                 word = words
-                slots[slot], slots[slot + np.uint64(1)] = key, (word + np.uint64(1)) | long
-                word_seconds[word] = second
+                slots[slot, KEY], slots[slot, SECOND], slots[slot, ID] = key, second, (word + np.uint64(1)) | long
                 keep_word(text, begin, length, word, word_ends, word_text)
                 words += np.uint64(1)
                 break
             word = (entry ^ long) - np.uint64(1)  # LONG or more where just one of both words is long
-            same = slots[slot] == key and word < LONG and word_seconds[word] == second
+            same = (slots[slot, KEY] == key) & (word < LONG) & (slots[slot, SECOND] == second)
             if same and (not long or is_word(text, begin, length, word, word_ends, word_text)):
                 break
             slot = next_slot(slot, size)
@@ -310,10 +311,10 @@ def keep_word(
 def move_words(slots: NDArray[np.uint64], larger: NDArray[np.uint64]) -> None:
     """Puts all words of a table into an empty one."""
     size = np.uint64(len(larger))
-    for number in range(np.uint64(0), np.uint64(len(slots)), np.uint64(2)):
-        if slots[number + np.uint64(1)] == 0:
+    for number in range(np.uint64(len(slots))):
+        if slots[number, ID] == 0:
             continue
-        slot = first_slot(slots[number], size)
-        while larger[slot + np.uint64(1)] != 0:
+        slot = first_slot(slots[number, KEY], size)
+        while larger[slot, ID] != 0:
             slot = next_slot(slot, size)
-        larger[slot], larger[slot + np.uint64(1)] = slots[number], slots[number + np.uint64(1)]
+        larger[slot] = slots[number]
