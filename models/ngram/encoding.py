@@ -317,4 +317,5 @@ def move_words(slots: NDArray[np.uint64], larger: NDArray[np.uint64]) -> None:
         slot = first_slot(slots[number, KEY], size)
         while larger[slot, ID] != 0:
             slot = next_slot(slot, size)
-        larger[slot] = slots[number]
+        for item in range(SLOT):
+            larger[slot, item] = slots[number, item]

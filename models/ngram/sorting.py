@@ -3,6 +3,8 @@
 Threads take the next bucket that none has begun. Where its entries belong is known once all buckets
 before it have been sorted; a bucket that is sorted before that is left, and written when all are. So
 no thread ever waits for another.
+
+Kernels copy and add in loops: an expression of whole arrays takes a second or two to compile.
 """
 
 from __future__ import annotations
@@ -177,7 +179,8 @@ def sort_buckets(
         if its_turn or line_up(line, bucket):
             write_bucket(bucket, different[:runs], spare.run_sizes, its_origins, told, buckets, line, entries)
         elif moved:
-            keys[:] = spare_keys
+            for place in range(np.uint64(len(keys))):
+                keys[place] = spare_keys[place]
         if its_turn:
             line_up(line, bucket)
         bucket = add(line.begun, ITEM, ONE)
@@ -210,7 +213,8 @@ def line_up(line: Line, bucket: np.uint64) -> bool:
     if not exchange(line.locked, ITEM, ONE):  # else another thread is at it, and this bucket may be left
         known = line.known[ITEM]
         while known < np.uint64(len(line.sized)) and add(line.sized, known, np.uint64(0)):
-            line.begins[known + ONE] = line.begins[known] + line.sizes[known]
+            for level in range(np.uint64(line.sizes.shape[1])):
+                line.begins[known + ONE, level] = line.begins[known, level] + line.sizes[known, level]
             known += ONE
         exchange(line.known, ITEM, known)
         exchange(line.locked, ITEM, np.uint64(0))
@@ -235,7 +239,8 @@ def radix_sort(
     passes = (bits + np.uint64(DIGIT_BITS - 1)) // np.uint64(DIGIT_BITS)
     digit_bits = (bits + passes - np.uint64(1)) // passes
     mask = (np.uint64(1) << digit_bits) - np.uint64(1)
-    counters[0, : mask + np.uint64(1)] = np.uint32(0)
+    for digit in range(mask + np.uint64(1)):
+        counters[0, digit] = np.uint32(0)
     for key in keys:
         counters[0, key & mask] += np.uint32(1)
     for number in range(passes):
@@ -247,7 +252,8 @@ def radix_sort(
             radix_pass(keys, spare, origins, spare_origins, shift, digit_bits, digits, following)
     moved = passes & np.uint64(1) != 0
     if moved and origins is not None and spare_origins is not None:
-        origins[:] = spare_origins[: len(origins)]
+        for place in range(np.uint64(len(origins))):
+            origins[place] = spare_origins[place]
     return bool(moved)
 
 
@@ -457,7 +463,8 @@ def add_first_entries(
             opened += np.uint64(1)
         words[entry], counts[entry] = np.uint32(keys[number] & mask), sizes[number]
         entry += np.uint64(1)
-    starts[opened:last_parent] = entry
+    for empty in range(opened, last_parent):
+        starts[empty] = entry
 
 
 @kernel
