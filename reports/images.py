@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from results.lecture import SmallImage
+from bench.lecture.findings import SmallImage
 
 GAP = 1  # pixel between the images of a sheet
 GREY = [level for step in range(256) for level in (step, step, step)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports import formatting
-from reports.pixels import Sheet, sheet
-from reports.plots.canvas import Plot
-from reports.plots.lecture import confusion_plot, shift_plot
-from results.lecture import VERDICTS, Claim, Lecture
+from trainmark import formatting
+from reports.images import Sheet, sheet
+from trainmark.page.plots.canvas import Plot
+from reports.lecture_plots import confusion_plot, shift_plot
+from bench.lecture.findings import VERDICTS, Claim, Lecture
 
 STAGES = ("early", "middle", "later")
 _STAGE_WORDS = {"early": "edges", "middle": "parts of strokes", "later": "what is left after two poolings"}

@@ -10,8 +10,8 @@ import seaborn as sns
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from reports import formatting
-from reports.plots.canvas import Numbers, Plot, axes, drawing, named_styles, svg
+from trainmark import formatting
+from trainmark.page.plots.canvas import Numbers, Plot, axes, drawing, named_styles, svg
 
 _MISTAKES = LinearSegmentedColormap.from_list("mistakes", ["#eef0f2", "#e0812f", "#7c2d12"])
 

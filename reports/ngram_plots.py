@@ -6,8 +6,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from reports import formatting
-from reports.plots.canvas import (
+from trainmark import formatting
+from trainmark.page.plots.canvas import (
     BYTES,
     RATE,
     Numbers,
@@ -29,7 +29,7 @@ def language_plots(records: pd.DataFrame) -> list[Plot]:
     """All pictures of n-gram cells; none where the run has no such cell, or its records name no engine.
 
     Args:
-        records: Rows of any workload, as :func:`results.runs.to_frame` gives them.
+        records: Rows of any workload, as :func:`trainmark.store.runs.to_frame` gives them.
     """
     if not set(_NEEDED) <= set(records.columns):
         return []

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results.cell import Cell
-from results.lecture import Claim, Lecture, SmallImage
-from results.pairs import Pair, PairedRun, Replicate
-from results.record import METRICS, Record, Run, RunFacts, run_section
+from trainmark.store.cell import Cell
+from bench.lecture.findings import Claim, Lecture, SmallImage
+from trainmark.store.pairs import Pair, PairedRun, Replicate
+from trainmark.store.record import METRICS, Record, Run, RunFacts, run_section
 
 ENVIRONMENT = {
     "fingerprint": "1a2b3c4d5e6f",
@@ -215,8 +215,8 @@ EARLIER = earlier_runs()
 
 def compared(base: Run, new: Run, **options: Any) -> Any:
     """The comparison of two runs on a machine with a history."""
-    from reports.comparison import compare
-    from reports.margins import Margins
+    from trainmark.judge.comparison import compare
+    from trainmark.judge.margins import Margins
 
     return compare(base, new, **({"history": EARLIER, "margins": Margins(0.05)} | options))
 
@@ -335,7 +335,7 @@ class Stored:
 @pytest.fixture(scope="session")
 def regressed_page() -> str:
     """The page of a run with one regression against another, which it lists too."""
-    from reports.html import render
+    from trainmark.page.html import render
 
     base = example_run()
     new = slowed(example_run("0002_9f8e7d_20260102_090000", seed=1), "train cnn 256 cpu fp32", 2)
@@ -345,7 +345,7 @@ def regressed_page() -> str:
 @pytest.fixture(scope="session")
 def everything_page() -> str:
     """A page with every section: verdict, warnings, advice, comparison, all pictures, history, lecture."""
-    from reports.html import render
+    from trainmark.page.html import render
     from reports.lecture import lesson
 
     base = full_run("0001_1a2b3c_20260101_120000", seed=0)
@@ -358,8 +358,8 @@ def everything_page() -> str:
 @pytest.fixture(scope="session")
 def paired_page() -> str:
     """The page of two sides that were measured together."""
-    from reports.comparison import compare_paired
-    from reports.html import render_paired
+    from trainmark.judge.comparison import compare_paired
+    from trainmark.page.html import render_paired
 
     run = example_paired_run()
     return render_paired(run, compare_paired(run))
@@ -372,8 +372,8 @@ def stored(tmp_path: Path) -> Stored:
 
 @pytest.fixture
 def reports_command(stored: Stored) -> Callable[..., int]:
-    """Calls ``python -m reports`` in this process, on the stored runs of the test."""
-    from reports.__main__ import main
+    """Calls ``trainmark`` in this process, on the stored runs of the test."""
+    from trainmark.cli import main
 
     def call(*arguments: str) -> int:
         return main([*map(str, arguments), "--results", str(stored.folder)])

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.failures import NotFiniteError, UnsupportedError
+from trainmark.measure.failures import NotFiniteError, UnsupportedError
 
 Report = Callable[[str], None]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from reports.__main__ import main
-from reports.check import judge
+from trainmark.cli import main
+from trainmark.judge.verdict import judge
 
 Command = Callable[..., int]
 CNN = "train cnn 256 cpu fp32"
@@ -36,14 +36,14 @@ def newer(stored: Any, **fields: Any) -> Any:
 
 def test_reports_start_without_torch_and_without_plots() -> None:
     code = (
-        "import reports, reports.__main__, sys;"
+        "import reports, trainmark.cli, sys;"
         "assert not {'torch', 'bench', 'models', 'matplotlib', 'seaborn', 'jinja2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_page_is_drawn_without_torch() -> None:
-    code = "import reports.html, sys; assert not {'torch', 'bench', 'models'} & set(sys.modules)"
+    code = "import trainmark.page.html, sys; assert not {'torch', 'bench', 'models'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

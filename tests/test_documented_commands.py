@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.__main__ import main
+from trainmark.cli import main
 
 ROOT = Path(__file__).parents[1]
 FILES = ("README.md", "CONTRIBUTING.md", "docs/ci.md", "docs/measuring.md", ".github/workflows/test.yml")

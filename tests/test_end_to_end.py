@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.profiles import artifact_links
-from results.journal import FOLDER as JOURNALS
-from results.journal import read_journal
-from results.runs import load_runs, read_run, run_files
+from trainmark.judge.explanation import artifact_links
+from trainmark.store.journal import FOLDER as JOURNALS
+from trainmark.store.journal import read_journal
+from trainmark.store.runs import load_runs, read_run, run_files
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent
@@ -172,7 +172,7 @@ def test_each_cell_has_its_line_and_the_end_says_where_the_records_are(finished)
     assert "train mlp 8 cpu fp32" in output
     assert "[10/10]" in output
     assert f"records: {only_run(folder)}" in output
-    assert "report:  python -m reports html" in output
+    assert "report:  trainmark html" in output
 
 
 def test_the_journal_of_a_stored_run_is_gone(finished) -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from reports import formatting
+from trainmark import formatting
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 

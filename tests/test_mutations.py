@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.sides import Place, Side
+from trainmark.against.sides import Place, Side
 from docs.evidence.mutations import FAULTS, HARMLESS, Base, Mutation, compare_with, flagged, mutated
-from results.record import METRICS
+from trainmark.store.record import METRICS
 
 QUICK = ("missing no_grad", "lost shuffle of tensors", "smaller batch reported as the same", "layers named")
 

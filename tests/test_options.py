@@ -11,12 +11,12 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.against import Against
-from bench.grid import Request
-from bench.options import add_options, keep_options, read_against, read_options, restore_options
-from bench.session import Invocation
-from bench.settings import default_threads
-from results.cell import AXES
+from trainmark.against.run import Against
+from trainmark.workloads.planning import Request
+from trainmark.options import add_options, keep_options, read_against, read_options, restore_options
+from trainmark.measure.session import Invocation
+from trainmark.measure.settings import default_threads
+from trainmark.store.cell import AXES
 
 OF_PYTEST_BENCHMARK = {
     "benchmark_min_rounds": 6,

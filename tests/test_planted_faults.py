@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import datasets, workloads
-from bench.measurement import measure
-from bench.meters.phases import measure_phases
-from bench.settings import Settings
-from results.cell import Cell, Value
-from results.record import Record
+from trainmark.measure import data as datasets, steps as workloads
+from trainmark.measure.protocol import measure
+from trainmark.meters.phases import measure_phases
+from trainmark.measure.settings import Settings
+from trainmark.store.cell import Cell, Value
+from trainmark.store.record import Record
 
 QUICK = Settings(max_seconds=0.02)
 SOUND = "misbehaving:Digits"

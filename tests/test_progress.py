@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bench.session import Measured
-from bench.terminal import LABEL_WIDTH, cell_line, count, duration, opening, summary, time
-from results.cell import Cell
-from results.record import FAILED, Record
+from trainmark.measure.session import Measured
+from trainmark.progress import LABEL_WIDTH, cell_line, count, duration, opening, summary, time
+from trainmark.store.cell import Cell
+from trainmark.store.record import FAILED, Record
 
 TRAIN = Record(
     Cell.of("train", model="cnn"),
@@ -224,7 +224,7 @@ def test_the_summary_tells_each_flag_once() -> None:
 
 def test_the_summary_of_a_stored_run_says_where_it_is_and_how_to_read_it() -> None:
     lines = summary(session(records=records(TRAIN), stored=Path("results/0001.json")))
-    assert lines == ["1 ok", "records: results/0001.json", "report:  python -m reports html"]
+    assert lines == ["1 ok", "records: results/0001.json", "report:  trainmark html"]
 
 
 def test_the_summary_of_an_incomplete_run_says_how_to_finish_it() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.replay import measured_clock, replay
+from trainmark.replay import measured_clock, replay
 
 AWKWARD = [0.1, 0.2, 0.1 + 0.2, 1e-9, 123.456789, 5e-324, 0.0, 2.0**-30, 1 / 3]
 
@@ -84,7 +84,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     (folder / "test_replayed.py").write_text(
         f"""
 import pytest
-from bench.replay import measured_clock, replay
+from trainmark.replay import measured_clock, replay
 
 pytestmark = pytest.mark.benchmark(timer=measured_clock)
 

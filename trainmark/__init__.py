@@ -1,8 +1,8 @@
 """Records of measured cells: their schema, the journal of a run in progress, and stored runs."""
 
-from results.cell import AXES, WORKLOADS, Axis, Cell
-from results.record import METRICS, SCHEMA_VERSION, Metric, Record, Run, RunFacts
-from results.runs import load_runs
+from trainmark.store.cell import AXES, WORKLOADS, Axis, Cell
+from trainmark.store.record import METRICS, SCHEMA_VERSION, Metric, Record, Run, RunFacts
+from trainmark.store.runs import load_runs
 
 __all__ = [
     "AXES",

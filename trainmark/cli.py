@@ -1,4 +1,4 @@
-"""What is read of stored runs: python -m reports {html,recommend,compare,check,markdown,history,bisect,...}."""
+"""What is read of stored runs: trainmark {html,recommend,compare,check,markdown,history,bisect,...}."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from reports import essentials, exports, formatting, markdown, terminal
-from reports.bisect import BisectError, bisect, command
-from reports.check import FINE, POLICIES, USAGE, Policy, Verdict, judge
-from reports.comparison import Comparison, compare, compare_paired, control_floor
-from reports.history import change_points
-from reports.margins import MarginError, Margins
-from reports.profiles import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
-from results.lecture import find_lecture
-from results.pairs import PairedRun, find_paired, is_paired, read_paired_run, read_paired_runs
-from results.profiles import read_timeline, timeline_path, trace_path
-from results.record import Run, SchemaError
-from results.runs import (
+from trainmark.export import essentials, formats as exports, markdown, terminal
+from trainmark import formatting
+from trainmark.against.bisect import BisectError, bisect, command
+from trainmark.judge.verdict import FINE, POLICIES, USAGE, Policy, Verdict, judge
+from trainmark.judge.comparison import Comparison, compare, compare_paired, control_floor
+from trainmark.judge.change_points import change_points
+from trainmark.judge.margins import MarginError, Margins
+from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
+from bench.lecture.findings import find_lecture
+from trainmark.store.pairs import PairedRun, find_paired, is_paired, read_paired_run, read_paired_runs
+from trainmark.store.profiles import read_timeline, timeline_path, trace_path
+from trainmark.store.record import Run, SchemaError
+from trainmark.store.runs import (
     DEFAULT_FOLDER,
     RunNotFound,
     UnreadableRun,
@@ -77,10 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _html(options: argparse.Namespace) -> int:
     # Here, so that the other commands need not load the plots:
-    from reports.html import render, render_paired
+    from trainmark.page.html import render, render_paired
     from reports.lecture import lesson
-    from reports.numbers import as_csv, as_json
-    from reports.recommend import advise
+    from trainmark.export.numbers import as_csv, as_json
+    from trainmark.advise.recommend import advise
 
     output: Path = options.output or options.results / "report.html"
     paired = _paired_file(options.run[0] if options.run else "latest", options.results)
@@ -132,7 +133,7 @@ def _paired_file(name: str, folder: Path) -> Path | None:
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    from reports.recommend import advise  # here, so that the other commands need not load scipy
+    from trainmark.advise.recommend import advise  # here, so that the other commands need not load scipy
 
     run = _run(options.run, options.results)
     found = [
@@ -321,7 +322,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the environments differ, compare exact counts and accuracy all the same",
     )
 
-    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    parser = argparse.ArgumentParser(prog="trainmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     html = commands.add_parser("html", parents=[stored, judged], help="one offline page with tables and plots")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from results.record import METRICS
+from trainmark.store.record import METRICS
 
 DASH = "\N{EN DASH}"  # for what was not measured
 MINUS = "\N{MINUS SIGN}"

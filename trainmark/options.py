@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from bench.against import Against
-from bench.corpora import MADE
-from bench.grid import GRIDS, Request
-from bench.session import Invocation
-from bench.settings import DataPlaces, Settings, default_threads
-from bench.worker import Limits
-from results.cell import AXES, Axis, Value
+from trainmark.against.run import Against
+from bench.ngram.corpora import MADE
+from trainmark.workloads.planning import GRIDS, Request
+from trainmark.measure.session import Invocation
+from trainmark.measure.settings import DataPlaces, Settings, default_threads
+from trainmark.measure.worker import Limits
+from trainmark.store.cell import AXES, Axis, Value
 
 DEFAULT_TIMEOUT = 900.0
 SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -69,7 +69,7 @@ def add_options(parser: pytest.Parser) -> None:
         help=f"of a cell (default {DEFAULT_TIMEOUT:g}); 90, 90s, 15m or 2h",
     )
     how.addoption("--memory-limit", type=_bytes, metavar="SIZE", help="resident memory of a cell, such as 4GB")
-    how.addoption("--profile", action="store_true", help="profile each cell as well: python -m reports profile CELL")
+    how.addoption("--profile", action="store_true", help="profile each cell as well: trainmark profile CELL")
     how.addoption("--resume", action="store_true", help="finish the last interrupted run, with its own options")
     how.addoption("--in-process", action="store_true", help="run cells in this process, for a debugger")
     against = parser.getgroup("trainmark: against another side", "both sides are measured together, pair by pair")

@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from bench import terminal
-from bench.against import Against, measure_against
-from bench.options import add_options, keep_options, read_against, read_options, restore_options
-from bench.pairs import Look
-from bench.replay import measured_clock, replay
-from bench.session import Measured, Session, SessionError, find_interrupted
-from bench.sides import SideError
-from reports.check import Policy, Verdict, judge
-from reports.comparison import compare_paired, control_floor, open_cells
-from reports.margins import MarginError, Margins
-from reports.terminal import comparison_table
-from results.cell import WORKLOADS, Cell
-from results.journal import JournalInUse, in_use
-from results.pairs import read_paired_runs, write_paired_run
-from results.record import SECTION, Record, SchemaError, run_section
-from results.runs import find_saved
+from trainmark import progress as terminal
+from trainmark.against.run import Against, measure_against
+from trainmark.options import add_options, keep_options, read_against, read_options, restore_options
+from trainmark.against.turns import Look
+from trainmark.replay import measured_clock, replay
+from trainmark.measure.session import Measured, Session, SessionError, find_interrupted
+from trainmark.against.sides import SideError
+from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.judge.comparison import compare_paired, control_floor, open_cells
+from trainmark.judge.margins import MarginError, Margins
+from trainmark.export.terminal import comparison_table
+from trainmark.store.cell import WORKLOADS, Cell
+from trainmark.store.journal import JournalInUse, in_use
+from trainmark.store.pairs import read_paired_runs, write_paired_run
+from trainmark.store.record import SECTION, Record, SchemaError, run_section
+from trainmark.store.runs import find_saved
 
 FOLDER = "results"
 SESSION = pytest.StashKey[Session]()
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "workload(name): measures the cells of a workload of results.cell.WORKLOADS")
+    config.addinivalue_line("markers", "workload(name): measures the cells of a workload of trainmark.store.cell.WORKLOADS")
     if config.option.benchmark_storage == f"file://{FOLDER}":
         config.option.benchmark_storage = f"file://{config.rootpath / FOLDER}"
     if not _asks_for_cells(config):
@@ -156,8 +156,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     comparison = compare_paired(paired, margins)
     verdict = config.stash[VERDICT] = judge(comparison, Policy(asked.inconclusive, asked.missing))
     told("\n" + comparison_table(comparison, verdict))
-    told(f"\npairs:  {path}\npage:   python -m reports html {path.stem}")
-    told(f"export: python -m reports check {path.stem} --markdown FILE --junit FILE --github")
+    told(f"\npairs:  {path}\npage:   trainmark html {path.stem}")
+    told(f"export: trainmark check {path.stem} --markdown FILE --junit FILE --github")
     if not paired.new.facts.complete:
         raise KeyboardInterrupt  # answered by keeping what there was; now it is pytest's again
     return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from bench.ngram_grid import NGRAM_WORKLOADS
-from bench.session import Measured, Session
-from results.record import Record
+from bench.ngram.grid import NGRAM_WORKLOADS
+from trainmark.measure.session import Measured, Session
+from trainmark.store.record import Record
 
 LABEL_WIDTH = 44
 ROUNDS_TO_1 = 0.9995  # in three digits: else 0.9996 s would be 1e+03 ms
@@ -81,7 +81,7 @@ def summary(session: Session) -> list[str]:
         flags = ", ".join(sorted({flag for record in flagged for flag in record.flags}))
         lines.append(f"{len(flagged)} flagged ({flags}): their times deserve a second look, see docs/measuring.md")
     if session.stored is not None:
-        lines += [f"records: {session.stored}", "report:  python -m reports html"]
+        lines += [f"records: {session.stored}", "report:  trainmark html"]
     if not session.complete and session.left_in_journal:
         missing = len(set(session.facts.planned) - set(session.records))
         lines.append(f"{missing} cells are missing; measure them with: pytest bench --resume")

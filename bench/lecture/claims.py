@@ -12,7 +12,7 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet152_Wei
 
 from models import MODELS
 from models.ngram.fitting import fit
-from results.lecture import Claim
+from bench.lecture.findings import Claim
 
 PARAMETERS = {
     "mlp": 270_346,

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from results.profiles import slug
-from results.record import SchemaError
+from trainmark.store.profiles import slug
+from trainmark.store.record import SchemaError
 
 LECTURE_VERSION = 1
 # 1  first version: key, claims, shifts, confusion, images.

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.claims import computed_claims
-from bench.datasets import Batch, Data, as_tensors
-from bench.failures import NotFiniteError, UnsupportedError
-from bench.settings import Settings
-from bench.training import evaluate, train_epoch
-from bench.workloads import built, feed, model_and_data, training_parts
-from results.cell import Cell
-from results.lecture import Claim, Lecture, SmallImage, write_lecture
+from bench.lecture.claims import computed_claims
+from trainmark.measure.data import Batch, Data, as_tensors
+from trainmark.measure.failures import NotFiniteError, UnsupportedError
+from trainmark.measure.settings import Settings
+from trainmark.measure.training import evaluate, train_epoch
+from trainmark.measure.steps import built, feed, model_and_data, training_parts
+from trainmark.store.cell import Cell
+from bench.lecture.findings import Claim, Lecture, SmallImage, write_lecture
 
 MLP_EPOCHS = 10  # the lecture's; a second on mnist-5k
 MNIST_ACCURACY = 0.978  # the lecture's, of the MLP after 10 epochs on the full MNIST

@@ -13,8 +13,8 @@ from typing import IO
 
 import numpy as np
 
-from bench.failures import MissingDataError, UnsupportedError
-from bench.settings import Corpus, DataPlaces
+from trainmark.measure.failures import MissingDataError, UnsupportedError
+from trainmark.measure.settings import Corpus, DataPlaces
 
 MADE = ("pydoc", "zipf")  # corpora that need no file
 HELD_OUT_SHARE = 0.1  # of the sentences: the last ones, as a text goes on

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.programs import ProgramRun, run_program
+from bench.ngram.programs import ProgramRun, run_program
 
 if TYPE_CHECKING:
     from models.ngram import NgramModel

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from bench.machine import Machine
-from bench.ngram_engines import ENGINES
-from bench.settings import Settings
-from results.cell import AXES, WORKLOADS, Cell, Value
+from trainmark.measure.machine import Machine
+from bench.ngram.engines import ENGINES
+from trainmark.measure.settings import Settings
+from trainmark.store.cell import AXES, WORKLOADS, Cell, Value
 
 NGRAM_WORKLOADS = ("ngram_fit", "ngram_score")
 NGRAM_AXES = {"engine", "order", "smoothing", "corpus", "tokens"}

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.failures import UnsupportedError
-from bench.measurement import ROUND_SECONDS, drifts
-from bench.meters.disturbance import DisturbanceMeter
-from bench.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
-from bench.ngram_engines import ENGINES, Fitted, Task
-from bench.probes import counting_shares
-from bench.settings import Corpus, Settings
-from results.cell import Cell
-from results.record import Record
-from results.rounds import median_interval
+from trainmark.measure.failures import UnsupportedError
+from trainmark.measure.protocol import ROUND_SECONDS, drifts
+from trainmark.meters.disturbance import DisturbanceMeter
+from trainmark.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
+from bench.ngram.engines import ENGINES, Fitted, Task
+from trainmark.meters.probes import counting_shares
+from trainmark.measure.settings import Corpus, Settings
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record
+from trainmark.store.rounds import median_interval
 
 if TYPE_CHECKING:
     from models.ngram import NgramModel

@@ -21,12 +21,12 @@ import torch
 from scipy.stats import bootstrap
 from torch import nn
 
-from bench.allocator import keep_freed_memory
-from bench.datasets import mnist_5k
-from bench.measurement import measure
-from bench.settings import Settings
-from bench.worker import SoFar, Workers
-from results.cell import Cell
+from trainmark.measure.allocator import keep_freed_memory
+from trainmark.measure.data import mnist_5k
+from trainmark.measure.protocol import measure
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import SoFar, Workers
+from trainmark.store.cell import Cell
 
 WARM_SECONDS = 0.3  # about what the suite takes to find these cells steady
 SECONDS = 0.5  # of rounds on either side

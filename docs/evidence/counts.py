@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 
-from bench.settings import Settings
-from bench.worker import Workers
-from results.cell import Cell
-from results.record import METRICS
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import Workers
+from trainmark.store.cell import Cell
+from trainmark.store.record import METRICS
 
 CELLS = (
     Cell.of("train", model="cnn"),
@@ -27,7 +27,7 @@ def main(runs: int) -> None:
     for cell in CELLS:
         found: dict[str, list[float]] = {name: [] for name in COUNTS}
         for _ in range(runs):
-            outcome = workers.call("bench.measurement:measure", cell, Settings(max_seconds=0.05))
+            outcome = workers.call("trainmark.measure.protocol:measure", cell, Settings(max_seconds=0.05))
             if outcome.status != "ok":
                 raise RuntimeError(outcome.reason)
             for name in COUNTS:

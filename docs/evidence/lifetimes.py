@@ -16,11 +16,11 @@ from statistics import median
 
 import torch
 
-from bench.allocator import keep_freed_memory
-from bench.settings import Settings
-from bench.worker import Workers
-from bench.workloads import prepare
-from results.cell import Cell
+from trainmark.measure.allocator import keep_freed_memory
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import Workers
+from trainmark.measure.steps import prepare
+from trainmark.store.cell import Cell
 
 WAYS = ("nothing", "loss", "batch", "both", "all memory")
 WARM_STEPS, STEPS = 10, 35

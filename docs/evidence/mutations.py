@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench.pairs import PAIRED, Findings, PairSettings, measure_pairs, measure_records
-from bench.settings import Settings
-from bench.sides import Place, Side
-from reports.comparison import Comparison, compare_paired, open_cells
-from reports.margins import Margins
-from results.cell import Cell
-from results.pairs import PairedRun
-from results.record import Record, Run, RunFacts
+from trainmark.against.turns import PAIRED, Findings, PairSettings, measure_pairs, measure_records
+from trainmark.measure.settings import Settings
+from trainmark.against.sides import Place, Side
+from trainmark.judge.comparison import Comparison, compare_paired, open_cells
+from trainmark.judge.margins import Margins
+from trainmark.store.cell import Cell
+from trainmark.store.pairs import PairedRun
+from trainmark.store.record import Record, Run, RunFacts
 
 ROOT = Path(__file__).parents[2]
 CODE = ("bench", "models", "results")

@@ -30,8 +30,8 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.ngram_engines import ENGINES, Task, engine_obstacle
-from bench.programs import run_program
+from bench.ngram.engines import ENGINES, Task, engine_obstacle
+from bench.ngram.programs import run_program
 
 LIMITS = "limits"  # beside the engines: random updates and copies a second
 TOUCHED_BYTES = 2_500_000_000  # more than any fit takes
@@ -131,7 +131,7 @@ def one(values: dict[str, str | int]) -> None:
     """What the fresh process does."""
     job = Job(**values)  # type: ignore[arg-type]
     if job.engine == LIMITS:
-        from bench.ngram_probes import measure_limits
+        from bench.ngram.probes import measure_limits
 
         limits = measure_limits(job.threads, lambda _: None, Path())
         told = {"seconds": limits.seconds_taken, "peak_memory_bytes": own_peak_bytes()}
@@ -203,15 +203,15 @@ def keep(path: Path, row: dict[str, object]) -> None:
 
 
 def count_text(path: Path) -> int:
-    from bench.corpora import count_tokens
+    from bench.ngram.corpora import count_tokens
 
     with path.open("rb") as file:
         return sum(map(count_tokens, file))
 
 
 def write_zipf(tokens: int, path: Path) -> None:
-    from bench.corpora import write_corpus
-    from bench.settings import DataPlaces
+    from bench.ngram.corpora import write_corpus
+    from trainmark.measure.settings import DataPlaces
 
     with TemporaryDirectory(dir=path.parent) as folder:
         corpus = write_corpus("zipf", tokens, False, DataPlaces(), Path(folder), lambda _: None, Path(folder))

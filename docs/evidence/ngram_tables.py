@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-from bench.ngram_engines import ENGINES
-from results.cell import OWN_ENGINES
+from bench.ngram.engines import ENGINES
+from trainmark.store.cell import OWN_ENGINES
 
 LIMITS = "limits"  # what the machine's limits are called among the engines
 OURS = "numba"

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from scipy.stats import bootstrap
 
-from bench.allocator import keep_freed_memory
-from bench.measurement import ROUND_SECONDS, timed_block
-from bench.meters.clock import host_clock
-from bench.settings import Settings
-from bench.worker import Workers
-from bench.workloads import Steps, TrainingParts, prepare
-from results.cell import Cell
+from trainmark.measure.allocator import keep_freed_memory
+from trainmark.measure.protocol import ROUND_SECONDS, timed_block
+from trainmark.meters.clock import host_clock
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import Workers
+from trainmark.measure.steps import Steps, TrainingParts, prepare
+from trainmark.store.cell import Cell
 
 PAIRS = 60  # of blocks in a process
 WARM_SECONDS = 0.5

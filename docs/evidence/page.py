@@ -19,8 +19,8 @@ from typing import Any
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from results.cell import Cell
-from results.record import Record, Run, RunFacts, run_section
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record, Run, RunFacts, run_section
 
 ROOT = Path(__file__).parents[2]
 BUILDS = 5

@@ -16,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench.sides import Place, Side
+from trainmark.against.sides import Place, Side
 from docs.evidence.mutations import ROOT, WORKLOADS, Base, Mutation, compare_with
-from reports.margins import Margins
-from results.cell import Cell
+from trainmark.judge.margins import Margins
+from trainmark.store.cell import Cell
 
 CHECKS = Path(__file__).with_name("checks.csv")
 CELLS = (Cell.of("train"), Cell.of("train", batch_size=256), Cell.of("inference", batch_size=256))

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.corpora import write_corpus
-from bench.settings import Corpus, DataPlaces
+from bench.ngram.corpora import write_corpus
+from trainmark.measure.settings import Corpus, DataPlaces
 from models.ngram import NgramModel, fit
 from models.ngram.counts import BOUNDARY, UNKNOWN
 from models.ngram.fitting import encode_with

@@ -12,10 +12,10 @@ import sys
 from itertools import permutations
 from statistics import median
 
-from bench.settings import Settings
-from bench.worker import Workers
-from results.cell import Cell
-from results.record import Record
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import Workers
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record
 
 CELLS = (
     Cell.of("train"),
@@ -30,7 +30,7 @@ def main(processes: int) -> None:
     records: dict[Cell, list[Record]] = {cell: [] for cell in CELLS}
     for _ in range(processes):
         for cell in CELLS:  # by turns, so that a bad minute hits all of them
-            records[cell].append(workers.call("bench.measurement:measure", cell, Settings(max_seconds=0.5)).value)
+            records[cell].append(workers.call("trainmark.measure.protocol:measure", cell, Settings(max_seconds=0.5)).value)
     for cell, found in records.items():
         medians = [record.metrics["step_seconds"] or 0.0 for record in found]
         held = [

@@ -24,9 +24,9 @@ from statistics import median
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from bench.pairs import GENERATION_ROUNDS, rounds_of
-from reports.sequential import Measured, decide, next_cells
-from results.pairs import Pair, Replicate
+from trainmark.against.turns import GENERATION_ROUNDS, rounds_of
+from trainmark.judge.sequential import Measured, decide, next_cells
+from trainmark.store.pairs import Pair, Replicate
 
 POOL = Path(__file__).with_name("pool.csv.gz")
 PAIR_SECONDS, START_SECONDS = 1.0, 5.0  # as the pool took to gather, with and without neighbours

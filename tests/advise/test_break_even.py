@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.payback import break_even_steps, paybacks
-from results.cell import Cell
-from results.record import Record
+from trainmark.advise.break_even import break_even_steps, paybacks
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record
 
 seconds = st.floats(1e-6, 1e3)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from reports.phrases import accuracy_words, gain_words, measure_command, seeds_to_know, setting
-from reports.recommend import ACCURACY_MARGIN, BETWEEN_PROCESSES, Advice, advise, default_setting
-from results.cell import AXES, Cell
-from results.record import Record
-from results.runs import REFERENCE, read_run, run_files
+from trainmark.advise.phrases import accuracy_words, gain_words, measure_command, seeds_to_know, setting
+from trainmark.advise.recommend import ACCURACY_MARGIN, BETWEEN_PROCESSES, Advice, advise, default_setting
+from trainmark.store.cell import AXES, Cell
+from trainmark.store.record import Record
+from trainmark.store.runs import REFERENCE, read_run, run_files
 
 REFERENCE_RUNS = run_files(Path(__file__).parents[2] / "results" / REFERENCE)
 COMMITTED = [pytest.param(file, id=file.stem) for file in REFERENCE_RUNS]

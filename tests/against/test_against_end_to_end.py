@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from results.pairs import PairedRun, paired_files, read_paired_run
+from trainmark.store.pairs import PairedRun, paired_files, read_paired_run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = ("--model=mlp", "--batch-size=8", "--precision=fp32", "--compile=off", "--device=cpu", "-k", "train")
 PARTS = ("bench", "models", "reports", "results", "conftest.py", "pyproject.toml")
 STEP = "    optimizer.step()\n    return loss\n"

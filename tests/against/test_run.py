@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from bench.against import Against, measure_against
-from bench.grid import Request
-from bench.settings import Settings
-from bench.sides import Place, SideEnded, SideError
-from bench.worker import Limits
-from reports.check import Policy, Verdict, judge
-from reports.comparison import compare_paired
-from results.cell import Cell
-from results.pairs import PairedRun
-from results.record import Record, RunFacts
+from trainmark.against.run import Against, measure_against
+from trainmark.workloads.planning import Request
+from trainmark.measure.settings import Settings
+from trainmark.against.sides import Place, SideEnded, SideError
+from trainmark.measure.worker import Limits
+from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.judge.comparison import compare_paired
+from trainmark.store.cell import Cell
+from trainmark.store.pairs import PairedRun
+from trainmark.store.record import Record, RunFacts
 
 TRAIN, INFERENCE, INPUT = Cell.of("train"), Cell.of("inference"), Cell.of("input")
 RENAMED = Cell.of("train", model="mlp-2")
@@ -74,7 +74,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
             of_base = place.name == "env:A=1"
             return MadeUpSide(place, base if of_base else new, {} if of_base else ends or {})
 
-        monkeypatch.setattr("bench.against.Side", side)
+        monkeypatch.setattr("trainmark.against.run.Side", side)
         asked = Against(("env:A=1",), 60, None, "3%", "warn", "fail")
         return measure_against(
             asked,

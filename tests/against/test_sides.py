@@ -12,8 +12,8 @@ from textwrap import dedent
 
 import pytest
 
-from bench.side import PROTOCOL, own_seconds
-from bench.sides import Place, Side, SideEnded, SideError, place_of
+from trainmark.against.server import PROTOCOL, own_seconds
+from trainmark.against.sides import Place, Side, SideEnded, SideError, place_of
 
 HELLO = f"print('{{\"protocol\": {PROTOCOL}}}', flush=True)"
 FORKING = f"""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.pairs import (
+from trainmark.against.turns import (
     GENERATION_ROUNDS,
     QUADS,
     Findings,
@@ -18,11 +18,11 @@ from bench.pairs import (
     measure_pairs,
     measure_records,
 )
-from bench.settings import Settings
-from bench.sides import Place, SideEnded
-from results.cell import Cell
-from results.pairs import Pair
-from results.record import Record
+from trainmark.measure.settings import Settings
+from trainmark.against.sides import Place, SideEnded
+from trainmark.store.cell import Cell
+from trainmark.store.pairs import Pair
+from trainmark.store.record import Record
 
 TRAIN, INPUT = Cell.of("train"), Cell.of("input")
 HOW = PairSettings(Settings(), threads=1, timeout=10, budget_seconds=60, seed=7)
@@ -85,7 +85,7 @@ def said() -> list[str]:
 @pytest.fixture(autouse=True)
 def many_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two cells here count as many."""
-    monkeypatch.setattr("bench.pairs.FEW_CELLS", 1)
+    monkeypatch.setattr("trainmark.against.turns.FEW_CELLS", 1)
 
 
 def both(said: list[str], **new: Any) -> dict[str, Any]:

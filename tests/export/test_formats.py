@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reports import exports, markdown
-from reports.check import Policy, Verdict, judge
-from reports.comparison import CellComparison, Comparison
+from trainmark.export import formats as exports, markdown
+from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.judge.comparison import CellComparison, Comparison
 
 CNN = "train cnn 256 cpu fp32"
 HOSTILE = '\x00</testsuite><script> | `@everyone` ::error::\n"%0A" \u202e <img src=x>'

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from reports.comparison import CellComparison, compare
-from reports.essentials import essentials
-from reports.forest import MOST_BARS, WIDTH, forest
-from reports.numbers import as_csv, as_json
-from reports.recommend import advise
+from trainmark.judge.comparison import CellComparison, compare
+from trainmark.export.essentials import essentials
+from trainmark.page.forest import MOST_BARS, WIDTH, forest
+from trainmark.export.numbers import as_csv, as_json
+from trainmark.advise.recommend import advise
 
 CNN = "train cnn 256 cpu fp32"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from reports.bisect import BisectError, bisect, command
-from reports.history import change_points
-from results.record import Run
+from trainmark.against.bisect import BisectError, bisect, command
+from trainmark.judge.change_points import change_points
+from trainmark.store.record import Run
 
 CNN = "train cnn 256 cpu fp32"
 
@@ -101,7 +101,7 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         encoding="utf-8",
     )
     script.chmod(0o755)
-    monkeypatch.setattr("reports.bisect.PYTHON", str(script))
+    monkeypatch.setattr("trainmark.against.bisect.PYTHON", str(script))
     return calls
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from reports.comparison import CellComparison, Comparison, MetricChange
-from reports.margins import Margins
-from results.record import Run
+from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
+from trainmark.judge.margins import Margins
+from trainmark.store.record import Run
 
 CNN = "train cnn 256 cpu fp32"
 MLP = "train mlp 64 cpu fp32"

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.profiling import measure_profile
-from reports import terminal
-from reports.__main__ import main
-from reports.profiles import (
+from trainmark.meters.profiler import measure_profile
+from trainmark.export import terminal
+from trainmark.cli import main
+from trainmark.judge.explanation import (
     CANDIDATES,
     Change,
     Explanation,
@@ -26,10 +26,10 @@ from reports.profiles import (
     fitting,
     profiles_of,
 )
-from results.cell import Cell
-from results.profiles import OTHERS, Operator, Profile, profile_path, trace_path, write_profile
-from results.record import SchemaError
-from results.runs import artifact_folder
+from trainmark.store.cell import Cell
+from trainmark.store.profiles import OTHERS, Operator, Profile, profile_path, trace_path, write_profile
+from trainmark.store.record import SchemaError
+from trainmark.store.runs import artifact_folder
 
 Command = Callable[..., int]
 

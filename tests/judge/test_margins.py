@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.margins import DEFAULT_MARGIN, MarginError, Margins
+from trainmark.judge.margins import DEFAULT_MARGIN, MarginError, Margins
 
 
 @pytest.mark.parametrize(("text", "default"), [("", DEFAULT_MARGIN), ("5%", 0.05), ("0.05", 0.05), (" 1.5% ,", 0.015)])

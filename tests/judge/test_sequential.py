@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reports.sequential import ALPHA, CONFIRMING_LOOKS, LOOKS, Decision, Measured, decide
+from trainmark.judge.sequential import ALPHA, CONFIRMING_LOOKS, LOOKS, Decision, Measured, decide
 
 MARGIN = 0.03
 OPPOSITE = {"regressed": "improved", "improved": "regressed", "unchanged": "unchanged", "inconclusive": "inconclusive"}

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics import (
+from trainmark.judge.statistics import (
     between_runs_interval,
     hodges_lehmann,
     holm,

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from reports.check import Policy, judge
-from reports.comparison import compare_paired, control_floor
-from reports.margins import Margins
-from results.pairs import Pair, Replicate, write_paired_run
-from results.record import Run
+from trainmark.judge.verdict import Policy, judge
+from trainmark.judge.comparison import compare_paired, control_floor
+from trainmark.judge.margins import Margins
+from trainmark.store.pairs import Pair, Replicate, write_paired_run
+from trainmark.store.record import Run
 
 MLP = "train mlp 64 cpu fp32"
 CNN = "train cnn 256 cpu fp32"

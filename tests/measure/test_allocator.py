@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from bench.allocator import keep_freed_memory
+from trainmark.measure.allocator import keep_freed_memory
 
 FAULTS = """
 import ctypes, resource
-from bench.allocator import keep_freed_memory
+from trainmark.measure.allocator import keep_freed_memory
 if {keep}: assert keep_freed_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]

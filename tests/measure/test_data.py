@@ -19,12 +19,12 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from bench.datasets import NAMES, Adaptation, Batch, Data, Feed, as_tensors, check, load, mnist_5k
-from bench.failures import MissingDataError, UnsupportedError
-from bench.settings import DataPlaces
+from trainmark.measure.data import NAMES, Adaptation, Batch, Data, Feed, as_tensors, check, load, mnist_5k
+from trainmark.measure.failures import MissingDataError, UnsupportedError
+from trainmark.measure.settings import DataPlaces
 from models import MODELS
 
-SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 LOADERS = ("resident", "dataloader")
 GREY = (1, 28, 28)
 COLOUR = (3, 32, 32)

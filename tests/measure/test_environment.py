@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench import environment as module
-from bench.environment import describe, environment
-from bench.failures import MissingDataError
-from bench.machine import Machine, ModelFacts
-from bench.settings import DataPlaces
+from trainmark.measure import environment as module
+from trainmark.measure.environment import describe, environment
+from trainmark.measure.failures import MissingDataError
+from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.measure.settings import DataPlaces
 from models import MODELS, UnknownModel
 
 SECRET = "/home/alice/secret"

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from bench import measurement, workloads
-from bench.measurement import measure, measure_first_step, try_batch
+from trainmark.measure import protocol as measurement, steps as workloads
+from trainmark.measure.protocol import measure, measure_first_step, try_batch
 from bench.meters import disturbance, energy, memory
-from bench.meters.nvml import GpuState
-from bench.settings import Settings
-from results.cell import Cell, Value
-from results.profiles import read_timeline, timeline_path
-from results.record import Record
+from trainmark.meters.nvml import GpuState
+from trainmark.measure.settings import Settings
+from trainmark.store.cell import Cell, Value
+from trainmark.store.profiles import read_timeline, timeline_path
+from trainmark.store.record import Record
 
 STATE = GpuState(400.0, 1980, 3201, 50, (), 0, None, {"power cap": 1.0})
 
@@ -128,7 +128,7 @@ def gpu(_dynamo_knows_torch: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         return real(Cell.of(cell.workload, **(cell.settings | {"device": "cpu"})), settings)
 
     monkeypatch.setattr(measurement, "prepare", prepare)
-    monkeypatch.setattr("bench.instruments.prepare", prepare)
+    monkeypatch.setattr("trainmark.measure.instruments.prepare", prepare)
     threads = torch.get_num_threads()
     yield fake
     torch.set_num_threads(threads)
@@ -208,7 +208,7 @@ def test_the_profile_of_a_gpu_has_the_memory_of_a_step_beside_it(
     gpu: FakeGpu, look: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The table and the trace are made from a real profile of the host; the recorder is the fake's."""
-    monkeypatch.setattr("bench.profiling.ACTIVITIES", {})
+    monkeypatch.setattr("trainmark.meters.profiler.ACTIVITIES", {})
     record = look(artifacts=tmp_path / "run")
     found = read_timeline(timeline_path(tmp_path / "run", record.key))
     assert found.allocated_bytes == (1000, 1512)

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import measurement
-from bench.failures import NotFiniteError, UnsupportedError
-from bench.measurement import (
+from trainmark.measure import protocol as measurement
+from trainmark.measure.failures import NotFiniteError, UnsupportedError
+from trainmark.measure.protocol import (
     CLOCKS_AGREE,
     DRIFT,
     LATENCY_STEPS,
@@ -34,13 +34,13 @@ from bench.measurement import (
     timed_block,
     warm_up,
 )
-from bench.meters.clock import Block
-from bench.meters.nvml import GpuState
-from bench.settings import Settings
-from bench.workloads import prepare
+from trainmark.meters.clock import Block
+from trainmark.meters.nvml import GpuState
+from trainmark.measure.settings import Settings
+from trainmark.measure.steps import prepare
 from models import MODELS, ModelSpec
-from results.cell import Cell
-from results.record import Record
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record
 
 QUICK = Settings(max_seconds=0.02, min_rounds=6)
 MLP_FORWARD = 2 * (784 * 256 + 256 * 256 + 256 * 10)  # floating-point operations of one sample
@@ -514,7 +514,7 @@ def test_a_steady_cell_on_a_quiet_machine_has_no_flag(measured: Measured, monkey
     steady = measurement.Warmup(seconds=1.0, steady=True, steps_per_round=2)
     monkeypatch.setattr(measurement, "warm_up", lambda *arguments: steady)
     monkeypatch.setattr(measurement, "time_rounds", lambda *arguments: [Block(2.0, 2.0)] * 6)
-    monkeypatch.setattr("bench.meters.disturbance.Disturbance.disturbed", False)
+    monkeypatch.setattr("trainmark.meters.disturbance.Disturbance.disturbed", False)
     record = measured("input")
     assert record.flags == ()
     assert record.rounds == record.host_rounds == (1.0,) * 6  # of two steps each
@@ -547,7 +547,7 @@ def test_clocks_that_disagree_are_flagged(measured: Measured, monkeypatch: pytes
 
 
 def test_a_disturbed_cell_is_flagged(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.meters.disturbance.Disturbance.disturbed", True)
+    monkeypatch.setattr("trainmark.meters.disturbance.Disturbance.disturbed", True)
     assert "disturbed" in measured("input").flags
     assert "disturbed" in measured("accuracy", Settings(once=True), epochs=1).flags
 
@@ -556,7 +556,7 @@ def test_a_gpu_that_was_throttled_and_shared_is_flagged_whatever_was_measured(
     measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = GpuState(400.0, 1980, 3201, 50, ("thermal",), 10**9, None, None)
-    monkeypatch.setattr("bench.meters.disturbance._gpu_state", lambda device: state)
+    monkeypatch.setattr("trainmark.meters.disturbance._gpu_state", lambda device: state)
     for record in (measured("input"), measured("accuracy", Settings(once=True), epochs=1)):
         assert {"throttled", "shared-gpu"} <= set(record.flags)
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from bench.grid import Request
-from bench.machine import Machine, ModelFacts
-from bench.probes import Peaks
-from bench.session import Invocation, Session, SessionError, find_interrupted
-from bench.settings import Settings
-from bench.worker import Limits, Outcome
-from results.cell import Cell
-from results.journal import read_journal
-from results.record import Record
+from trainmark.workloads.planning import Request
+from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.meters.probes import Peaks
+from trainmark.measure.session import Invocation, Session, SessionError, find_interrupted
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import Limits, Outcome
+from trainmark.store.cell import Cell
+from trainmark.store.journal import read_journal
+from trainmark.store.record import Record
 
 CPU = Machine(
     environment={"fingerprint": "abc", "cpu": "a processor", "gpus": [], "torch": "2.15.0"},
@@ -42,7 +42,7 @@ class FakeWorkers:
     def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
         if function in self.endings:
             return self.endings[function](arguments[0])
-        if function == "bench.environment:describe":
+        if function == "trainmark.measure.environment:describe":
             return self.endings.get("describe", Outcome("ok", self.machine, None, "", 0.1))
         cell = arguments[0]
         self.measured.append(cell)
@@ -204,7 +204,7 @@ def test_estimates_come_from_the_journal_then_from_the_size(session: Callable[..
 
 
 def find_capacity(session: Callable[..., Session], attempt: Callable[[Cell], Outcome]) -> Record:
-    run = session(FakeWorkers(**{"bench.measurement:try_batch": attempt}))
+    run = session(FakeWorkers(**{"trainmark.measure.protocol:try_batch": attempt}))
     run.invocation = replace(
         run.invocation, request=replace(REQUEST, given={"model": ("mlp",)}, capacity=True), limits=Limits(None, 10**9)
     )
@@ -252,7 +252,7 @@ def test_peaks_are_probed_once_a_machine_and_give_utilisation(session: Callable[
     record = Record(Cell.of("train"), "ok", metrics={"step_seconds": 0.5, "flops_per_step": 250_000_000}, rounds=(0.5,))
     for _ in range(2):
         run = session(
-            FakeWorkers(measure=Outcome("ok", record, None, "", 2.0), **{"bench.probes:measure_peaks": probe})
+            FakeWorkers(measure=Outcome("ok", record, None, "", 2.0), **{"trainmark.meters.probes:measure_peaks": probe})
         )
         cells = run.plan("train")
         run.probe_peaks(cells)
@@ -267,7 +267,7 @@ def test_a_single_sample_over_the_limit_is_out_of_memory_though_it_ended_well(se
 
 
 def test_without_peaks_utilisation_is_not_measured(session: Callable[..., Session]) -> None:
-    run = session(FakeWorkers(**{"bench.probes:measure_peaks": lambda device: Outcome("error", None, "no", "", 0.1)}))
+    run = session(FakeWorkers(**{"trainmark.meters.probes:measure_peaks": lambda device: Outcome("error", None, "no", "", 0.1)}))
     cells = run.plan("train")
     run.probe_peaks(cells)
     assert run.notes == ["no utilisation on cpu: its probes ended with no"]

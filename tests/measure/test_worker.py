@@ -13,8 +13,8 @@ import psutil
 import pytest
 import torch
 
-from bench import worker
-from bench.worker import Limits, Workers
+from trainmark.measure import worker
+from trainmark.measure.worker import Limits, Workers
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals and process groups")
 
@@ -139,12 +139,12 @@ def test_in_process_calls_stay_in_this_process(workers: Workers) -> None:
 def test_a_child_and_its_children_end_when_the_process_that_asked_is_killed(tmp_path) -> None:
     pids = tmp_path / "pids"
     program = (
-        "from pathlib import Path\nfrom bench.worker import Workers\n"
+        "from pathlib import Path\nfrom trainmark.measure.worker import Workers\n"
         f"if __name__ == '__main__':\n    Workers().call('misbehaving:sleep_beside', Path({str(pids)!r}))\n"
     )
     script = tmp_path / "caller.py"
     script.write_text(program)
-    root, here = Path(__file__).parents[1], Path(__file__).parent
+    root, here = Path(__file__).parents[2], Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(here)])}
     caller = subprocess.Popen([sys.executable, str(script)], env=environment)
     assert wait_until(lambda: pids.exists() and pids.read_text(), 60)

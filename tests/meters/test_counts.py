@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.instruments import count_launches, workspace_bytes
+from trainmark.measure.instruments import count_launches, workspace_bytes
 from bench.meters import counts
-from bench.meters.counts import Launches, StepCounts, count_step
+from trainmark.meters.counts import Launches, StepCounts, count_step
 
 LAYER = nn.Linear(4, 3)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.meters import energy
-from bench.meters.energy import Energy, EnergyMeter, measure_energy, measure_idle_power
+from trainmark.meters.energy import Energy, EnergyMeter, measure_energy, measure_idle_power
 
 METRICS = ("energy_joules_per_step", "energy_joules_per_sample", "power_watts", "idle_power_watts")
 

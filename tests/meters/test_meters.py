@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.meters import clock, disturbance, memory
-from bench.meters.clock import Block, clock_of, event_clock, host_clock, synchronised_clock
-from bench.meters.disturbance import STEAL_LIMIT, WAITING_LIMIT, Disturbance, DisturbanceMeter
-from bench.meters.flops import count_flops, count_parameters
-from bench.meters.memory import DeviceMemory, device_peak, peak_memory_bytes, reset_device_peak
-from bench.meters.nvml import GpuState
+from trainmark.meters.clock import Block, clock_of, event_clock, host_clock, synchronised_clock
+from trainmark.meters.disturbance import STEAL_LIMIT, WAITING_LIMIT, Disturbance, DisturbanceMeter
+from trainmark.meters.flops import count_flops, count_parameters
+from trainmark.meters.memory import DeviceMemory, device_peak, peak_memory_bytes, reset_device_peak
+from trainmark.meters.nvml import GpuState
 from models import MODELS
 
 # Clocks

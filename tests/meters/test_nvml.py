@@ -13,7 +13,7 @@ import pynvml
 import pytest
 import torch
 
-from bench.meters.nvml import HELD_BACK_WORDS, SETTINGS, THROTTLE_WORDS, Gpu, GpuState, open_gpu, throttle_words
+from trainmark.meters.nvml import HELD_BACK_WORDS, SETTINGS, THROTTLE_WORDS, Gpu, GpuState, open_gpu, throttle_words
 
 FIRST, SECOND = "11111111-aaaa-bbbb-cccc-000000000001", "22222222-aaaa-bbbb-cccc-000000000002"
 INSTANCE = "33333333-aaaa-bbbb-cccc-000000000003"

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import workloads
-from bench.meters.phases import PhaseClock, measure_phases
-from bench.settings import Settings
-from results.cell import Cell
+from trainmark.measure import steps as workloads
+from trainmark.meters.phases import PhaseClock, measure_phases
+from trainmark.measure.settings import Settings
+from trainmark.store.cell import Cell
 
 
 class FakeStream:

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import probes
-from bench.meters.clock import Block
-from bench.probes import (
+from trainmark.meters import probes
+from trainmark.meters.clock import Block
+from trainmark.meters.probes import (
     CPU_SIZES,
     GPU_SIZES,
     Convolution,
@@ -323,7 +323,7 @@ def test_peaks_are_the_largest_of_what_was_found(unchanged_torch: None, monkeypa
 def test_a_device_has_its_clock_and_its_sizes(
     unchanged_torch: None, monkeypatch: pytest.MonkeyPatch, device: str, sizes: Sizes
 ) -> None:
-    from bench.meters.clock import clock_of
+    from trainmark.meters.clock import clock_of
 
     asked: list[object] = []
     monkeypatch.setattr(probes, "arithmetic_probes", lambda device, dtype, sizes: asked.append((device, sizes)))
@@ -335,7 +335,7 @@ def test_a_device_has_its_clock_and_its_sizes(
 def test_peaks_are_read_and_compared_without_torch() -> None:
     """The process that runs a session neither imports torch nor touches a device."""
     code = (
-        f"import pickle, sys; pickle.loads({pickle.dumps(PEAKS)!r}); import bench.probes; print('torch' in sys.modules)"
+        f"import pickle, sys; pickle.loads({pickle.dumps(PEAKS)!r}); import trainmark.meters.probes; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import profiling
-from bench.meters.flops import call_flops, count_flops, flops_of_call
-from bench.profiling import (
+from trainmark.meters import profiler as profiling
+from trainmark.meters.flops import call_flops, count_flops, flops_of_call
+from trainmark.meters.profiler import (
     ROWS,
     SHAPES_LENGTH,
     anonymous_trace,
@@ -29,10 +29,10 @@ from bench.profiling import (
     public_name,
     shapes_text,
 )
-from bench.settings import Settings
-from bench.workloads import prepare
-from results.cell import Cell
-from results.profiles import OTHERS, Operator, Profile, list_profiles, profile_path, read_profile, trace_path
+from trainmark.measure.settings import Settings
+from trainmark.measure.steps import prepare
+from trainmark.store.cell import Cell
+from trainmark.store.profiles import OTHERS, Operator, Profile, list_profiles, profile_path, read_profile, trace_path
 
 CELL = Cell.of("train")
 STEPS = 3

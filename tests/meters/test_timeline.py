@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.meters.timeline import record_timeline, timeline
-from reports.terminal import timeline_line
-from results.profiles import MemoryTimeline, SchemaError, read_timeline, timeline_path, write_timeline
+from trainmark.meters.timeline import record_timeline, timeline
+from trainmark.export.terminal import timeline_line
+from trainmark.store.profiles import MemoryTimeline, SchemaError, read_timeline, timeline_path, write_timeline
 
 EVENTS = [
     {"action": "segment_alloc", "size": 2_000_000, "time_us": 90},

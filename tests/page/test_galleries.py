@@ -8,18 +8,18 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from reports.galleries import Gallery, galleries
-from reports.payback import paybacks
-from reports.plots.canvas import Plot
-from reports.plots.cost import memory_limit, memory_plots, phases_plot, roofline_plot
-from reports.plots.history import history_plots
-from reports.plots.language import language_plots
-from reports.plots.learning import accuracy_plots, pareto_plot
-from reports.plots.lecture import confusion_plot, shift_plot
-from reports.plots.speed import rounds_plot, speedup_plot, throughput_plots
-from results.cell import Cell
-from results.record import Run
-from results.runs import to_frame
+from trainmark.page.galleries import Gallery, galleries
+from trainmark.advise.break_even import paybacks
+from trainmark.page.plots.canvas import Plot
+from trainmark.page.plots.cost import memory_limit, memory_plots, phases_plot, roofline_plot
+from trainmark.page.plots.history import history_plots
+from reports.ngram_plots import language_plots
+from trainmark.page.plots.learning import accuracy_plots, pareto_plot
+from reports.lecture_plots import confusion_plot, shift_plot
+from trainmark.page.plots.speed import rounds_plot, speedup_plot, throughput_plots
+from trainmark.store.cell import Cell
+from trainmark.store.record import Run
+from trainmark.store.runs import to_frame
 
 SVG = "{http://www.w3.org/2000/svg}"
 

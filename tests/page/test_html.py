@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from reports.anchors import anchor
-from reports.comparison import compare, compare_paired
-from reports.html import render, render_paired
+from trainmark.page.anchors import anchor
+from trainmark.judge.comparison import compare, compare_paired
+from trainmark.page.html import render, render_paired
 from reports.lecture import lesson
-from results.cell import Cell
-from results.pairs import write_paired_run
-from results.record import Record, Run
+from trainmark.store.cell import Cell
+from trainmark.store.pairs import write_paired_run
+from trainmark.store.record import Record, Run
 
 ROOT = Path(__file__).parents[2]
 CNN = "train cnn 256 cpu fp32"

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from reports.html import render
-from reports.payback import paybacks
-from reports.profiles import leading_operators
-from reports.tables import Table, compile_table, limits_table, phases_table
-from results.cell import Cell
-from results.profiles import Operator, Profile, trace_path, write_profile
-from results.record import Record
-from results.runs import artifact_folder, read_run
+from trainmark.page.html import render
+from trainmark.advise.break_even import paybacks
+from trainmark.judge.explanation import leading_operators
+from trainmark.page.tables import Table, compile_table, limits_table, phases_table
+from trainmark.store.cell import Cell
+from trainmark.store.profiles import Operator, Profile, trace_path, write_profile
+from trainmark.store.record import Record
+from trainmark.store.runs import artifact_folder, read_run
 
 
 def measured(compile_mode: str = "off", **metrics: float | None) -> Record:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from reports.check import judge
-from reports.html import render
+from trainmark.judge.verdict import judge
+from trainmark.page.html import render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -172,7 +172,7 @@ def test_the_page_never_scrolls_sideways_even_with_hostile_names(
 ) -> None:
     from dataclasses import replace
 
-    from results.cell import Cell
+    from trainmark.store.cell import Cell
 
     run = stored.run()
     cell = Cell.of("train", model="m" * 10_000, precision="</script><script>document.title='owned'</script>")

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from reports.plots.learning import accuracy_plots
-from reports.plots.speed import throughput_plots
-from results.cell import Cell
-from results.runs import to_frame
+from trainmark.page.plots.learning import accuracy_plots
+from trainmark.page.plots.speed import throughput_plots
+from trainmark.store.cell import Cell
+from trainmark.store.runs import to_frame
 
 
 def frame(stored: Any, workload: str) -> pd.DataFrame:

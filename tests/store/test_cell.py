@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from results.cell import AXES, WORKLOADS, Axis, Cell, Value, join_key, label
+from trainmark.store.cell import AXES, WORKLOADS, Axis, Cell, Value, join_key, label
 
 
 def test_a_cell_has_every_axis_of_its_workload_in_order() -> None:

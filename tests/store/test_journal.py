@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import results
-from results.cell import Cell
-from results.journal import Journal, JournalInUse, in_use, interrupted, read_journal
-from results.record import SCHEMA_VERSION, Record, RunFacts, SchemaError
+from trainmark.store.cell import Cell
+from trainmark.store.journal import Journal, JournalInUse, in_use, interrupted, read_journal
+from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts, SchemaError
 
 FACTS = RunFacts(
     id="20260101T120000Z-1a2b",
@@ -329,9 +329,9 @@ WRITER = """
 import sys
 from itertools import count
 from pathlib import Path
-from results.cell import Cell
-from results.journal import Journal
-from results.record import Record, RunFacts
+from trainmark.store.cell import Cell
+from trainmark.store.journal import Journal
+from trainmark.store.record import Record, RunFacts
 
 journal = Journal.begin(Path(sys.argv[1]), RunFacts("killed", "2026-01-01T12:00:00+00:00"), "f1", None)
 for size in count(1):

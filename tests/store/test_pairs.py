@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.pairs import (
+from trainmark.store.pairs import (
     CONTROL_DRIFT,
     STEAL_SHARE,
     WAITING_SHARE,
@@ -23,8 +23,8 @@ from results.pairs import (
     read_paired_runs,
     write_paired_run,
 )
-from results.record import Run, RunFacts
-from results.runs import UnreadableRun, run_files
+from trainmark.store.record import Run, RunFacts
+from trainmark.store.runs import UnreadableRun, run_files
 
 PAIR = Pair(Replicate((0.02, 0.021, 0.019, 0.03), (0.03,) * 4), Replicate((0.04, 0.042, 0.038, 0.06), (0.06,) * 4), 3)
 FACTS = RunFacts("20260101T120000-abcdef", "2026-01-01T12:00:00+00:00", complete=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from results.profiles import (
+from trainmark.store.profiles import (
     OTHERS,
     PROFILE_VERSION,
     Operator,
@@ -22,8 +22,8 @@ from results.profiles import (
     trace_path,
     write_profile,
 )
-from results.record import SchemaError
-from results.runs import artifact_folder, run_files
+from trainmark.store.record import SchemaError
+from trainmark.store.runs import artifact_folder, run_files
 
 ADDMM = Operator("aten::addmm", "256, 64x784, 784x256", 1.0, 2e-4, 3e-4, None, 25.7e6, 65536.0, "operator")
 KERNEL = Operator("void gemm<float, 128>(float*)", "", 3.0, 1e-4, 1e-4, 1e-4, None, None, "kernel")
@@ -204,5 +204,5 @@ def test_a_profile_is_not_taken_for_a_run(tmp_path: Path, key: str) -> None:
 
 
 def test_profiles_are_read_without_torch() -> None:
-    code = "import results.profiles, sys; assert not {'torch', 'bench', 'models', 'reports'} & set(sys.modules)"
+    code = "import trainmark.store.profiles, sys; assert not {'torch', 'bench', 'models', 'reports'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from results.cell import Cell
-from results.record import (
+from trainmark.store.cell import Cell
+from trainmark.store.record import (
     FAILED,
     METRICS,
     SCHEMA_VERSION,

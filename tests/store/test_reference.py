@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.paths import PATH
-from results.record import METRICS
-from results.runs import REFERENCE, load_runs, read_run, run_files
+from trainmark.measure.paths import PATH
+from trainmark.store.record import METRICS
+from trainmark.store.runs import REFERENCE, load_runs, read_run, run_files
 
-FOLDER = Path(__file__).parents[1] / "results" / REFERENCE
+FOLDER = Path(__file__).parents[2] / "results" / REFERENCE
 FILES = run_files(FOLDER)
 LARGEST_BYTES = 300_000
 WORKLOADS = {"train", "inference", "input", "accuracy"}

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 import results
-from results.cell import AXES, Cell
-from results.record import METRICS, SCHEMA_VERSION, SECTION, Record, RunFacts, run_section
-from results.runs import (
+from trainmark.store.cell import AXES, Cell
+from trainmark.store.record import METRICS, SCHEMA_VERSION, SECTION, Record, RunFacts, run_section
+from trainmark.store.runs import (
     RunNotFound,
     UnreadableRun,
     artifact_folder,

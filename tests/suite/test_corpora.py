@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.corpora import check, count_tokens, pydoc_sentences, spell, write_corpus, zipf_sentences
-from bench.failures import MissingDataError, UnsupportedError
-from bench.settings import Corpus, DataPlaces
+from bench.ngram.corpora import check, count_tokens, pydoc_sentences, spell, write_corpus, zipf_sentences
+from trainmark.measure.failures import MissingDataError, UnsupportedError
+from trainmark.measure.settings import Corpus, DataPlaces
 
 THREE = b"the cat sat\nthe dog\nthe bird\n"
 

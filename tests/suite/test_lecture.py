@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from bench import claims, lecture
-from bench.failures import UnsupportedError
-from bench.grid import Request, plan
-from bench.lecture import Trained, measure_lecture, read_digits, shifted, shifted_accuracy
-from bench.machine import Machine
-from bench.settings import Settings
-from results.cell import Cell
-from results.lecture import find_lecture
+from bench.lecture.networks import claims, networks as lecture
+from trainmark.measure.failures import UnsupportedError
+from trainmark.workloads.planning import Request, plan
+from bench.lecture.networks import Trained, measure_lecture, read_digits, shifted, shifted_accuracy
+from trainmark.measure.machine import Machine
+from trainmark.measure.settings import Settings
+from trainmark.store.cell import Cell
+from bench.lecture.findings import find_lecture
 
 
 def verdicts() -> dict[str, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.lecture import Claim, Lecture, SmallImage, find_lecture, read_lecture, write_lecture
-from results.record import SchemaError
+from bench.lecture.findings import Claim, Lecture, SmallImage, find_lecture, read_lecture, write_lecture
+from trainmark.store.record import SchemaError
 
 
 @pytest.fixture

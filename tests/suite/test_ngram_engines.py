@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import ngram_engines
-from bench.ngram_engines import ACROSS, ALL_COUNTS, ENGINES, KNESER_NEY, TOP_COUNTS, Engine, Task, engine_obstacle
-from results.cell import AXES, OWN_ENGINES, PEERS
+from bench.ngram import engines as ngram_engines
+from bench.ngram.engines import ACROSS, ALL_COUNTS, ENGINES, KNESER_NEY, TOP_COUNTS, Engine, Task, engine_obstacle
+from trainmark.store.cell import AXES, OWN_ENGINES, PEERS
 
 SENTENCES = [line.split() for line in ("the cat sat", "the dog sat on the cat", "the cat sat", "a dog", "on")]
 

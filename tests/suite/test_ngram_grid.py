@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from bench.grid import Request, estimate_seconds, find_obstacle, plan
-from bench.machine import Machine
-from bench.ngram_engines import ENGINES
-from bench.settings import Settings
-from results.cell import PEERS, WORKLOADS, Cell, Value
+from trainmark.workloads.planning import Request, estimate_seconds, find_obstacle, plan
+from trainmark.measure.machine import Machine
+from bench.ngram.engines import ENGINES
+from trainmark.measure.settings import Settings
+from trainmark.store.cell import PEERS, WORKLOADS, Cell, Value
 
 PLAIN = Machine({}, ("cpu",), {"cpu": ("fp32",)}, {}, {}, cpu_flops=5e10)
 BARE = replace(PLAIN, engine_obstacle={name: f"no {name} here" for name in PEERS})

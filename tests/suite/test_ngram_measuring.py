@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from bench import ngram_measurement
-from bench.failures import UnsupportedError
-from bench.ngram_engines import ENGINES, Engine, Fitted, Task
-from bench.ngram_measurement import FIRST_TEXT, measure
-from bench.probes import CountingLimits
-from bench.settings import Corpus, Settings
+from bench.ngram import measuring as ngram_measurement
+from trainmark.measure.failures import UnsupportedError
+from bench.ngram.engines import ENGINES, Engine, Fitted, Task
+from bench.ngram.measuring import FIRST_TEXT, measure
+from trainmark.meters.probes import CountingLimits
+from trainmark.measure.settings import Corpus, Settings
 from models.ngram import fit as fit_model
-from results.cell import Cell
-from results.record import Record
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record
 
 SLOW = 0.5  # seconds of a fit: more than a round needs
 LIMITS = CountingLimits(updates_per_second=1000.0, copy_bytes_per_second=10_000.0, threads=1, seconds_taken=0.0)

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from reports.check import judge
-from reports.comparison import compare
-from reports.html import render
-from reports.tables import cells_table, ngram_fit_table, ngram_score_table
-from reports.terminal import comparison_table
-from results.cell import Cell
-from results.record import METRICS, Record, Run
-from results.runs import to_frame
+from trainmark.judge.verdict import judge
+from trainmark.judge.comparison import compare
+from trainmark.page.html import render
+from trainmark.page.tables import cells_table, ngram_fit_table, ngram_score_table
+from trainmark.export.terminal import comparison_table
+from trainmark.store.cell import Cell
+from trainmark.store.record import METRICS, Record, Run
+from trainmark.store.runs import to_frame
 from tests.reports.conftest import compared, example_run
 
 FIT = Record(

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.ngram_probes import METHODS, measure_limits
-from bench.probes import CountingLimits, counting_shares
+from bench.ngram.probes import METHODS, measure_limits
+from trainmark.meters.probes import CountingLimits, counting_shares
 
 LIMITS = CountingLimits(updates_per_second=1e8, copy_bytes_per_second=2e10, threads=1, seconds_taken=1.0)
 
@@ -51,7 +51,7 @@ def test_a_share_that_lacks_a_number_is_none(limits, table_bytes, count_seconds,
 
 def test_the_process_of_pytest_needs_neither_numba_nor_torch_to_plan_and_keep_ngram_cells() -> None:
     code = (
-        "import sys, bench.session, bench.options; print([n for n in ('numba', 'torch', 'polars') if n in sys.modules])"
+        "import sys, trainmark.measure.session, trainmark.options; print([n for n in ('numba', 'torch', 'polars') if n in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "[]"

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from bench.grid import Request
-from bench.machine import Machine
-from bench.probes import CountingLimits
-from bench.session import Invocation, Session
-from bench.settings import Corpus, Settings
-from bench.terminal import cell_line
-from bench.worker import Limits, Outcome
-from results.cell import Cell
-from results.record import Record
+from trainmark.workloads.planning import Request
+from trainmark.measure.machine import Machine
+from trainmark.meters.probes import CountingLimits
+from trainmark.measure.session import Invocation, Session
+from trainmark.measure.settings import Corpus, Settings
+from trainmark.progress import cell_line
+from trainmark.measure.worker import Limits, Outcome
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record
 
 MACHINE = Machine({"fingerprint": "abc"}, ("cpu",), {"cpu": ("fp32",)}, {}, {}, cpu_flops=1e11)
 LIMITS = CountingLimits(1e8, 2e10, 1, 2.0)
@@ -133,6 +133,6 @@ def test_a_finished_score_says_its_perplexity_or_that_it_is_infinite(perplexity:
 
 
 def _measured(record: Record) -> Any:
-    from bench.session import Measured
+    from trainmark.measure.session import Measured
 
     return Measured(record)

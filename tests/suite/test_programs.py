@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.programs import ProgramFailedError, run_program
+from bench.ngram.programs import ProgramFailedError, run_program
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="starts programs as POSIX does")
 PYTHON = [sys.executable, "-I", "-S", "-c"]

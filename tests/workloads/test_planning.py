@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.grid import (
+from trainmark.workloads.planning import (
     FULL_TRAINING,
     LARGE_MODELS,
     SMALL_MODELS,
@@ -18,10 +18,10 @@ from bench.grid import (
     find_obstacle,
     plan,
 )
-from bench.machine import Machine, ModelFacts
-from bench.settings import Settings
+from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.measure.settings import Settings
 from models import MODELS
-from results.cell import AXES, WORKLOADS, Cell, Value
+from trainmark.store.cell import AXES, WORKLOADS, Cell, Value
 
 FACTS = {
     name: ModelFacts(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from results.cell import AXES, Cell
-from results.record import Record
+from trainmark.store.cell import AXES, Cell
+from trainmark.store.record import Record
 
 
 @dataclass(frozen=True)

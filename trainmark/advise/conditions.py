@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports import formatting
-from results.record import Run
+from trainmark import formatting
+from trainmark.store.record import Run
 
 _FACTS = {
     "cpu": "Processor",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from results.record import FAILED, STATUSES, Record, Run
+from trainmark.store.record import FAILED, STATUSES, Record, Run
 
 _FLAGS = {
     "disturbed": (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from reports import formatting
-from reports.payback import Payback
-from reports.recommend import ACCURACY_MARGIN, Accuracy, Advice, Choice, axis
-from results.cell import AXES
-from results.record import Record
+from trainmark import formatting
+from trainmark.advise.break_even import Payback
+from trainmark.advise.recommend import ACCURACY_MARGIN, Accuracy, Advice, Choice, axis
+from trainmark.store.cell import AXES
+from trainmark.store.record import Record
 
 FEWEST_SEEDS = 5
 SETTING_AXES = ("batch_size", "precision", "compile", "memory_format", "loader")

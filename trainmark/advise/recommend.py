@@ -9,11 +9,11 @@ from statistics import mean, stdev
 
 from scipy.special import stdtrit  # of Student's t: scipy.stats takes a second to import
 
-from reports.payback import Payback, paybacks
-from reports.statistics import ratio_interval
-from results.cell import AXES, Value
-from results.record import METRICS, Record
-from results.rounds import Interval
+from trainmark.advise.break_even import Payback, paybacks
+from trainmark.judge.statistics import ratio_interval
+from trainmark.store.cell import AXES, Value
+from trainmark.store.record import METRICS, Record
+from trainmark.store.rounds import Interval
 
 GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
 BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md

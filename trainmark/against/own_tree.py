@@ -58,10 +58,10 @@ class OwnTree:
 
 
 def main() -> None:
-    """Serves the side as ``python -m bench.side`` would."""
+    """Serves the side as ``python -m trainmark.against.server`` would."""
     sys.meta_path.insert(0, OwnTree(sys.argv[1]))
     try:
-        runpy.run_module("bench.side", run_name="__main__", alter_sys=True)
+        runpy.run_module("trainmark.against.server", run_name="__main__", alter_sys=True)
     except NotInThisTree as error:
         sys.exit(str(error))
 

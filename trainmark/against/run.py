@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.pairs import PAIRED, Findings, Look, PairSettings, measure_pairs, measure_records
-from bench.session import Session
-from bench.sides import SELF, Place, Side, SideEnded, SideError, place_of
-from results.cell import Cell
-from results.pairs import PairedRun
-from results.record import Run, RunFacts
+from trainmark.against.turns import PAIRED, Findings, Look, PairSettings, measure_pairs, measure_records
+from trainmark.measure.session import Session
+from trainmark.against.sides import SELF, Place, Side, SideEnded, SideError, place_of
+from trainmark.store.cell import Cell
+from trainmark.store.pairs import PairedRun
+from trainmark.store.record import Run, RunFacts
 
 NEW = "working tree"
 
@@ -25,7 +25,7 @@ class Against:
     """What one call with ``--against`` asks for.
 
     Attributes:
-        parts: What names the side: see :func:`bench.sides.place_of`.
+        parts: What names the side: see :func:`trainmark.against.sides.place_of`.
         budget_seconds: For the whole of it.
         threads: CPU threads of both sides; None for what each side's environment says.
         margins: The margins in the user's words.

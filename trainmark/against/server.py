@@ -1,6 +1,6 @@
 """One side of a paired comparison: a server that forks a process for each task, and lets it speak.
 
-    python -m bench.side      in the folder, with the interpreter and in the environment of the side
+    python -m trainmark.against.server      in the folder, with the interpreter and in the environment of the side
 
 Requests come on standard input and replies go to standard output, one JSON document a line; what
 libraries print goes to standard error. The first line says which protocol is spoken. Each request
@@ -34,10 +34,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.settings import DataPlaces, Settings, default_threads
-from bench.worker import SoFar, finish
-from results.cell import WORKLOADS, Cell
-from results.record import Record
+from trainmark.measure.settings import DataPlaces, Settings, default_threads
+from trainmark.measure.worker import SoFar, finish
+from trainmark.store.cell import WORKLOADS, Cell
+from trainmark.store.record import Record
 
 PROTOCOL = 1
 WAITING = Path("/proc/thread-self/schedstat")
@@ -83,7 +83,7 @@ def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
     """Does one task in this new process, and ends it."""
     faulthandler.enable()
     scratch = Path(tempfile.mkdtemp(prefix="trainmark-"))
-    ending = finish(f"bench.side:{request['task']}", (request, channel, scratch))
+    ending = finish(f"trainmark.against.server:{request['task']}", (request, channel, scratch))
     shutil.rmtree(scratch, ignore_errors=True)
     channel.send({"status": ending.status, "reason": ending.reason, "value": ending.value})
     sys.stderr.flush()
@@ -92,8 +92,8 @@ def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
 
 def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
     """The environment of this side, its threads, and the cells that it would measure."""
-    from bench.environment import describe
-    from bench.grid import Request, plan
+    from trainmark.measure.environment import describe
+    from trainmark.workloads.planning import Request, plan
     from models import UnknownModel, load
 
     settings = _settings(request["settings"])
@@ -126,7 +126,7 @@ def record(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict
             timed.append(told.value)
 
     ending = finish(
-        "bench.measurement:measure", (_cell(request["cell"]), _settings(request["settings"]), keep, scratch)
+        "trainmark.measure.protocol:measure", (_cell(request["cell"]), _settings(request["settings"]), keep, scratch)
     )
     if ending.status == "ok":
         measured: Record = ending.value
@@ -139,10 +139,10 @@ def record(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict
 
 def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> dict[str, Any]:
     """One half of a pair: gets the cell ready, then times a block whenever it is asked to."""
-    from bench.measurement import set_up, timed_block, warm_up
-    from bench.meters.clock import clock_of
-    from bench.meters.disturbance import DisturbanceMeter
-    from bench.workloads import prepare
+    from trainmark.measure.protocol import set_up, timed_block, warm_up
+    from trainmark.meters.clock import clock_of
+    from trainmark.meters.disturbance import DisturbanceMeter
+    from trainmark.measure.steps import prepare
 
     cell, settings = _cell(request["cell"]), _settings(request["settings"])
     set_up(settings, scratch)
@@ -218,9 +218,9 @@ def main() -> None:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)  # for C++ too
-    import bench.preload
+    import trainmark.measure.preload
 
-    assert bench.preload.__all__  # imported for what it imports
+    assert trainmark.measure.preload.__all__  # imported for what it imports
     serve(channel)
 
 

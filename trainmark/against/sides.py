@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench import own_tree
-from bench.side import PROTOCOL
+from trainmark.against import own_tree
+from trainmark.against.server import PROTOCOL
 
 SELF = "self"
 VARIABLE = "env:"
@@ -148,7 +148,7 @@ class Side:
         if not (place.folder / "bench" / "side.py").is_file():
             raise SideError(
                 f"{place.name} holds no trainmark that can be measured in pairs (it has no bench/side.py): "
-                "compare stored runs instead: python -m reports check BASE NEW"
+                "compare stored runs instead: trainmark check BASE NEW"
             )
         self.place = place
         self.timeout = timeout

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.settings import Settings
-from bench.sides import Place, Side, SideEnded
-from results.cell import Cell
-from results.pairs import Pair, Replicate
-from results.record import Record
+from trainmark.measure.settings import Settings
+from trainmark.against.sides import Place, Side, SideEnded
+from trainmark.store.cell import Cell
+from trainmark.store.pairs import Pair, Replicate
+from trainmark.store.record import Record
 
 BLOCK_SECONDS = 0.02  # long against a clock and a switch of processes, short against a neighbour's burst
 QUADS = 6  # of four blocks each, ABBA or BAAB: a drift that is even over a quad cancels
@@ -48,7 +48,7 @@ class PairSettings:
     seed: int
 
     def to_json(self, *, seeds: int = 1, compile_cache: str | None = None) -> dict[str, Any]:
-        """The settings as :mod:`bench.side` reads them.
+        """The settings as :mod:`trainmark.against.server` reads them.
 
         Args:
             seeds: Trainings of an accuracy cell.
@@ -88,7 +88,7 @@ class Findings:
 
 
 def describe_cell(cell: Cell) -> dict[str, Any]:
-    """The cell as :mod:`bench.side` reads it."""
+    """The cell as :mod:`trainmark.against.server` reads it."""
     return {"workload": cell.workload, "axes": cell.settings}
 
 
@@ -199,7 +199,7 @@ def measure_pair(
 
     Args:
         sides: ``base`` and ``new``.
-        request: Cell, settings and length of a block, as :mod:`bench.side` reads them.
+        request: Cell, settings and length of a block, as :mod:`trainmark.against.server` reads them.
         order: Decides which side is first, and in each quad.
         steps: Of a block; None to take what the base finds.
 

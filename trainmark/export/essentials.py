@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from reports import formatting, phrases
-from reports.advice import notices
-from reports.check import judge
-from reports.comparison import Comparison
-from reports.conditions import machine
-from reports.markdown import render, text
-from reports.recommend import GOALS, Advice, Choice, advise
-from results.record import Run
+from trainmark import formatting
+from trainmark.advise import phrases
+from trainmark.advise.notices import notices
+from trainmark.judge.verdict import judge
+from trainmark.judge.comparison import Comparison
+from trainmark.advise.conditions import machine
+from trainmark.export.markdown import render, text
+from trainmark.advise.recommend import GOALS, Advice, Choice, advise
+from trainmark.store.record import Run
 
 
 def essentials(run: Run, comparison: Comparison | None = None) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reports import formatting
-from reports.check import Verdict, counts_sentence
-from reports.comparison import CellComparison, Comparison
+from trainmark import formatting
+from trainmark.judge.verdict import Verdict, counts_sentence
+from trainmark.judge.comparison import CellComparison, Comparison
 
 LIMIT = 65_536  # characters that GitHub takes for a comment
 SIGNS = {"fine": "✅", "regressed": "❌", "undecided": "❔", "not comparable": "❔"}

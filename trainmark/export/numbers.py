@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from reports.check import judge
-from reports.comparison import Comparison
-from reports.phrases import setting
-from reports.recommend import Advice, Choice
-from results.record import Run
-from results.runs import to_frame
+from trainmark.judge.verdict import judge
+from trainmark.judge.comparison import Comparison
+from trainmark.advise.phrases import setting
+from trainmark.advise.recommend import Advice, Choice
+from trainmark.store.record import Run
+from trainmark.store.runs import to_frame
 
 _NESTED = ("rounds", "series", "settings", "disturbance")
 

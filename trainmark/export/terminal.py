@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from reports import formatting
-from reports.check import Verdict, counts_sentence, judge
-from reports.comparison import CellComparison, Comparison
-from reports.conditions import machine
-from reports.history import ChangePoint
-from reports.profiles import Change, Explanation, Rest
-from results.profiles import OTHERS, MemoryTimeline, Operator, Profile
-from results.record import Run
-from results.runs import UnreadableRun, read_run
+from trainmark import formatting
+from trainmark.judge.verdict import Verdict, counts_sentence, judge
+from trainmark.judge.comparison import CellComparison, Comparison
+from trainmark.advise.conditions import machine
+from trainmark.judge.change_points import ChangePoint
+from trainmark.judge.explanation import Change, Explanation, Rest
+from trainmark.store.profiles import OTHERS, MemoryTimeline, Operator, Profile
+from trainmark.store.record import Run
+from trainmark.store.runs import UnreadableRun, read_run
 
 LABEL_WIDTH = 60
 SHAPES_WIDTH = 48
@@ -86,7 +86,7 @@ def history_table(changes: Sequence[ChangePoint], runs: Sequence[Run]) -> str:
         [
             *table([header, *rows], right_aligned=(1,)),
             "",
-            "To find the commit: python -m reports bisect GOOD BAD -- -k CELL",
+            "To find the commit: trainmark bisect GOOD BAD -- -k CELL",
         ]
     )
 

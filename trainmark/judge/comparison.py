@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from reports import formatting
-from reports.margins import Margins
-from reports.sequential import Decision, Measured, decide, next_cells
-from reports.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
-from results.pairs import Pair, PairedRun
-from results.record import METRICS, STATUSES, Metric, Record, Run
-from results.rounds import Interval
+from trainmark import formatting
+from trainmark.judge.margins import Margins
+from trainmark.judge.sequential import Decision, Measured, decide, next_cells
+from trainmark.judge.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
+from trainmark.store.pairs import Pair, PairedRun
+from trainmark.store.record import METRICS, STATUSES, Metric, Record, Run
+from trainmark.store.rounds import Interval
 
 HISTORY = 6  # stored runs of a cell that teach how two runs differ; fewer leave its time undecided
 CONFIDENCE = 0.95
@@ -191,7 +191,7 @@ def compare(
     """What changed from ``base`` to ``new``, two runs of different moments, cell by cell.
 
     A time is judged by how much earlier runs of this machine differ from each other: see
-    :func:`reports.statistics.between_runs_interval`; without enough of them it is not decided. A count is
+    :func:`trainmark.judge.statistics.between_runs_interval`; without enough of them it is not decided. A count is
     judged exactly; memory and compile time by the metric's tolerance; accuracy by non-inferiority over the
     seeds. Records whose settings differ are not compared at all. On another machine nothing is compared;
     or, where that is allowed, counts and accuracy.
@@ -229,7 +229,7 @@ def compare(
 def compare_paired(run: PairedRun, margins: Margins | None = None) -> Comparison:
     """What a side and the working tree, measured together, differ in, cell by cell.
 
-    A time is judged by its pairs: see :mod:`reports.sequential`. The rest is judged as between two stored
+    A time is judged by its pairs: see :mod:`trainmark.judge.sequential`. The rest is judged as between two stored
     runs. What the user has set apart, such as another torch or a variable, is told and no obstacle; with
     other software only what the model alone decides is compared exactly.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from results.profiles import (
+from trainmark.store.profiles import (
     KINDS,
     OTHERS,
     PROFILE_ENDING,
@@ -19,8 +19,8 @@ from results.profiles import (
     read_profile,
     trace_path,
 )
-from results.record import SchemaError
-from results.runs import artifact_folder
+from trainmark.store.record import SchemaError
+from trainmark.store.runs import artifact_folder
 
 NOISE = 0.02  # of a step: what operators of identical code differ by from one profile to the next
 CALLS = 0.5  # of a step: the end of an epoch may lie among the steps of one profile and not of the other
@@ -147,7 +147,7 @@ class Change:
     Attributes:
         name: Of the operator.
         shapes: Of its inputs; those of both sides where they differ.
-        kind: A key of ``results.profiles.KINDS``.
+        kind: A key of ``trainmark.store.profiles.KINDS``.
         base_seconds: Its self time in a step of the base; None where the base does not call it.
         new_seconds: Likewise of the new one.
         base_calls: In a step of the base.
@@ -180,7 +180,7 @@ class Rest:
     """Changes that are too small to be told from noise, summed up.
 
     Attributes:
-        kind: A key of ``results.profiles.KINDS``.
+        kind: A key of ``trainmark.store.profiles.KINDS``.
         count: How many operators.
         seconds: Their changes together.
     """

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics import Floats, hodges_lehmann, holm, pairs_needed, signed_rank_p, smallest_signed_rank_p
-from results.rounds import Interval
+from trainmark.judge.statistics import Floats, hodges_lehmann, holm, pairs_needed, signed_rank_p, smallest_signed_rank_p
+from trainmark.store.rounds import Interval
 
 ALPHA = 0.05  # of a false alarm anywhere, where a cell's ratio is just the margin; before the confirmation
 LOOKS = (12, 24, 36, 48, 72, 96)  # pairs; at the first dozens of cells can be decided, where all pairs agree

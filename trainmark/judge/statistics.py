@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
-from results.rounds import Interval, median_interval
+from trainmark.store.rounds import Interval, median_interval
 
 CONFIDENCE = 0.95
 Position = Literal["below", "inside", "above", "astride"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports import formatting
-from reports.comparison import CellComparison, Comparison
+from trainmark import formatting
+from trainmark.judge.comparison import CellComparison, Comparison
 
 FINE, REGRESSION, USAGE, NOT_COMPARABLE = 0, 1, 2, 3
 POLICIES = ("pass", "warn", "fail")

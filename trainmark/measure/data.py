@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 from torchvision import datasets as torchvision_datasets
 from torchvision import transforms
 
-from bench.failures import MissingDataError, UnsupportedError
-from bench.settings import DataPlaces
+from trainmark.measure.failures import MissingDataError, UnsupportedError
+from trainmark.measure.settings import DataPlaces
 
 Shape = tuple[int, int, int]  # channels, height, width
 Samples = Dataset[Any]  # items are (image, label)

@@ -18,13 +18,14 @@ from typing import Any
 import psutil
 import torch
 
-from bench import corpora, datasets
-from bench.datasets import Adaptation
-from bench.failures import UnsupportedError
-from bench.machine import Machine, ModelFacts
-from bench.meters.flops import count_flops
-from bench.ngram_engines import ENGINES, engine_obstacle
-from bench.settings import DataPlaces
+from bench.ngram import corpora
+from trainmark.measure import data as datasets
+from trainmark.measure.data import Adaptation
+from trainmark.measure.failures import UnsupportedError
+from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.meters.flops import count_flops
+from bench.ngram.engines import ENGINES, engine_obstacle
+from trainmark.measure.settings import DataPlaces
 from models import MODELS, load
 
 # Variables that change what is computed or how fast; their values go into the fingerprint.

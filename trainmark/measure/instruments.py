@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from bench.datasets import Batch
+from trainmark.measure.data import Batch
 from bench.meters import counts
-from bench.meters.flops import count_flops, count_parameters
-from bench.meters.phases import measure_phases
-from bench.settings import Settings
-from bench.workloads import Steps, TrainingParts, prepare
-from results.cell import Cell
+from trainmark.meters.flops import count_flops, count_parameters
+from trainmark.meters.phases import measure_phases
+from trainmark.measure.settings import Settings
+from trainmark.measure.steps import Steps, TrainingParts, prepare
+from trainmark.store.cell import Cell
 
 PHASE_SHARE = 0.5  # of max_seconds, at most
 PHASE_STEPS = (2, 100)  # at least, at most

@@ -26,7 +26,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the machine can run; ``bench.environment.describe`` finds it out.
+    """What the machine can run; ``trainmark.measure.environment.describe`` finds it out.
 
     Attributes:
         environment: Stable facts and their ``fingerprint``; no host name, no user name.

@@ -1,7 +1,7 @@
 """What the fork server imports once, so that each cell's process has it from the start."""
 
-import bench.measurement
-from bench.datasets import mnist_5k
+import trainmark.measure.protocol
+from trainmark.measure.data import mnist_5k
 
 mnist_5k()  # decoded once; every child shares the pages
 

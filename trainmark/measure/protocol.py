@@ -16,26 +16,26 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from bench.allocator import keep_freed_memory
-from bench.datasets import Batch, Feed, as_tensors
-from bench.failures import NotFiniteError, UnsupportedError
-from bench.instruments import Findings, count_compilation, count_samples, count_work, time_phases, workspace_bytes
-from bench.lecture import measure_lecture
-from bench.meters.clock import Block, Clock, clock_of
-from bench.meters.counts import reset_compile_counts
-from bench.meters.disturbance import DisturbanceMeter
-from bench.meters.energy import measure_energy
-from bench.meters.flops import count_parameters
-from bench.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
-from bench.profiling import profile_steps
-from bench.settings import Settings
-from bench.training import evaluate, train_epoch
-from bench.worker import SoFar
-from bench.workloads import Steps, built, compiled, feed, inference_parts, model_and_data, prepare, training_parts
+from trainmark.measure.allocator import keep_freed_memory
+from trainmark.measure.data import Batch, Feed, as_tensors
+from trainmark.measure.failures import NotFiniteError, UnsupportedError
+from trainmark.measure.instruments import Findings, count_compilation, count_samples, count_work, time_phases, workspace_bytes
+from bench.lecture.networks import measure_lecture
+from trainmark.meters.clock import Block, Clock, clock_of
+from trainmark.meters.counts import reset_compile_counts
+from trainmark.meters.disturbance import DisturbanceMeter
+from trainmark.meters.energy import measure_energy
+from trainmark.meters.flops import count_parameters
+from trainmark.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
+from trainmark.meters.profiler import profile_steps
+from trainmark.measure.settings import Settings
+from trainmark.measure.training import evaluate, train_epoch
+from trainmark.measure.worker import SoFar
+from trainmark.measure.steps import Steps, built, compiled, feed, inference_parts, model_and_data, prepare, training_parts
 from models import ModelSpec
-from results.cell import Cell
-from results.record import Record
-from results.rounds import median_interval
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record
+from trainmark.store.rounds import median_interval
 
 Result = TypeVar("Result")
 Report = Callable[[str | SoFar], None]

@@ -10,18 +10,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.capacity import largest_that_fits
-from bench.grid import PlannedCell, Request, estimate_seconds, plan
-from bench.machine import Machine
-from bench.ngram_grid import NGRAM_WORKLOADS
-from bench.paths import without_folders
-from bench.probes import CountingLimits, Peaks, load_peaks, store_peaks, utilisation
-from bench.settings import Settings
-from bench.worker import Limits, Outcome, Workers
-from results.cell import Cell
-from results.journal import FOLDER, Journal, JournalState, interrupted, read_journal
-from results.record import Record, RunFacts
-from results.runs import artifact_folder, read_runs, run_files
+from trainmark.measure.capacity import largest_that_fits
+from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, plan
+from trainmark.measure.machine import Machine
+from bench.ngram.grid import NGRAM_WORKLOADS
+from trainmark.measure.paths import without_folders
+from trainmark.meters.probes import CountingLimits, Peaks, load_peaks, store_peaks, utilisation
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import Limits, Outcome, Workers
+from trainmark.store.cell import Cell
+from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
+from trainmark.store.record import Record, RunFacts
+from trainmark.store.runs import artifact_folder, read_runs, run_files
 
 PEAKS = "peaks"  # folder of what each machine can reach, beside the runs
 COUNTING = "counting"  # beside the devices among the peaks of a run
@@ -108,7 +108,7 @@ class Session:
         request, settings = self.invocation.request, self.invocation.settings
         datasets = tuple(str(name) for name in request.given.get("dataset", ()))
         outcome = self._workers.call(
-            "bench.environment:describe", request.models, datasets, settings.places, settings.threads
+            "trainmark.measure.environment:describe", request.models, datasets, settings.places, settings.threads
         )
         if outcome.status != "ok":
             raise SessionError(outcome.reason)
@@ -142,7 +142,7 @@ class Session:
             peaks = load_peaks(self.folder / PEAKS, fingerprint, device, threads)
             if peaks is None or not wanted <= set(peaks.flops_per_second):
                 missing = wanted - set(peaks.flops_per_second if peaks else ())
-                outcome = self._workers.call("bench.probes:measure_peaks", device, tuple(sorted(missing)), threads)
+                outcome = self._workers.call("trainmark.meters.probes:measure_peaks", device, tuple(sorted(missing)), threads)
                 if outcome.status != "ok":
                     self.notes.append(f"no utilisation on {device}: its probes ended with {outcome.reason}")
                     continue
@@ -155,7 +155,7 @@ class Session:
 
     def _probe_counting(self, threads: int) -> None:
         """Probed in each run that counts: a neighbour takes of memory's speed, and differs from run to run."""
-        outcome = self._workers.call("bench.ngram_probes:measure_limits", threads)
+        outcome = self._workers.call("bench.ngram.probes:measure_limits", threads)
         if outcome.status == "ok":
             self.facts = replace(self.facts, peaks={**self.facts.peaks, COUNTING: asdict(outcome.value)})
         else:
@@ -234,7 +234,7 @@ class Session:
         if outcome.status == "ok":
             settings = replace(settings, corpus=outcome.value, counting_limits=self._counting_limits())
             limits = self.invocation.limits
-            outcome = self._workers.call("bench.ngram_measurement:measure", cell, settings, limits=limits)
+            outcome = self._workers.call("bench.ngram.measuring:measure", cell, settings, limits=limits)
         return _to_record(cell, outcome, settings, started), outcome.log
 
     def _corpus(self, cell: Cell) -> Outcome:
@@ -245,7 +245,7 @@ class Session:
         if asked not in self._written:
             folder, places = Path(self._corpora.name), self.invocation.settings.places
             limits = self.invocation.limits
-            outcome = self._workers.call("bench.corpora:write_corpus", *asked, places, folder, limits=limits)
+            outcome = self._workers.call("bench.ngram.corpora:write_corpus", *asked, places, folder, limits=limits)
             self._written[asked] = outcome
         return self._written[asked]
 
@@ -314,7 +314,7 @@ class Session:
         return record, attempts[-1].log
 
     def _call(self, function: str, cell: Cell, settings: Settings) -> Outcome:
-        return self._workers.call(f"bench.measurement:{function}", cell, settings, limits=self.invocation.limits)
+        return self._workers.call(f"trainmark.measure.protocol:{function}", cell, settings, limits=self.invocation.limits)
 
     def _keep(self, record: Record, log: str = "") -> Measured:
         if self._journal is not None:

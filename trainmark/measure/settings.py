@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.probes import CountingLimits
+from trainmark.meters.probes import CountingLimits
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bench import precision
-from bench.datasets import Batch, Data, Feed, load
-from bench.settings import Settings
-from bench.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
+from trainmark.measure import precision
+from trainmark.measure.data import Batch, Data, Feed, load
+from trainmark.measure.settings import Settings
+from trainmark.measure.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
 from models import ModelSpec
 from models import load as load_model
-from results.cell import Cell
+from trainmark.store.cell import Cell
 
 
 @dataclass(frozen=True)

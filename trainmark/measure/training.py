@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from bench.datasets import Batch
+from trainmark.measure.data import Batch
 
 Step = Callable[[Tensor, Tensor], Tensor]  # from images [B, C, H, W] and labels [B] to a loss or to logits
 Model = Callable[[Tensor], Tensor]  # from images [B, C, H, W] to logits [B, classes]

@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from bench.failures import MissingDataError, NotFiniteError, UnsupportedError
+from trainmark.measure.failures import MissingDataError, NotFiniteError, UnsupportedError
 
 POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
 LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is stopped before the kernel acts
@@ -83,7 +83,7 @@ class Workers:
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            self._context.set_forkserver_preload(["bench.preload"])
+            self._context.set_forkserver_preload(["trainmark.measure.preload"])
 
     def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
         """Calls a function as ``function(*arguments, report, scratch)`` and says how it went.

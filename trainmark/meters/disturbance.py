@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from bench.meters.nvml import GpuState, open_gpu
+from trainmark.meters.nvml import GpuState, open_gpu
 
 # Shares of the timed window above which a cell counts as disturbed: docs/measuring.md, "Disturbance".
 WAITING_LIMIT = 0.05

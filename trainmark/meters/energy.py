@@ -12,7 +12,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from bench.meters.nvml import Gpu, open_gpu
+from trainmark.meters.nvml import Gpu, open_gpu
 
 POWERCAP = Path("/sys/class/powercap")
 SHORTEST_WINDOW = {

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from bench.workloads import Steps, TrainingParts
+from trainmark.measure.steps import Steps, TrainingParts
 
 PHASES = ("data", "copy", "forward", "loss", "zero_grad", "backward", "optimizer")
 

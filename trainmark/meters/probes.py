@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.meters.clock import Clock
+    from trainmark.meters.clock import Clock
 
 PROBES_VERSION = 1  # raised when the probes below change: peaks stored before are measured again
 
@@ -143,8 +143,8 @@ def measure_peaks(
     """
     import torch
 
-    from bench.meters.clock import clock_of
-    from bench.precision import set_float32_arithmetic
+    from trainmark.meters.clock import clock_of
+    from trainmark.measure.precision import set_float32_arithmetic
 
     begun = time.perf_counter()
     torch.set_num_threads(threads)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from bench.meters.clock import Clock, clock_of
-from bench.meters.flops import Call, call_flops, flops_of_call
-from bench.meters.timeline import record_timeline
-from bench.paths import without_folders
-from results.cell import Cell
-from results.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
+from trainmark.meters.clock import Clock, clock_of
+from trainmark.meters.flops import Call, call_flops, flops_of_call
+from trainmark.meters.timeline import record_timeline
+from trainmark.measure.paths import without_folders
+from trainmark.store.cell import Cell
+from trainmark.store.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
 
 ROWS = 100  # of each kind; below the hundredth an operator takes less than 1% of what they take together
 TRACED_STEPS = 3  # enough to see what repeats; a step of a ResNet-18 is about 5,000 events

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from results.profiles import MemoryTimeline
+from trainmark.store.profiles import MemoryTimeline
 
 EVENTS = 200_000  # kept by the allocator's recorder: a step of ResNet-152 has some ten thousand
 CHANGES = {"alloc": 1, "free_completed": -1}  # of live memory; the allocator's own segments are left out

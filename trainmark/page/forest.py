@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from reports.comparison import CellComparison, Comparison
+from trainmark.judge.comparison import CellComparison, Comparison
 
 WIDTH = 240  # units of the drawing
 MOST_BARS = 60  # more is no picture, where a table of cells has all

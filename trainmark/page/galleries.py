@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.payback import Payback
-from reports.plots.canvas import Plot, Style
-from reports.plots.cost import energy_plot, memory_plots, payback_plot, phases_plot, roofline_plot
-from reports.plots.history import history_plots
-from reports.plots.language import language_plots
-from reports.plots.learning import accuracy_plots, pareto_plot
-from reports.plots.speed import rounds_plot, speedup_plot, throughput_plots
-from results.record import Run
-from results.runs import to_frame
+from trainmark.advise.break_even import Payback
+from trainmark.page.plots.canvas import Plot, Style
+from trainmark.page.plots.cost import energy_plot, memory_plots, payback_plot, phases_plot, roofline_plot
+from trainmark.page.plots.history import history_plots
+from reports.ngram_plots import language_plots
+from trainmark.page.plots.learning import accuracy_plots, pareto_plot
+from trainmark.page.plots.speed import rounds_plot, speedup_plot, throughput_plots
+from trainmark.store.record import Run
+from trainmark.store.runs import to_frame
 
 
 @dataclass(frozen=True)

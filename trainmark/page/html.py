@@ -10,19 +10,21 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports import formatting, phrases, recommend, tables
-from reports.advice import notices
-from reports.anchors import anchor
-from reports.check import judge
-from reports.comparison import FAILING, VERDICTS, CellComparison, Comparison
-from reports.conditions import facts, facts_of_both, machine
-from reports.forest import forest
-from reports.galleries import galleries
+from trainmark import formatting
+from trainmark.advise import phrases, recommend
+from trainmark.page import tables
+from trainmark.advise.notices import notices
+from trainmark.page.anchors import anchor
+from trainmark.judge.verdict import judge
+from trainmark.judge.comparison import FAILING, VERDICTS, CellComparison, Comparison
+from trainmark.advise.conditions import facts, facts_of_both, machine
+from trainmark.page.forest import forest
+from trainmark.page.galleries import galleries
 from reports.lecture import Lesson
-from reports.payback import Payback, paybacks
-from reports.profiles import Leading
-from results.pairs import PairedRun
-from results.record import METRICS, STATUSES, Record, Run
+from trainmark.advise.break_even import Payback, paybacks
+from trainmark.judge.explanation import Leading
+from trainmark.store.pairs import PairedRun
+from trainmark.store.record import METRICS, STATUSES, Record, Run
 
 
 def render(

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from reports import formatting
-from reports.anchors import anchor
-from reports.comparison import CellComparison
-from reports.payback import Payback
-from results.cell import AXES
-from results.record import Record
+from trainmark import formatting
+from trainmark.page.anchors import anchor
+from trainmark.judge.comparison import CellComparison
+from trainmark.advise.break_even import Payback
+from trainmark.store.cell import AXES
+from trainmark.store.record import Record
 
 AGAINST = "Against base"
 STRIP_POINTS = 40

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from results.record import SCHEMA_VERSION, Record, RunFacts, SchemaError, check_schema_version
+from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts, SchemaError, check_schema_version
 
 try:
     import fcntl

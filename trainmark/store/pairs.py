@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from results.record import SCHEMA_VERSION, Record, Run, RunFacts, SchemaError, check_schema_version
-from results.runs import UnreadableRun
+from trainmark.store.record import SCHEMA_VERSION, Record, Run, RunFacts, SchemaError, check_schema_version
+from trainmark.store.runs import UnreadableRun
 
 FOLDER = "pairs"  # beside the stored runs
 CONTROL_DRIFT = 0.4  # of the control workload within a pair: a neighbour on the core's other half changes it by 0.3

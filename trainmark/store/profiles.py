@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from results.record import SchemaError
+from trainmark.store.record import SchemaError
 
 PROFILE_VERSION = 1
 # 1  first version: key, label, steps, step_seconds, device, operators.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from results.cell import Cell, Value, join_key, label
+from trainmark.store.cell import Cell, Value, join_key, label
 
 SCHEMA_VERSION = 1
 # 1  first version: cell, status, metrics, rounds, series, settings, disturbance, flags.
@@ -171,7 +171,7 @@ class Record:
         series: Curves, such as ``held_out_accuracy``: one list of epochs a seed.
         settings: What the cell was run with beside its axes: ``threads``, ``seeds``, ``seed`` …
             Two records are comparable only where these are equal.
-        disturbance: What else the machine did meanwhile; see ``bench.meters.disturbance``.
+        disturbance: What else the machine did meanwhile; see ``trainmark.meters.disturbance``.
         flags: Words of warning: ``disturbed``, ``unsteady``, ``clocks-disagree``, ``few-rounds``,
             ``recompiles``, ``throttled``, ``shared-gpu``, ``instruments-oom`` and the like.
         started: UTC time in ISO 8601.
@@ -277,7 +277,7 @@ class RunFacts:
         complete: Whether every planned cell has a record.
         options: The command-line options that chose the cells, for ``--resume`` and for readers.
         planned: Join keys of the planned cells.
-        peaks: Device -> what probes reached on it; see ``bench.probes.Peaks``. Empty where not probed.
+        peaks: Device -> what probes reached on it; see ``trainmark.meters.probes.Peaks``. Empty where not probed.
     """
 
     id: str

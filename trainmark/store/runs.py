@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from results.cell import AXES, WORKLOADS, Value
-from results.journal import FOLDER as JOURNAL_FOLDER
-from results.record import METRICS, Record, Run, SchemaError, parse_run
+from trainmark.store.cell import AXES, WORKLOADS, Value
+from trainmark.store.journal import FOLDER as JOURNAL_FOLDER
+from trainmark.store.record import METRICS, Record, Run, SchemaError, parse_run
 
 DEFAULT_FOLDER = Path("results")
 REFERENCE = "reference"  # holds runs of other machines that came with the project

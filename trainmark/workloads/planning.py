@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from bench import ngram_grid
-from bench.machine import Machine
-from bench.ngram_grid import NGRAM_AXES, NGRAM_WORKLOADS
-from bench.settings import Settings
-from results.cell import AXES, WORKLOADS, Cell, Value
+from bench.ngram import grid as ngram_grid
+from trainmark.measure.machine import Machine
+from bench.ngram.grid import NGRAM_AXES, NGRAM_WORKLOADS
+from trainmark.measure.settings import Settings
+from trainmark.store.cell import AXES, WORKLOADS, Cell, Value
 
 SMALL_MODELS = ("mlp", "mlp-residual", "cnn", "resnet20")
 LARGE_MODELS = ("resnet18-cifar", "resnet50-cifar", "resnet18", "resnet50", "resnet152")

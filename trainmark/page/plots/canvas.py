@@ -16,8 +16,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from reports import formatting
-from results.cell import AXES
+from trainmark import formatting
+from trainmark.store.cell import AXES
 
 WIDTH_INCHES, HEIGHT_INCHES = 3.3, 2.3
 WIDE_INCHES = 6.9  # as wide as two panels: for pictures with long names beside an axis

@@ -11,9 +11,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import PercentFormatter
 
-from reports import formatting
-from reports.payback import Payback
-from reports.plots.canvas import (
+from trainmark import formatting
+from trainmark.advise.break_even import Payback
+from trainmark.page.plots.canvas import (
     BYTES,
     MOST_ROWS,
     SERIES_AXES,
@@ -35,8 +35,8 @@ from reports.plots.canvas import (
     short,
     svg,
 )
-from reports.plots.speed import draw_series, unique_styles
-from results.record import Run
+from trainmark.page.plots.speed import draw_series, unique_styles
+from trainmark.store.record import Run
 
 PHASES = {
     "data": "data",

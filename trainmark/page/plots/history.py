@@ -8,11 +8,11 @@ from datetime import datetime
 import pandas as pd
 import seaborn as sns
 
-from reports import formatting
-from reports.history import change_points
-from reports.plots.canvas import BLUE, SECONDS, Numbers, Plot, axes, drawing, svg
-from results.record import Run
-from results.runs import to_frame
+from trainmark import formatting
+from trainmark.judge.change_points import change_points
+from trainmark.page.plots.canvas import BLUE, SECONDS, Numbers, Plot, axes, drawing, svg
+from trainmark.store.record import Run
+from trainmark.store.runs import to_frame
 
 DRAWN = ("step_seconds", "training_seconds")
 FEWEST_RUNS = 3  # that make a history

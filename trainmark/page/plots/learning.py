@@ -8,8 +8,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import PercentFormatter
 
-from reports import formatting
-from reports.plots.canvas import (
+from trainmark import formatting
+from trainmark.page.plots.canvas import (
     SECONDS,
     Numbers,
     Plot,
@@ -22,7 +22,7 @@ from reports.plots.canvas import (
     series_label,
     svg,
 )
-from reports.plots.speed import unique_styles
+from trainmark.page.plots.speed import unique_styles
 
 LECTURE_TARGET = 0.978  # of the lecture's MLP on the full MNIST; no other data set has a target
 TARGETS = {"mnist": LECTURE_TARGET}
@@ -35,7 +35,7 @@ def accuracy_plots(records: pd.DataFrame) -> list[Plot]:
     The epochs of a training are taken to be equally long: its time is known as a whole.
 
     Args:
-        records: Rows as :func:`results.runs.to_frame` gives them; those without curves are left out.
+        records: Rows as :func:`trainmark.store.runs.to_frame` gives them; those without curves are left out.
     """
     points = [
         {

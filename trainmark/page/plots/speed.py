@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.ticker import FuncFormatter
 
-from reports import formatting
-from reports.plots.canvas import (
+from trainmark import formatting
+from trainmark.page.plots.canvas import (
     BLUE,
     HEIGHT_INCHES,
     MOST_ROWS,
@@ -36,7 +36,7 @@ from reports.plots.canvas import (
     short,
     svg,
 )
-from results.cell import AXES
+from trainmark.store.cell import AXES
 
 # Slower, the same, faster: told apart by colour-blind readers, and by their number.
 DIVERGING = LinearSegmentedColormap.from_list("slower-faster", ["#b5561c", "#f0c9a4", "#eef0f2", "#a9c8e8", "#205f9f"])
@@ -54,7 +54,7 @@ def throughput_plots(records: pd.DataFrame) -> list[Plot]:
     Where a panel has a single batch size, a dot each instead.
 
     Args:
-        records: Rows of one workload, as :func:`results.runs.to_frame` gives them.
+        records: Rows of one workload, as :func:`trainmark.store.runs.to_frame` gives them.
     """
     drawn = records.assign(batch_size=pd.to_numeric(records["batch_size"], errors="coerce"))
     drawn = drawn[drawn["status"].eq("ok") & drawn["samples_per_second"].gt(0) & drawn["batch_size"].gt(0)]
