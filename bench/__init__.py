@@ -1,1 +1,1 @@
-"""What is measured, and how: one fresh process a cell, three passes, one record."""
+"""What this suite measures: its workloads, grids and data sets; ``pytest bench`` runs them."""

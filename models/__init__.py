@@ -1,4 +1,4 @@
-"""What is trained: MODELS names each model with its input, its classes and its size; and the n-gram model.
+"""What is trained: MODELS names each network with its input, its classes and its size; and the n-gram model.
 
 Torch is imported when a network is asked for, not before: counting n-grams needs none of it.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from models.registry import MODELS, ModelSpec, UnknownModel, load
+    from models.registry import MODELS
 
-__all__ = ["MODELS", "ModelSpec", "UnknownModel", "load"]
+__all__ = ["MODELS"]
 
 
 def __getattr__(name: str) -> Any:

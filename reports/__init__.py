@@ -1,1 +1,1 @@
-"""What is read of stored runs: their comparison, its verdict, and one offline HTML page."""
+"""What this suite adds to the page: the lecture checked, what networks learn, and n-gram models."""

@@ -1,14 +1,21 @@
-"""What the lecture workload left beside a run, made ready for the page."""
+"""The lecture on the page: its claims with what was computed, and what its networks learned."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from trainmark import formatting
+from jinja2 import PackageLoader
+from markupsafe import Markup
+
+from bench.lecture.findings import VERDICTS, Claim, Lecture, find_lecture
 from reports.images import Sheet, sheet
-from trainmark.page.plots.canvas import Plot
 from reports.lecture_plots import confusion_plot, shift_plot
-from bench.lecture.findings import VERDICTS, Claim, Lecture
+from trainmark import formatting
+from trainmark.page.html import templates
+from trainmark.page.plots.canvas import Plot
+from trainmark.page.sections import Section
 
 STAGES = ("early", "middle", "later")
 _STAGE_WORDS = {"early": "edges", "middle": "parts of strokes", "later": "what is left after two poolings"}
@@ -38,6 +45,15 @@ class Lesson:
     claims: tuple[Claim, ...]
     plots: tuple[Plot, ...]
     pictures: tuple[Pictures, ...]
+
+
+def sections(folder: Path) -> Iterable[Section]:
+    """What the lecture workload left in a run's folder, as a section of the page; none where it left nothing."""
+    lecture = find_lecture(folder)
+    if lecture is None:
+        return
+    html = templates(PackageLoader("reports")).get_template("lecture.html").render(lesson=lesson(lecture))
+    yield Section((("learned", "Learned"), ("lecture", "Lecture")), Markup(html))  # the template escapes
 
 
 def lesson(lecture: Lecture) -> Lesson:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainmark.store.cell import Cell
 from bench.lecture.findings import Claim, Lecture, SmallImage
+from trainmark.store.cell import Cell
+from trainmark.store.metrics import METRICS
 from trainmark.store.pairs import Pair, PairedRun, Replicate
-from trainmark.store.record import METRICS, Record, Run, RunFacts, run_section
+from trainmark.store.record import Record, Run, RunFacts, run_section
 
 ENVIRONMENT = {
     "fingerprint": "1a2b3c4d5e6f",
@@ -345,8 +346,8 @@ def regressed_page() -> str:
 @pytest.fixture(scope="session")
 def everything_page() -> str:
     """A page with every section: verdict, warnings, advice, comparison, all pictures, history, lecture."""
-    from trainmark.page.html import render
     from reports.lecture import lesson
+    from trainmark.page.html import render
 
     base = full_run("0001_1a2b3c_20260101_120000", seed=0)
     new = slowed(slowed(full_run(), "train cnn 256 cpu fp32", 2), "train mlp 64 cpu fp32", 0.5)

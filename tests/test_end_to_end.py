@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from trainmark.judge.explanation import artifact_links
+from trainmark.store.frame import load_runs
 from trainmark.store.journal import FOLDER as JOURNALS
 from trainmark.store.journal import read_journal
-from trainmark.store.runs import load_runs, read_run, run_files
+from trainmark.store.runs import read_run, run_files
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from trainmark.against.sides import Place, Side
+
 from docs.evidence.mutations import FAULTS, HARMLESS, Base, Mutation, compare_with, flagged, mutated
-from trainmark.store.record import METRICS
+from trainmark.store.metrics import METRICS
 
 QUICK = ("missing no_grad", "lost shuffle of tensors", "smaller batch reported as the same", "layers named")
 

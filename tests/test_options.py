@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 from trainmark.against.run import Against
-from trainmark.workloads.planning import Request
-from trainmark.options import add_options, keep_options, read_against, read_options, restore_options
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import default_threads
-from trainmark.store.cell import AXES
+from trainmark.options import add_options, keep_options, read_against, read_options, restore_options
+from trainmark.store.parameters import PARAMETERS
+from trainmark.workloads.planning import Request
 
 OF_PYTEST_BENCHMARK = {
     "benchmark_min_rounds": 6,
@@ -61,10 +61,10 @@ def threads_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pytest_itself_takes_every_option(pytestconfig: pytest.Config) -> None:
-    for axis in AXES:
+    for axis in PARAMETERS:
         assert pytestconfig.getoption(axis) is None
     assert pytestconfig.getoption("grid") == "quick"
-    assert set(keep_options(pytestconfig)) > set(AXES)
+    assert set(keep_options(pytestconfig)) > set(PARAMETERS)
 
 
 def test_nothing_given_asks_for_the_quick_grid() -> None:
@@ -110,11 +110,11 @@ def test_an_axis_takes_one_value_or_several(option: str, text: str, axis: str, e
 
 def test_every_axis_has_an_option() -> None:
     values = {"model": "mlp", "dataset": "mnist", "batch_size": "2", "epochs": "2"}
-    for axis in AXES.values():
+    for axis in PARAMETERS.values():
         assert axis.name in read(axis.option, values.get(axis.name) or str(axis.default)).request.given
 
 
-@pytest.mark.parametrize("axis", [axis for axis in AXES.values() if axis.values], ids=lambda axis: axis.name)
+@pytest.mark.parametrize("axis", [axis for axis in PARAMETERS.values() if axis.values], ids=lambda axis: axis.name)
 def test_an_unknown_value_is_refused_with_all_valid_ones(axis: Any) -> None:
     with pytest.raises(pytest.UsageError, match=f"{axis.option} nonsense: not one of") as caught:
         read(axis.option, f"{axis.default},nonsense")

@@ -12,11 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainmark.measure import data as datasets, steps as workloads
+from trainmark.measure import data as datasets
+from trainmark.measure import steps as workloads
 from trainmark.measure.protocol import measure
-from trainmark.meters.phases import measure_phases
 from trainmark.measure.settings import Settings
-from trainmark.store.cell import Cell, Value
+from trainmark.meters.phases import measure_phases
+from trainmark.store.cell import Cell
+from trainmark.store.parameters import Value
 from trainmark.store.record import Record
 
 QUICK = Settings(max_seconds=0.02)

@@ -12,15 +12,15 @@ import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from trainmark.export import essentials, formats as exports, markdown, terminal
 from trainmark import formatting
 from trainmark.against.bisect import BisectError, bisect, command
-from trainmark.judge.verdict import FINE, POLICIES, USAGE, Policy, Verdict, judge
-from trainmark.judge.comparison import Comparison, compare, compare_paired, control_floor
+from trainmark.export import essentials, markdown, terminal
+from trainmark.export import formats as exports
 from trainmark.judge.change_points import change_points
-from trainmark.judge.margins import MarginError, Margins
+from trainmark.judge.comparison import Comparison, compare, compare_paired, control_floor
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
-from bench.lecture.findings import find_lecture
+from trainmark.judge.margins import MarginError, Margins
+from trainmark.judge.verdict import FINE, POLICIES, USAGE, Policy, Verdict, judge
 from trainmark.store.pairs import PairedRun, find_paired, is_paired, read_paired_run, read_paired_runs
 from trainmark.store.profiles import read_timeline, timeline_path, trace_path
 from trainmark.store.record import Run, SchemaError
@@ -34,6 +34,7 @@ from trainmark.store.runs import (
     read_runs,
     run_files,
 )
+from trainmark.workloads import of_role
 
 RUN = "a file, a part of its name, its number, or latest"
 PAIRED = "a run of --against, by its file or its SIDE"
@@ -78,10 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _html(options: argparse.Namespace) -> int:
     # Here, so that the other commands need not load the plots:
-    from trainmark.page.html import render, render_paired
-    from reports.lecture import lesson
-    from trainmark.export.numbers import as_csv, as_json
     from trainmark.advise.recommend import advise
+    from trainmark.export.numbers import as_csv, as_json
+    from trainmark.page.html import render, render_paired
+    from trainmark.page.sections import sections_of
 
     output: Path = options.output or options.results / "report.html"
     paired = _paired_file(options.run[0] if options.run else "latest", options.results)
@@ -97,7 +98,6 @@ def _html(options: argparse.Namespace) -> int:
     others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
     stored = read_runs(file for file in others if file.resolve() not in known)
     history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
-    lecture = find_lecture(artifact_folder(files[0]))
     numbers = {
         output.with_suffix(".json"): as_json(runs[0], comparison, advise(runs[0].records)),
         output.with_suffix(".csv"): as_csv(runs[0]),
@@ -107,7 +107,7 @@ def _html(options: argparse.Namespace) -> int:
         comparison,
         leading_operators(files[0]),
         output.parent,
-        lesson(lecture) if lecture else None,
+        sections_of(artifact_folder(files[0])),
         [file.name for file in numbers],
         history,
     )
@@ -148,7 +148,7 @@ def _recommend(options: argparse.Namespace) -> int:
 
 
 def _nothing(run: Run, options: argparse.Namespace) -> str:
-    trained = dict.fromkeys(str(one.cell["model"]) for one in run.records if one.cell.workload == "train")
+    trained = dict.fromkeys(str(one.cell["model"]) for one in of_role("training", run.records))
     name = formatting.plain(run.name)
     if options.model is not None and options.model not in trained:
         listed = formatting.plain(", ".join(trained)) or "none"

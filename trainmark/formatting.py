@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from trainmark.store.record import METRICS
+from trainmark.store.metrics import METRICS
 
 DASH = "\N{EN DASH}"  # for what was not measured
 MINUS = "\N{MINUS SIGN}"
@@ -52,6 +52,20 @@ def duration(seconds: Number) -> str:
         if abs(seconds) >= size * 0.9995:
             return f"{digits(seconds / size)} {unit}"
     return f"{digits(seconds * 1e9)} ns" if seconds else "0 s"
+
+
+def about(seconds: Number) -> str:
+    """A time that nobody needs exactly: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return DASH
+    if seconds < 9.95:  # what would read as 10.0 is 10
+        return f"{seconds:.1f} s"
+    whole_seconds = round(seconds)
+    if whole_seconds < 60:
+        return f"{whole_seconds} s"
+    if whole_seconds < 3600:
+        return f"{whole_seconds // 60} min {whole_seconds % 60:02d} s"
+    return f"{whole_seconds // 3600} h {whole_seconds % 3600 // 60:02d} min"
 
 
 def percent(share: Number, decimals: int = 2) -> str:

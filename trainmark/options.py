@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainmark.against.run import Against
-from bench.ngram.corpora import MADE
-from trainmark.workloads.planning import GRIDS, Request
 from trainmark.measure.session import Invocation
-from trainmark.measure.settings import DataPlaces, Settings, default_threads
+from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import Limits
-from trainmark.store.cell import AXES, Axis, Value
+from trainmark.store.parameters import PARAMETERS, Parameter, Value
+from trainmark.units import parse_count, parse_seconds, parse_size
+from trainmark.workloads import entries
+from trainmark.workloads.grids import GRIDS
+from trainmark.workloads.planning import Request
 
+DEST = "trainmark_"  # what every name in pytest's configuration begins with
 DEFAULT_TIMEOUT = 900.0
-SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-FOLDER = "folder:"
+DEFAULT_BUDGET = 600.0
 
-# Options of this suite, beside the axes, with their defaults.
+# Options beside the parameters, with their defaults.
 DEFAULTS = {
     "grid": "quick",
-    "find_max_batch": False,
     "seeds": None,
     "seed": 0,
     "threads": None,
@@ -38,59 +37,96 @@ DEFAULTS = {
     "profile": False,
 }
 POLICIES = ("pass", "warn", "fail")
-NOT_AGAINST = ("find_max_batch", "resume", "in_process", "profile", "memory_limit", "benchmark_disable")
-# What an interrupted run was begun with and --resume goes on with, beside the axes.
-KEPT = (
-    *DEFAULTS,
-    "benchmark_autosave",
-    "benchmark_save",
-    "benchmark_min_rounds",
-    "benchmark_max_time",
-)
+NOT_AGAINST = ("resume", "in_process", "profile", "memory_limit")
+# pytest-benchmark's, which an interrupted run was begun with too.
+KEPT_OF_BENCHMARK = ("benchmark_autosave", "benchmark_save", "benchmark_min_rounds", "benchmark_max_time")
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Adds the options of the suite to pytest's own."""
-    cells = parser.getgroup("trainmark: which cells", "each takes one value or several, with commas between")
-    for axis in AXES.values():
-        valid = f": {', '.join(map(str, axis.values))}" if axis.values else ""
-        cells.addoption(axis.option, dest=axis.name, metavar="VALUE,...", help=f"{axis.meaning}{valid}")
-    cells.addoption("--grid", choices=GRIDS, default="quick", help="quick: three minutes on two cores; full: all")
-    cells.addoption("--find-max-batch", action="store_true", help="look for the largest batch that fits, nothing else")
-    how = parser.getgroup("trainmark: how they are measured")
-    how.addoption("--threads", type=_positive, metavar="N", help="CPU threads; default: all cores but one")
-    how.addoption("--seeds", type=_positive, metavar="N", help="trainings of an accuracy cell")
-    how.addoption("--seed", type=int, default=0, metavar="N", help="the first seed (default 0)")
-    how.addoption(
+class Options:
+    """Adds options, each under its plain name, or as ``--trainmark-NAME`` where another plugin has that.
+
+    Args:
+        parser: pytest's.
+    """
+
+    def __init__(self, parser: pytest.Parser) -> None:
+        self._parser = parser
+        self.renamed: dict[str, str] = {}
+
+    def group(self, name: str, description: str = "") -> Callable[..., None]:
+        """A function that adds an option to a group of the help."""
+        group = self._parser.getgroup(f"trainmark: {name}", description)
+
+        def add(option: str, **attributes: Any) -> None:
+            attributes["dest"] = DEST + option.removeprefix("--").replace("-", "_")
+            try:
+                group.addoption(option, **attributes)
+            except (ValueError, argparse.ArgumentError):
+                own = f"--trainmark-{option.removeprefix('--')}"
+                group.addoption(own, **attributes)
+                self.renamed[option] = own
+
+        return add
+
+
+def add_options(parser: pytest.Parser) -> dict[str, str]:
+    """Adds the options of trainmark to pytest's own; gives those that could not have their plain name."""
+    options = Options(parser)
+    add = options.group("which benchmarks", "each takes one value or several, with commas between")
+    for parameter in PARAMETERS.values():
+        valid = f": {', '.join(map(str, parameter.values))}" if parameter.values else ""
+        add(parameter.option, metavar="VALUE,...", help=f"{parameter.meaning}{valid}")
+    meanings = "; ".join(f"{name}: {grid.meaning}" for name, grid in GRIDS.items())
+    add("--grid", choices=tuple(GRIDS), default="quick", help=meanings)
+    for entry in entries():
+        if entry.option:
+            add(entry.option, action="store_true", help=entry.option_help)
+    add = options.group("how they are measured")
+    add("--threads", type=_argument(parse_count), metavar="N", help="CPU threads; default: all cores but one")
+    add("--seeds", type=_argument(parse_count), metavar="N", help="trainings of an accuracy benchmark")
+    add("--seed", type=int, default=0, metavar="N", help="the first seed (default 0)")
+    add(
         "--timeout",
-        type=_seconds,
+        type=_argument(parse_seconds),
         default=DEFAULT_TIMEOUT,
         metavar="SECONDS",
-        help=f"of a cell (default {DEFAULT_TIMEOUT:g}); 90, 90s, 15m or 2h",
+        help=f"of a benchmark (default {DEFAULT_TIMEOUT:g}); 90, 90s, 15m or 2h",
     )
-    how.addoption("--memory-limit", type=_bytes, metavar="SIZE", help="resident memory of a cell, such as 4GB")
-    how.addoption("--profile", action="store_true", help="profile each cell as well: trainmark profile CELL")
-    how.addoption("--resume", action="store_true", help="finish the last interrupted run, with its own options")
-    how.addoption("--in-process", action="store_true", help="run cells in this process, for a debugger")
-    against = parser.getgroup("trainmark: against another side", "both sides are measured together, pair by pair")
-    against.addoption(
+    add("--memory-limit", type=_argument(parse_size), metavar="SIZE", help="resident memory of one, such as 4GB")
+    add("--profile", action="store_true", help="profile each as well: trainmark profile CELL")
+    add("--resume", action="store_true", help="finish the last interrupted run, with its own options")
+    add("--in-process", action="store_true", help="measure in this process, for a debugger")
+    add = options.group("against another side", "both sides are measured together, pair by pair")
+    add(
         "--against",
         action="append",
         metavar="SIDE",
         help="a git ref, a Python interpreter, env:NAME=value or self; repeat it to combine them",
     )
-    against.addoption("--budget", type=_budget, default=600.0, metavar="TIME", help="for all of it (default 10m)")
-    against.addoption(
+    add(
+        "--budget",
+        type=_argument(parse_seconds),
+        default=DEFAULT_BUDGET,
+        metavar="TIME",
+        help="for all of it (default 10m)",
+    )
+    add(
         "--margin",
         default="",
         metavar="SHARE,...",
-        help="by how much a time may differ (default 3%%); for some cells another: 3%%,train cnn=5%%",
+        help="by how much a time may differ (default 3%%); for some benchmarks another: 3%%,train cnn=5%%",
     )
-    against.addoption("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
-    against.addoption("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")
-    where = parser.getgroup("trainmark: where data sets lie")
-    where.addoption("--data-root", default="data", metavar="DIR", help="folder in torchvision's layout (default data)")
-    where.addoption("--download", action="store_true", help="let torchvision fetch what is missing there")
+    add("--inconclusive", choices=POLICIES, default="warn", help="benchmarks that are not decided")
+    add("--missing", choices=POLICIES, default="fail", help="benchmarks that are no longer there")
+    add = options.group("where data sets lie")
+    add("--data-root", default="data", metavar="DIR", help="folder in torchvision's layout (default data)")
+    add("--download", action="store_true", help="let torchvision fetch what is missing there")
+    return options.renamed
+
+
+def option(config: pytest.Config, name: str) -> Any:
+    """The value of an option of ours."""
+    return config.getoption(DEST + name)
 
 
 def read_options(config: pytest.Config) -> Invocation:
@@ -100,30 +136,36 @@ def read_options(config: pytest.Config) -> Invocation:
         pytest.UsageError: A value is not valid; the message lists the valid ones.
     """
     given: dict[str, tuple[Value, ...]] = {}
-    folders: dict[str, Path] = {}
-    for axis in AXES.values():
-        text = config.getoption(axis.name)
+    named: dict[str, dict[str, Path]] = {}
+    for parameter in PARAMETERS.values():
+        text = option(config, parameter.name)
         if text is not None:
-            given[axis.name] = _values(axis, text)
-    if "dataset" in given:
-        given["dataset"] = tuple(dict.fromkeys(_name_folder(str(name), folders) for name in given["dataset"]))
-    corpora: dict[str, Path] = {}
-    if "corpus" in given:
-        given["corpus"] = tuple(dict.fromkeys(_name_corpus(str(name), corpora) for name in given["corpus"]))
-    option = config.getoption
+            values = _values(parameter, text)
+            if parameter.locate is not None:
+                values = _located(parameter, values, named)
+            given[parameter.name] = values
+    alone = [entry.name for entry in entries() if entry.option and option(config, _name(entry.option))]
+    if len(alone) > 1:
+        raise pytest.UsageError(f"{' and '.join(alone)} are measured alone: ask for one of them.")
+    places = Places(Path(option(config, "data_root")).expanduser().absolute(), option(config, "download"), named)
     return Invocation(
-        request=Request(option("grid"), given, option("seeds"), option("find_max_batch")),
-        settings=Settings(
-            threads=option("threads") or default_threads(),
-            seed=option("seed"),
-            min_rounds=option("benchmark_min_rounds"),
-            max_seconds=float(option("benchmark_max_time")),
-            once=option("benchmark_disable") and not option("benchmark_enable"),
-            places=DataPlaces(Path(option("data_root")).expanduser().absolute(), option("download"), folders, corpora),
+        request=Request(
+            option(config, "grid"),
+            given,
+            option(config, "seeds"),
+            only=alone[0] if alone else None,
         ),
-        limits=Limits(option("timeout"), option("memory_limit")),
-        in_process=option("in_process"),
-        profile=option("profile"),
+        settings=Settings(
+            threads=option(config, "threads") or default_threads(),
+            seed=option(config, "seed"),
+            min_rounds=config.getoption("benchmark_min_rounds"),
+            max_seconds=float(config.getoption("benchmark_max_time")),
+            once=config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"),
+            places=places,
+        ),
+        limits=Limits(option(config, "timeout"), option(config, "memory_limit")),
+        in_process=option(config, "in_process"),
+        profile=option(config, "profile"),
     )
 
 
@@ -133,115 +175,100 @@ def read_against(config: pytest.Config) -> Against | None:
     Raises:
         pytest.UsageError: An option does not go with it.
     """
-    option = config.getoption
-    if not option("against"):
+    if not option(config, "against"):
         return None
-    for name in NOT_AGAINST:
-        if option(name):
-            raise pytest.UsageError(f"--{name.replace('_', '-')} does not go with --against.")
+    alone = [_name(entry.option) for entry in entries() if entry.option]
+    refused = [name for name in (*alone, *NOT_AGAINST) if option(config, name)]
+    refused += ["benchmark_disable"] * bool(config.getoption("benchmark_disable"))
+    if refused:
+        raise pytest.UsageError(f"--{refused[0].replace('_', '-')} does not go with --against.")
     return Against(
-        parts=tuple(option("against")),
-        budget_seconds=option("budget"),
-        threads=option("threads"),
-        margins=option("margin"),
-        inconclusive=option("inconclusive"),
-        missing=option("missing"),
+        parts=tuple(option(config, "against")),
+        budget_seconds=option(config, "budget"),
+        threads=option(config, "threads"),
+        margins=option(config, "margin"),
+        inconclusive=option(config, "inconclusive"),
+        missing=option(config, "missing"),
     )
 
 
 def keep_options(config: pytest.Config) -> dict[str, Any]:
     """The options that an interrupted run is resumed with, as plain JSON types."""
-    return {name: config.getoption(name) for name in (*AXES, *KEPT)}
+    ours = {name: option(config, name) for name in (*PARAMETERS, *_own_names())}
+    return ours | {name: config.getoption(name) for name in KEPT_OF_BENCHMARK}
 
 
 def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:
     """Puts the options of an interrupted run in the place of this call's.
 
     Raises:
-        pytest.UsageError: The call asks for cells of its own.
+        pytest.UsageError: The call asks for benchmarks of its own.
     """
-    own = [axis.option for axis in AXES.values() if config.getoption(axis.name) is not None]
-    own += [f"--{name.replace('_', '-')}" for name, value in DEFAULTS.items() if config.getoption(name) != value]
+    own = [parameter.option for parameter in PARAMETERS.values() if option(config, parameter.name) is not None]
+    defaults = {**DEFAULTS, **dict.fromkeys(set(_own_names()) - set(DEFAULTS), False)}
+    own += [f"--{name.replace('_', '-')}" for name, value in defaults.items() if option(config, name) != value]
     if own:
         raise pytest.UsageError(
             f"--resume goes on with the options of the interrupted run: leave out {', '.join(own)}."
         )
     for name, value in kept.items():
-        saved_now = name.startswith("benchmark_") and name.endswith("save") and config.getoption(name)
-        setattr(config.option, name, saved_now or value)
+        if name.startswith("benchmark_"):
+            saved_now = name.endswith("save") and config.getoption(name)
+            setattr(config.option, name, saved_now or value)
+        elif hasattr(config.option, DEST + name):
+            setattr(config.option, DEST + name, value)
 
 
-def _values(axis: Axis, text: str) -> tuple[Value, ...]:
+def _own_names() -> tuple[str, ...]:
+    return (*DEFAULTS, *(_name(entry.option) for entry in entries() if entry.option))
+
+
+def _name(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _values(parameter: Parameter, text: str) -> tuple[Value, ...]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
-        raise pytest.UsageError(f"{axis.option} needs a value: {axis.meaning}.")
-    if axis.values:
-        known = {str(value): value for value in axis.values}
+        raise pytest.UsageError(f"{parameter.option} needs a value: {parameter.meaning}.")
+    if parameter.values:
+        known = {str(value): value for value in parameter.values}
         wrong = [name for name in names if name not in known]
         if wrong:
-            raise pytest.UsageError(f"{axis.option} {wrong[0]}: not one of {', '.join(known)}.")
+            raise pytest.UsageError(f"{parameter.option} {wrong[0]}: not one of {', '.join(known)}.")
         return tuple(dict.fromkeys(known[name] for name in names))
-    if isinstance(axis.default, int):
-        least = min(axis.default, 1)
+    if isinstance(parameter.default, int):
+        least = min(parameter.default, 1)
         wrong = [name for name in names if not name.isdecimal() or int(name) < least]
         if wrong:
             above = " above zero" if least else ""
-            raise pytest.UsageError(f"{axis.option} {wrong[0]}: not a whole number{above}.")
+            raise pytest.UsageError(f"{parameter.option} {wrong[0]}: not a whole number{above}.")
         return tuple(dict.fromkeys(int(name) for name in names))
     return tuple(dict.fromkeys(names))
 
 
-def _name_folder(name: str, folders: dict[str, Path]) -> str:
-    """``folder:PATH`` as ``folder:NAME``: a record names the data, not where it lies."""
-    if not name.startswith(FOLDER):
-        return name
-    given = name.removeprefix(FOLDER)
-    path = Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100  # Path.absolute leaves a/../b as it is
-    if not given or not path.name:
-        raise pytest.UsageError(f"--dataset {name}: write folder:PATH, with train/ and test/ in it.")
-    if folders.setdefault(path.name, path) != path:
-        raise pytest.UsageError(f"--dataset: two folders are named {path.name}; rename one.")
-    return FOLDER + path.name
+def _located(parameter: Parameter, values: tuple[Value, ...], named: dict[str, dict[str, Path]]) -> tuple[Value, ...]:
+    """Values as a record keeps them; where they lie on this machine goes into ``named``."""
+    assert parameter.locate is not None  # asked for such parameters alone
+    found: dict[Value, None] = {}
+    for value in values:
+        try:
+            name, path = parameter.locate(str(value))
+        except ValueError as error:
+            raise pytest.UsageError(f"{parameter.option} {value}: {error}.") from error
+        if path is not None and named.setdefault(parameter.name, {}).setdefault(name, path) != path:
+            raise pytest.UsageError(f"{parameter.option}: two are named {path.name}; rename one.")
+        found[name] = None
+    return tuple(found)
 
 
-def _name_corpus(name: str, corpora: dict[str, Path]) -> str:
-    """A file as its name: a record names the text, not where it lies."""
-    if name in MADE:
-        return name
-    path = Path(os.path.abspath(Path(name).expanduser()))  # noqa: PTH100  # Path.absolute leaves a/../b as it is
-    if path.name in MADE:
-        raise pytest.UsageError(
-            f"--corpus: a file named {path.name} would pass for the corpus of that name; rename it."
-        )
-    if corpora.setdefault(path.name, path) != path:
-        raise pytest.UsageError(f"--corpus: two files are named {path.name}; rename one.")
-    return path.name
+def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser as argparse wants it: argparse names the option in its message."""
 
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text}: not a whole number above zero.")  # argparse names the option
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    return _time("--timeout", text)
-
-
-def _budget(text: str) -> float:
-    return _time("--budget", text)
-
-
-def _time(option: str, text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not found or float(found[1]) == 0:
-        raise pytest.UsageError(f"{option} {text}: not a time; write 90, 90s, 15m or 2h.")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    size = int(float(found[1]) * SIZES[found[2].upper()]) if found else 0
-    if not size:
-        raise pytest.UsageError(f"--memory-limit {text}: not a size; write 500MB or 4GB.")
-    return size
+    return parsed

@@ -1,7 +1,14 @@
-"""pytest's side of the suite: its options and hooks, and the ``measure`` fixture."""
+"""pytest's side of trainmark: its options and hooks, and the ``measure`` fixture.
+
+A project switches it on in the ``conftest.py`` beside its folder of benchmarks::
+
+    pytest_plugins = ["trainmark.plugin"]
+"""
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,24 +16,28 @@ from typing import Any
 
 import pytest
 
-from trainmark import progress as terminal
+from trainmark import progress, suite
+from trainmark.against.places import SideError
 from trainmark.against.run import Against, measure_against
-from trainmark.options import add_options, keep_options, read_against, read_options, restore_options
 from trainmark.against.turns import Look
-from trainmark.replay import measured_clock, replay
-from trainmark.measure.session import Measured, Session, SessionError, find_interrupted
-from trainmark.against.sides import SideError
-from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.export.terminal import comparison_table
 from trainmark.judge.comparison import compare_paired, control_floor, open_cells
 from trainmark.judge.margins import MarginError, Margins
-from trainmark.export.terminal import comparison_table
-from trainmark.store.cell import WORKLOADS, Cell
+from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.measure.session import Measured, Session, SessionError, find_interrupted
+from trainmark.options import add_options, keep_options, option, read_against, read_options, restore_options
+from trainmark.replay import measured_clock, replay
+from trainmark.store.cell import Cell
 from trainmark.store.journal import JournalInUse, in_use
 from trainmark.store.pairs import read_paired_runs, write_paired_run
 from trainmark.store.record import SECTION, Record, SchemaError, run_section
 from trainmark.store.runs import find_saved
+from trainmark.suite import Suite, SuiteError
+from trainmark.workloads import entry_of
 
-FOLDER = "results"
+NAME = "trainmark.plugin"  # as a conftest names it
+SUITE = pytest.StashKey[Suite]()
+RENAMED = pytest.StashKey[dict[str, str]]()  # options whose plain name another plugin has
 SESSION = pytest.StashKey[Session]()
 RESUMED = pytest.StashKey[Path]()  # the journal to go on with
 ESTIMATES = pytest.StashKey[dict[str, float]]()  # join key -> seconds, of the cells still to come
@@ -35,29 +46,117 @@ VERDICT = pytest.StashKey[Verdict]()  # of a run against another side
 CELL = pytest.StashKey[Cell]()
 MEASURED = pytest.StashKey[Measured]()
 
+# What pytest-benchmark needs to be told, where the user has said nothing else.
+SUPPLIED = {
+    "--benchmark-save-data": ("benchmark_save_data", True),  # an autosave without it drops the raw rounds
+    "--benchmark-max-time": ("benchmark_max_time", "0.5"),  # seconds of rounds in a cell
+    "--benchmark-min-rounds": ("benchmark_min_rounds", 6),  # fewer give no 95% interval of a median
+    "--benchmark-columns": ("benchmark_columns", ["median", "iqr", "ops", "rounds"]),
+}
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    add_options(parser)
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    config = pluginmanager.get_plugin("pytestconfig")
+    config.stash[SUITE] = Suite(Path.cwd())  # until it is known where the conftest lies
+    root = _root(pluginmanager)
+    if root is not None:
+        with _as_usage_errors():
+            config.stash[SUITE] = suite.open_suite(root)  # its parameters are options too
+    config.stash[RENAMED] = add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-benchmark reads its options when it is configured
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "workload(name): measures the cells of a workload of trainmark.store.cell.WORKLOADS")
-    if config.option.benchmark_storage == f"file://{FOLDER}":
-        config.option.benchmark_storage = f"file://{config.rootpath / FOLDER}"
-    if not _asks_for_cells(config):
+    config.addinivalue_line("markers", "workload(name): measures the cells of a workload of trainmark's registry")
+    if not _asks_for_benchmarks(config):
         return
-    if getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput"):
-        raise pytest.UsageError("Cells are measured one at a time: run pytest bench without -n and --dist.")
+    if _root(config.pluginmanager) is None:
+        raise pytest.UsageError(
+            f'No conftest.py switches trainmark on: write pytest_plugins = ["{NAME}"] into the one beside '
+            "the folder of benchmarks, or call trainmark init there."
+        )
+    _refuse_what_disturbs(config)
+    _supply_options(config)
     against = read_against(config)
     if against is not None:
         config.stash[AGAINST] = against
         with _as_usage_errors():
             Margins.parse(against.margins)
-    if config.option.resume:
+    if option(config, "resume"):
         with _as_usage_errors():
             config.stash[RESUMED], state = find_interrupted(_folder(config))
         restore_options(config, state.invocation)
-    config.stash[SESSION] = Session(read_options(config), _folder(config))
+    config.stash[SESSION] = Session(read_options(config), _folder(config), config.stash[SUITE].root)
+
+
+def _root(plugins: pytest.PytestPluginManager) -> Path | None:
+    """The folder of the conftest that switches trainmark on; None where none does."""
+    for plugin in plugins.get_plugins():
+        named = getattr(plugin, "pytest_plugins", ())
+        file = getattr(plugin, "__file__", None)
+        if file and NAME in ([named] if isinstance(named, str) else list(named)):
+            return Path(file).resolve().parent
+    return None
+
+
+def _asks_for_benchmarks(config: pytest.Config) -> bool:
+    """Whether the command line names the folder of benchmarks, or something in it."""
+    ours = config.stash[SUITE]
+    folder = ours.root / ours.benchmarks
+    asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+    return any(path == folder or folder in path.parents for path in asked)
+
+
+def _refuse_what_disturbs(config: pytest.Config) -> None:
+    """Other plugins that would measure themselves along, or measure several cells at once."""
+    given = config.option
+    if getattr(given, "dist", "no") != "no" or hasattr(config, "workerinput"):
+        raise pytest.UsageError("Benchmarks are measured one at a time: add -n0, and leave out --dist.")
+    if getattr(given, "workers", None) or getattr(given, "tests_per_worker", None):
+        raise pytest.UsageError(
+            "Benchmarks are measured one at a time: leave out --workers and --tests-per-worker of pytest-parallel."
+        )
+    if config.pluginmanager.hasplugin("_cov") and not getattr(given, "no_cov", False):
+        raise pytest.UsageError("--cov slows every step that is measured: add --no-cov.")
+
+
+def _supply_options(config: pytest.Config) -> None:
+    """Tells pytest-benchmark where runs land and how much to keep; what the user says stands."""
+    if not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError("trainmark stores its runs by pytest-benchmark: leave out -p no:benchmark.")
+    ours, given = config.stash[SUITE], _given(config)
+    supplied = {**SUPPLIED, "--benchmark-storage": ("benchmark_storage", f"file://{ours.root / ours.results}")}
+    for name, (attribute, value) in supplied.items():
+        if not any(one == name or one.startswith(f"{name}=") for one in given):
+            setattr(config.option, attribute, value)
+
+
+def _given(config: pytest.Config) -> list[str]:
+    """All arguments: of the environment, of the ini file, of the command line."""
+    return [
+        *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
+        *config.getini("addopts"),
+        *map(str, config.invocation_params.args),
+    ]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Which options have another name here."""
+    if SESSION not in config.stash:
+        return []
+    return [
+        f"trainmark: {plain} belongs to another plugin here, and ours is {own}"
+        for plain, own in config.stash[RENAMED].items()
+    ]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Benchmarks are measured where their folder is named, and never in passing."""
+    ours = config.stash[SUITE]
+    folder = ours.root / ours.benchmarks
+    if SESSION in config.stash or (collection_path != folder and folder not in collection_path.parents):
+        return None
+    return True
 
 
 def pytest_collection(session: pytest.Session) -> None:
@@ -73,7 +172,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None or SESSION not in metafunc.config.stash:
         return
     cells = metafunc.config.stash[SESSION].plan(marker.args[0])
-    axes = WORKLOADS[marker.args[0]].axes
+    axes = entry_of(marker.args[0]).parameters
     metafunc.fixturenames.extend(axis for axis in axes if axis not in metafunc.fixturenames)
     names = [cell.label.removeprefix(f"{cell.workload} ").replace(" ", "-") for cell in cells]
     metafunc.parametrize(axes, [[cell[axis] for axis in axes] for cell in cells], ids=names)
@@ -88,6 +187,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.benchmark(timer=measured_clock, group=marker.args[0]))
     # A failed cell has no time to store, and pytest-benchmark would complain of that:
     item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
+    if item.config.pluginmanager.hasplugin("timeout"):
+        item.add_marker(pytest.mark.timeout(0))  # ours ends the cell, and keeps its record
 
 
 @pytest.hookimpl(trylast=True)
@@ -95,10 +196,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Cheap workloads first; of an interrupted run the cells that it had."""
     if SESSION not in config.stash or not any(CELL in item.stash for item in items):
         return
-    order = list(WORKLOADS)
+    order = {key: number for number, key in enumerate(config.stash[SESSION].planned_keys)}
     empty = [item for item in items if item.get_closest_marker("workload") and CELL not in item.stash]
     items[:] = [item for item in items if item not in empty]  # stand-ins for workloads without a cell
-    items.sort(key=lambda item: order.index(item.stash[CELL].workload) if CELL in item.stash else -1)
+    items.sort(key=lambda item: _turn(item.stash[CELL], order) if CELL in item.stash else (-1, 0))
     if RESUMED in config.stash:
         session = config.stash[SESSION]
         with _as_usage_errors():
@@ -124,7 +225,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         run.begin(cells, _commit(config), keep_options(config))
     lines += run.notes
     config.stash[ESTIMATES] = run.estimates(cells)
-    lines.append(terminal.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))
+    lines.append(progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write("\n" + "\n".join(lines) + "\n\n")
@@ -151,7 +252,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config)
     with _as_usage_errors():
-        paired = measure_against(asked, run, cells, config.rootpath, commit, look, told)
+        paired = measure_against(asked, run, cells, config.stash[SUITE].root, commit, look, told)
     path = write_paired_run(paired, folder)
     comparison = compare_paired(paired, margins)
     verdict = config.stash[VERDICT] = judge(comparison, Policy(asked.inconclusive, asked.missing))
@@ -174,7 +275,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         left = item.config.stash[ESTIMATES]
         left.pop(item.stash[CELL].key, None)
         total = sum(CELL in other.stash for other in item.session.items)
-        reporter.write(terminal.cell_line(item.stash[MEASURED], total - len(left), total, sum(left.values())) + "\n")
+        reporter.write(progress.cell_line(item.stash[MEASURED], total - len(left), total, sum(left.values())) + "\n")
     return result
 
 
@@ -250,20 +351,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if SESSION in config.stash and config.stash[SESSION].records:
         terminalreporter.section("trainmark")
-        for line in terminal.summary(config.stash[SESSION]):
+        for line in progress.summary(config.stash[SESSION]):
             terminalreporter.write_line(line)
 
 
-def _asks_for_cells(config: pytest.Config) -> bool:
-    """Whether the command line leads pytest into the folder of the cells."""
-    folder = config.rootpath / "bench"
-    asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
-    return any(path == folder or folder in path.parents or path in folder.parents for path in asked)
+def _turn(cell: Cell, planned: Mapping[str, int]) -> tuple[int, int]:
+    """When a cell is measured: the cheap workloads first, and in the order of their plan whoever shuffles tests."""
+    return entry_of(cell.workload).place, planned.get(cell.key, 0)
 
 
 def _folder(config: pytest.Config) -> Path:
-    """Where runs are stored."""
-    return Path(config.option.benchmark_storage.removeprefix("file://"))
+    """Where runs are stored; relative to where pytest was called."""
+    return config.invocation_params.dir / Path(config.option.benchmark_storage.removeprefix("file://"))
 
 
 def _commit(config: pytest.Config) -> str | None:
@@ -275,5 +374,5 @@ def _as_usage_errors() -> Iterator[None]:
     """What the user can mend becomes one sentence, and exit code 4."""
     try:
         yield
-    except (SessionError, SideError, JournalInUse, SchemaError, MarginError) as error:
+    except (SessionError, SideError, SuiteError, JournalInUse, SchemaError, MarginError) as error:
         raise pytest.UsageError(str(error)) from error

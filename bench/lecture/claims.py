@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet152_Weights
 
+from bench.lecture.findings import Claim
 from models import MODELS
 from models.ngram.fitting import fit
-from bench.lecture.findings import Claim
 
 PARAMETERS = {
     "mlp": 270_346,

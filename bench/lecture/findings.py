@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from trainmark.store.files import write_text
 from trainmark.store.profiles import slug
 from trainmark.store.record import SchemaError
 
@@ -124,12 +125,8 @@ class Lecture:
 def write_lecture(folder: Path, lecture: Lecture) -> Path:
     """Stores what was found, whole or not at all, and returns its file; the folder is made where it is missing."""
     path = folder / f"{slug(lecture.key)}{LECTURE_ENDING}"
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
     document = {"lecture_version": LECTURE_VERSION, **asdict(lecture)}
-    unfinished.write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    return write_text(path, json.dumps(document, indent=1, allow_nan=False))
 
 
 def read_lecture(path: Path) -> Lecture:

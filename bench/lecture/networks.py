@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.lecture.claims import computed_claims
+from bench.lecture.findings import Claim, Lecture, SmallImage, write_lecture
 from trainmark.measure.data import Batch, Data, as_tensors
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
+from trainmark.measure.protocol import measured
 from trainmark.measure.settings import Settings
-from trainmark.measure.training import evaluate, train_epoch
 from trainmark.measure.steps import built, feed, model_and_data, training_parts
+from trainmark.measure.training import evaluate, train_epoch
 from trainmark.store.cell import Cell
-from bench.lecture.findings import Claim, Lecture, SmallImage, write_lecture
+from trainmark.store.record import Record
 
 MLP_EPOCHS = 10  # the lecture's; a second on mnist-5k
 MNIST_ACCURACY = 0.978  # the lecture's, of the MLP after 10 epochs on the full MNIST
@@ -56,8 +59,18 @@ class Trained:
     accuracy: float
 
 
+def measure(cell: Cell, settings: Settings, report: Callable[[Any], None], scratch: Path) -> Record:
+    """The record of the lecture; what it found lies in ``settings.artifacts`` afterwards.
+
+    Raises:
+        UnsupportedError: The data set is not one of digits.
+        NotFiniteError: A training's loss is not finite.
+    """
+    return measured(cell, settings, scratch, lambda: measure_lecture(cell, settings, report))
+
+
 def measure_lecture(cell: Cell, settings: Settings, report: Callable[[Any], None]) -> dict[str, Any]:
-    """The parts of a record of the lecture; what it found lies in ``settings.artifacts`` afterwards.
+    """The parts of that record.
 
     Raises:
         UnsupportedError: The data set is not one of digits.

@@ -6,15 +6,14 @@ import gzip
 import hashlib
 import lzma
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
 from trainmark.measure.failures import MissingDataError, UnsupportedError
-from trainmark.measure.settings import Corpus, DataPlaces
+from trainmark.store.parameters import Named, absolute
 
 MADE = ("pydoc", "zipf")  # corpora that need no file
 HELD_OUT_SHARE = 0.1  # of the sentences: the last ones, as a text goes on
@@ -38,16 +37,55 @@ CHUNK = 2**20  # words drawn at once
 _OPENINGS, _VOWELS = "bcdfghjklmnpqrstvwyz", "aeiou"
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """A text as n-gram cells read it: UTF-8, one sentence a line.
+
+    Attributes:
+        path: Of what is fitted.
+        tokens: Its words, and one end for each sentence.
+        digest: First 12 hexadecimal digits of the SHA-256 of the whole text: what a record names it by.
+        held_out: Path of the sentences that follow it; None where none are held out.
+        held_out_tokens: Of these.
+    """
+
+    path: Path
+    tokens: int
+    digest: str
+    held_out: Path | None = None
+    held_out_tokens: int = 0
+
+
+def locate(text: str) -> Named:
+    """A file as its name: a record names the text, not where it lies.
+
+    Raises:
+        ValueError: The file is named like a corpus that needs none.
+    """
+    if text in MADE:
+        return text, None
+    path = absolute(text)
+    if path.name in MADE:
+        raise ValueError(f"a file named {path.name} would pass for the corpus of that name; rename it")
+    return path.name, path
+
+
 def write_corpus(
-    name: str, tokens: int, split: bool, places: DataPlaces, folder: Path, report: Callable[[str], None], _scratch: Path
+    name: str,
+    tokens: int,
+    split: bool,
+    source: Path | None,
+    folder: Path,
+    report: Callable[[str], None],
+    _scratch: Path,
 ) -> Corpus:
     """Writes a corpus as cells read it: UTF-8, one sentence a line, words parted by spaces.
 
     Args:
-        name: ``pydoc``, ``zipf``, or a name in ``places.corpora``.
+        name: ``pydoc``, ``zipf``, or that of a file.
         tokens: How many are taken, ends of sentences included; the last sentence is taken whole. 0 for all.
         split: Whether its last sentences are held out, in a file of their own.
-        places: Where files lie.
+        source: The file; None for a corpus that needs none.
         folder: Where to write.
         report: Told what is being done.
 
@@ -59,7 +97,7 @@ def write_corpus(
     path = folder / f"{Path(name).stem}-{tokens}.txt"
     digest, taken, lines = hashlib.sha256(), 0, 0
     with path.open("wb") as file:
-        for line in _lines(name, places):
+        for line in _lines(name, source):
             if tokens and taken >= tokens:
                 break
             file.write(line)
@@ -94,25 +132,25 @@ def count_tokens(line: bytes) -> int:
     return len(line.translate(_CONTROLS).split()) + 1
 
 
-def check(places: DataPlaces) -> None:
+def check(paths: Iterable[Path]) -> None:
     """Makes sure that the files that the command line names are there.
 
     Raises:
         MissingDataError: One is not.
     """
-    for name, path in places.corpora.items():
+    for path in paths:
         if not path.is_file():
-            raise MissingDataError(f"No corpus {name}: {path} is not a file.")
+            raise MissingDataError(f"No corpus {path.name}: {path} is not a file.")
 
 
-def _lines(name: str, places: DataPlaces) -> Iterator[bytes]:
+def _lines(name: str, source: Path | None) -> Iterator[bytes]:
     """The sentences, each with its line feed."""
-    if name == "pydoc":
+    if source is not None:
+        yield from _file_lines(name, source)
+    elif name == "pydoc":
         yield from pydoc_sentences()
-    elif name == "zipf":
-        yield from zipf_sentences()
     else:
-        yield from _file_lines(name, places.corpora[name])
+        yield from zipf_sentences()
 
 
 def _file_lines(name: str, path: Path) -> Iterator[bytes]:
@@ -159,6 +197,8 @@ def zipf_sentences(seed: int = SEED) -> Iterator[bytes]:
 
     Source: Mandelbrot 1953, "An informational theory of the statistical structure of language".
     """
+    import numpy as np  # here: knowing what corpora there are needs none of it
+
     generator = np.random.default_rng(seed)
     weights = (np.arange(1, RANKS + 1) + SHIFT) ** -EXPONENT
     shares = np.cumsum(weights / weights.sum())

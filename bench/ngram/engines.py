@@ -25,6 +25,7 @@ ALL_COUNTS = "counts of all orders"
 TOP_COUNTS = "counts of order n only"
 ACROSS = f"{TOP_COUNTS}, sentences joined"
 KNESER_NEY = "probabilities: modified Kneser-Ney"
+SMOOTHINGS = ("mle", "additive", "kneser-ney")
 KENLM_MEMORY = "1G"  # of its sort buffers; it takes four fifths of the machine's memory if it is not told
 
 

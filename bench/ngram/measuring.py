@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.ngram.corpora import Corpus, write_corpus
+from bench.ngram.engines import ENGINES, Fitted, Task
+from bench.ngram.limits import CountingLimits, counting_shares
+from trainmark.measure.context import now
 from trainmark.measure.failures import UnsupportedError
 from trainmark.measure.protocol import ROUND_SECONDS, drifts
+from trainmark.measure.settings import Settings
 from trainmark.meters.disturbance import DisturbanceMeter
 from trainmark.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
-from bench.ngram.engines import ENGINES, Fitted, Task
-from trainmark.meters.probes import counting_shares
-from trainmark.measure.settings import Corpus, Settings
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
 from trainmark.store.rounds import median_interval
@@ -35,32 +37,94 @@ Metrics = dict[str, float | int | None]
 FIRST_TEXT = b"the cat sat\nthe dog sat\nthe cat\n"  # what kernels are compiled with: too small to take time
 
 
-def measure(cell: Cell, settings: Settings, report: Callable[[str], None], scratch: Path) -> Record:
-    """Measures an ``ngram_fit`` or an ``ngram_score`` cell in this process.
+def measure_fit(
+    cell: Cell,
+    settings: Settings,
+    corpus: Corpus,
+    limits: CountingLimits | None,
+    report: Callable[[str], None],
+    scratch: Path,
+) -> Record:
+    """Measures an ``ngram_fit`` cell in this process.
 
     Args:
         cell: What to measure.
-        settings: How; ``settings.corpus`` is the text.
+        settings: How.
+        corpus: The text.
+        limits: What bounds counting here; None where it was not probed.
         report: Told what is being done.
         scratch: An empty folder for this cell alone.
+    """
+    return _record(cell, settings, lambda: _fit_parts(cell, corpus, limits, settings, report, scratch))
+
+
+def measure_score(
+    cell: Cell, settings: Settings, corpus: Corpus, report: Callable[[str], None], scratch: Path
+) -> Record:
+    """Measures an ``ngram_score`` cell in this process; arguments as above.
 
     Raises:
         UnsupportedError: The engine is none that scores.
     """
-    corpus = settings.corpus
-    assert corpus is not None, "the session writes the corpus of every n-gram cell"
+    return _record(cell, settings, lambda: _score_parts(cell, corpus, settings, report, scratch))
+
+
+def _record(cell: Cell, settings: Settings, work: Callable[[], dict[str, Any]]) -> Record:
     torch.set_num_threads(settings.threads)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    work = _measure_fit if cell.workload == "ngram_fit" else _measure_score
-    return Record(cell=cell, status="ok", started=started, **work(cell, corpus, settings, report, scratch))
+    return Record(cell=cell, status="ok", started=now(), **work())
 
 
-def _measure_fit(
-    cell: Cell, corpus: Corpus, settings: Settings, report: Callable[[str], None], scratch: Path
+@dataclass(frozen=True)
+class Repeated:
+    """A fit or a pass over a text, as a pair of processes repeats it by turns.
+
+    Attributes:
+        work: Does it, and gives how many it has counted.
+        context: To be entered around all of it.
+    """
+
+    work: Callable[[], int]
+    context: AbstractContextManager[object]
+
+    def advance(self) -> torch.Tensor:
+        """Does it once; gives that number, a tensor []."""
+        return torch.tensor(self.work())
+
+
+def fitting(cell: Cell, settings: Settings, scratch: Path) -> Repeated:
+    """Fits of the cell's corpus, which is written to the scratch folder first."""
+    corpus = _write(cell, settings, scratch, split=False)
+    task, engine = _task(cell, corpus.path, settings, scratch), ENGINES[str(cell["engine"])]
+    return Repeated(lambda: engine.fit(task).entries, nullcontext())
+
+
+def scoring(cell: Cell, settings: Settings, scratch: Path) -> Repeated:
+    """Passes over the held-out part of the cell's corpus, by a model of the rest."""
+    corpus = _write(cell, settings, scratch, split=True)
+    model = ENGINES[str(cell["engine"])].fit(_task(cell, corpus.path, settings, scratch)).model
+    if model is None or corpus.held_out is None:
+        raise UnsupportedError(f"{cell['engine']} gives no model that scores")
+    ids = _encoded(model, corpus.held_out)
+    return Repeated(lambda: len(model.score(ids, settings.threads).unknown), nullcontext())
+
+
+def _write(cell: Cell, settings: Settings, scratch: Path, *, split: bool) -> Corpus:
+    name = str(cell["corpus"])
+    source = settings.places.find("corpus", name)
+    return write_corpus(name, int(cell["tokens"]), split, source, scratch, lambda _doing: None, scratch)
+
+
+def _fit_parts(
+    cell: Cell,
+    corpus: Corpus,
+    limits: CountingLimits | None,
+    settings: Settings,
+    report: Callable[[str], None],
+    scratch: Path,
 ) -> dict[str, Any]:
     """The parts of a record of fits, each from the text's file to the model."""
     engine, device = ENGINES[str(cell["engine"])], str(cell["device"])
-    compiled = _compile_kernels(cell, settings, report, scratch)
+    compiled = _compile_kernels(cell, settings, report, scratch, scores=False)
     fits: list[Fitted] = []
 
     def fit_once() -> float:
@@ -93,7 +157,7 @@ def _measure_fit(
         "bytes_per_entry": None if last.table_bytes is None else last.table_bytes / last.entries,
         "vocabulary_size": last.vocabulary_size,
         **counting_shares(
-            settings.counting_limits if device == "cpu" else None,
+            limits if device == "cpu" else None,
             corpus.tokens,
             corpus.path.stat().st_size,
             last.table_bytes,
@@ -104,7 +168,7 @@ def _measure_fit(
     return _parts(metrics, rounds, settings, corpus, computes=engine.computes[str(cell["smoothing"])])
 
 
-def _measure_score(
+def _score_parts(
     cell: Cell, corpus: Corpus, settings: Settings, report: Callable[[str], None], scratch: Path
 ) -> dict[str, Any]:
     """The parts of a record of passes over the held-out text by a model of the rest."""
@@ -112,7 +176,7 @@ def _measure_score(
     if not engine.own:
         raise UnsupportedError(f"{cell['engine']} gives no model that scores")
     assert corpus.held_out is not None, "the session holds out a part of the corpus of such a cell"
-    compiled = _compile_kernels(cell, settings, report, scratch)
+    compiled = _compile_kernels(cell, settings, report, scratch, scores=True)
     report("fitting")
     model = engine.fit(_task(cell, corpus.path, settings, scratch)).model
     assert model is not None, "an engine of ours gives its model"
@@ -193,7 +257,9 @@ def _enough(seconds: Sequence[float], repeats: int, settings: Settings) -> bool:
     return len(seconds) >= settings.min_rounds and sum(seconds) * repeats >= settings.max_seconds
 
 
-def _compile_kernels(cell: Cell, settings: Settings, report: Callable[[str], None], scratch: Path) -> float | None:
+def _compile_kernels(
+    cell: Cell, settings: Settings, report: Callable[[str], None], scratch: Path, *, scores: bool
+) -> float | None:
     """Seconds of the first fit of all, of a few words: kernels are compiled, or loaded from their cache on disk.
 
     None of a peer, which has none; a package that it needs is imported all the same.
@@ -205,7 +271,7 @@ def _compile_kernels(cell: Cell, settings: Settings, report: Callable[[str], Non
     engine = ENGINES[str(cell["engine"])]
     begun = time.perf_counter()
     model = engine.fit(_task(cell, path, settings, scratch)).model
-    if cell.workload == "ngram_score" and model is not None:
+    if scores and model is not None:
         model.score(_encoded(model, path), settings.threads)
     return time.perf_counter() - begun if engine.own else None
 

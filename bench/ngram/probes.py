@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainmark.meters.probes import CountingLimits
+from bench.ngram.limits import CountingLimits
 from models.ngram.kernel import kernel
 
 PASSES = 3  # over every method and size: the best is the machine's limit, the others met a neighbour

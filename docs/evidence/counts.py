@@ -12,7 +12,7 @@ import sys
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Workers
 from trainmark.store.cell import Cell
-from trainmark.store.record import METRICS
+from trainmark.store.metrics import METRICS
 
 CELLS = (
     Cell.of("train", model="cnn"),

@@ -18,8 +18,8 @@ import torch
 
 from trainmark.measure.allocator import keep_freed_memory
 from trainmark.measure.settings import Settings
-from trainmark.measure.worker import Workers
 from trainmark.measure.steps import prepare
+from trainmark.measure.worker import Workers
 from trainmark.store.cell import Cell
 
 WAYS = ("nothing", "loss", "batch", "both", "all memory")

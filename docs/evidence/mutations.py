@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from trainmark.against.turns import PAIRED, Findings, PairSettings, measure_pairs, measure_records
-from trainmark.measure.settings import Settings
 from trainmark.against.sides import Place, Side
+
+from trainmark.against.turns import PAIRED, Findings, PairSettings, measure_pairs, measure_records
 from trainmark.judge.comparison import Comparison, compare_paired, open_cells
 from trainmark.judge.margins import Margins
+from trainmark.measure.settings import Settings
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import PairedRun
 from trainmark.store.record import Record, Run, RunFacts

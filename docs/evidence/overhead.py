@@ -23,10 +23,10 @@ from scipy.stats import bootstrap
 
 from trainmark.measure.allocator import keep_freed_memory
 from trainmark.measure.protocol import ROUND_SECONDS, timed_block
-from trainmark.meters.clock import host_clock
 from trainmark.measure.settings import Settings
-from trainmark.measure.worker import Workers
 from trainmark.measure.steps import Steps, TrainingParts, prepare
+from trainmark.measure.worker import Workers
+from trainmark.meters.clock import host_clock
 from trainmark.store.cell import Cell
 
 PAIRS = 60  # of blocks in a process

@@ -17,8 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainmark.against.turns import BLOCK_SECONDS, GENERATION_ROUNDS, WARM_SECONDS, measure_pair
 from trainmark.against.sides import Place, Side
+
+from trainmark.against.turns import BLOCK_SECONDS, GENERATION_ROUNDS, WARM_SECONDS, measure_pair
 from trainmark.store.cell import Cell
 
 POOL = Path(__file__).with_name("pool.csv.gz")

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from trainmark.against.sides import Place, Side
+
 from docs.evidence.mutations import ROOT, WORKLOADS, Base, Mutation, compare_with
 from trainmark.judge.margins import Margins
 from trainmark.store.cell import Cell

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.ngram.corpora import write_corpus
-from trainmark.measure.settings import Corpus, DataPlaces
 from models.ngram import NgramModel, fit
 from models.ngram.counts import BOUNDARY, UNKNOWN
 from models.ngram.fitting import encode_with
 from models.ngram.text import read_views
+from trainmark.measure.settings import Corpus, DataPlaces
 
 ORDER = 6
 GROWING_ORDER = 3

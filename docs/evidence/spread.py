@@ -30,7 +30,9 @@ def main(processes: int) -> None:
     records: dict[Cell, list[Record]] = {cell: [] for cell in CELLS}
     for _ in range(processes):
         for cell in CELLS:  # by turns, so that a bad minute hits all of them
-            records[cell].append(workers.call("trainmark.measure.protocol:measure", cell, Settings(max_seconds=0.5)).value)
+            records[cell].append(
+                workers.call("trainmark.measure.protocol:measure", cell, Settings(max_seconds=0.5)).value
+            )
     for cell, found in records.items():
         medians = [record.metrics["step_seconds"] or 0.0 for record in found]
         held = [

@@ -10,7 +10,8 @@ import pytest
 
 from trainmark.advise.phrases import accuracy_words, gain_words, measure_command, seeds_to_know, setting
 from trainmark.advise.recommend import ACCURACY_MARGIN, BETWEEN_PROCESSES, Advice, advise, default_setting
-from trainmark.store.cell import AXES, Cell
+from trainmark.store.cell import Cell
+from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 from trainmark.store.runs import REFERENCE, read_run, run_files
 
@@ -303,4 +304,4 @@ def test_the_memory_limit_of_the_command_is_a_size(
 
 
 def test_the_defaults_are_those_of_the_axes() -> None:
-    assert setting(trained(batch_size=int(AXES["batch_size"].default))) == "fp32, batch 64, eager"
+    assert setting(trained(batch_size=int(PARAMETERS["batch_size"].default))) == "fp32, batch 64, eager"

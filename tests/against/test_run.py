@@ -8,17 +8,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from trainmark.against.sides import Place, SideEnded, SideError
 
 from trainmark.against.run import Against, measure_against
-from trainmark.workloads.planning import Request
-from trainmark.measure.settings import Settings
-from trainmark.against.sides import Place, SideEnded, SideError
-from trainmark.measure.worker import Limits
-from trainmark.judge.verdict import Policy, Verdict, judge
 from trainmark.judge.comparison import compare_paired
+from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import Limits
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import PairedRun
 from trainmark.store.record import Record, RunFacts
+from trainmark.workloads.planning import Request
 
 TRAIN, INFERENCE, INPUT = Cell.of("train"), Cell.of("inference"), Cell.of("input")
 RENAMED = Cell.of("train", model="mlp-2")

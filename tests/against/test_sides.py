@@ -11,9 +11,9 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from trainmark.against.sides import Place, Side, SideEnded, SideError, place_of
 
 from trainmark.against.server import PROTOCOL, own_seconds
-from trainmark.against.sides import Place, Side, SideEnded, SideError, place_of
 
 HELLO = f"print('{{\"protocol\": {PROTOCOL}}}', flush=True)"
 FORKING = f"""

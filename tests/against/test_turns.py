@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from trainmark.against.sides import Place, SideEnded
 
 from trainmark.against.turns import (
     GENERATION_ROUNDS,
@@ -19,7 +20,6 @@ from trainmark.against.turns import (
     measure_records,
 )
 from trainmark.measure.settings import Settings
-from trainmark.against.sides import Place, SideEnded
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import Pair
 from trainmark.store.record import Record

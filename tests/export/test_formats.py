@@ -10,9 +10,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from trainmark.export import formats as exports, markdown
-from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.export import formats as exports
+from trainmark.export import markdown
 from trainmark.judge.comparison import CellComparison, Comparison
+from trainmark.judge.verdict import Policy, Verdict, judge
 
 CNN = "train cnn 256 cpu fp32"
 HOSTILE = '\x00</testsuite><script> | `@everyone` ::error::\n"%0A" \u202e <img src=x>'

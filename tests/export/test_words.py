@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from trainmark.judge.comparison import CellComparison, compare
-from trainmark.export.essentials import essentials
-from trainmark.page.forest import MOST_BARS, WIDTH, forest
-from trainmark.export.numbers import as_csv, as_json
 from trainmark.advise.recommend import advise
+from trainmark.export.essentials import essentials
+from trainmark.export.numbers import as_csv, as_json
+from trainmark.judge.comparison import CellComparison, compare
+from trainmark.page.forest import MOST_BARS, WIDTH, forest
 
 CNN = "train cnn 256 cpu fp32"
 

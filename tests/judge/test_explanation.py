@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainmark.meters.profiler import measure_profile
-from trainmark.export import terminal
 from trainmark.cli import main
+from trainmark.export import terminal
 from trainmark.judge.explanation import (
     CANDIDATES,
     Change,
@@ -26,6 +25,7 @@ from trainmark.judge.explanation import (
     fitting,
     profiles_of,
 )
+from trainmark.meters.profiler import measure_profile
 from trainmark.store.cell import Cell
 from trainmark.store.profiles import OTHERS, Operator, Profile, profile_path, trace_path, write_profile
 from trainmark.store.record import SchemaError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from trainmark.measure.capacity import RESOLUTION, largest_that_fits
 
 

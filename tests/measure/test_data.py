@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
+from models import MODELS
 from trainmark.measure.data import NAMES, Adaptation, Batch, Data, Feed, as_tensors, check, load, mnist_5k
 from trainmark.measure.failures import MissingDataError, UnsupportedError
 from trainmark.measure.settings import DataPlaces
-from models import MODELS
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 LOADERS = ("resident", "dataloader")

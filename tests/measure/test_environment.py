@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import torch
 
+from models import MODELS, UnknownModel
 from trainmark.measure import environment as module
 from trainmark.measure.environment import describe, environment
 from trainmark.measure.failures import MissingDataError
 from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.settings import DataPlaces
-from models import MODELS, UnknownModel
 
 SECRET = "/home/alice/secret"
 

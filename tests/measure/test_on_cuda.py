@@ -14,12 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from trainmark.measure import protocol as measurement, steps as workloads
-from trainmark.measure.protocol import measure, measure_first_step, try_batch
 from bench.meters import disturbance, energy, memory
-from trainmark.meters.nvml import GpuState
+from trainmark.measure import protocol as measurement
+from trainmark.measure import steps as workloads
+from trainmark.measure.protocol import measure, measure_first_step, try_batch
 from trainmark.measure.settings import Settings
-from trainmark.store.cell import Cell, Value
+from trainmark.meters.nvml import GpuState
+from trainmark.store.cell import Cell
+from trainmark.store.parameters import Value
 from trainmark.store.profiles import read_timeline, timeline_path
 from trainmark.store.record import Record
 

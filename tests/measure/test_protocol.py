@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models import MODELS, ModelSpec
 from trainmark.measure import protocol as measurement
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
 from trainmark.measure.protocol import (
@@ -34,11 +35,10 @@ from trainmark.measure.protocol import (
     timed_block,
     warm_up,
 )
-from trainmark.meters.clock import Block
-from trainmark.meters.nvml import GpuState
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import prepare
-from models import MODELS, ModelSpec
+from trainmark.meters.clock import Block
+from trainmark.meters.nvml import GpuState
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
 

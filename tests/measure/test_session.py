@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from trainmark.workloads.planning import Request
 from trainmark.measure.machine import Machine, ModelFacts
-from trainmark.meters.probes import Peaks
 from trainmark.measure.session import Invocation, Session, SessionError, find_interrupted
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Outcome
+from trainmark.meters.probes import Peaks
 from trainmark.store.cell import Cell
 from trainmark.store.journal import read_journal
 from trainmark.store.record import Record
+from trainmark.workloads.planning import Request
 
 CPU = Machine(
     environment={"fingerprint": "abc", "cpu": "a processor", "gpus": [], "torch": "2.15.0"},
@@ -252,7 +252,9 @@ def test_peaks_are_probed_once_a_machine_and_give_utilisation(session: Callable[
     record = Record(Cell.of("train"), "ok", metrics={"step_seconds": 0.5, "flops_per_step": 250_000_000}, rounds=(0.5,))
     for _ in range(2):
         run = session(
-            FakeWorkers(measure=Outcome("ok", record, None, "", 2.0), **{"trainmark.meters.probes:measure_peaks": probe})
+            FakeWorkers(
+                measure=Outcome("ok", record, None, "", 2.0), **{"trainmark.meters.probes:measure_peaks": probe}
+            )
         )
         cells = run.plan("train")
         run.probe_peaks(cells)
@@ -267,7 +269,9 @@ def test_a_single_sample_over_the_limit_is_out_of_memory_though_it_ended_well(se
 
 
 def test_without_peaks_utilisation_is_not_measured(session: Callable[..., Session]) -> None:
-    run = session(FakeWorkers(**{"trainmark.meters.probes:measure_peaks": lambda device: Outcome("error", None, "no", "", 0.1)}))
+    run = session(
+        FakeWorkers(**{"trainmark.meters.probes:measure_peaks": lambda device: Outcome("error", None, "no", "", 0.1)})
+    )
     cells = run.plan("train")
     run.probe_peaks(cells)
     assert run.notes == ["no utilisation on cpu: its probes ended with no"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainmark.measure.precision import autocast_dtype, grad_scaler, set_float32_arithmetic
-from trainmark.measure.training import LEARNING_RATE, evaluate, mixed_precision_step, train_epoch, train_step
-from trainmark.measure.steps import inference_parts, training_parts
 from models.mlp import mlp
+from trainmark.measure.precision import autocast_dtype, grad_scaler, set_float32_arithmetic
+from trainmark.measure.steps import inference_parts, training_parts
+from trainmark.measure.training import LEARNING_RATE, evaluate, mixed_precision_step, train_epoch, train_step
 from trainmark.store.cell import Cell
 
 IMAGES = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.meters import clock, disturbance, memory
+from models import MODELS
 from trainmark.meters.clock import Block, clock_of, event_clock, host_clock, synchronised_clock
 from trainmark.meters.disturbance import STEAL_LIMIT, WAITING_LIMIT, Disturbance, DisturbanceMeter
 from trainmark.meters.flops import count_flops, count_parameters
 from trainmark.meters.memory import DeviceMemory, device_peak, peak_memory_bytes, reset_device_peak
 from trainmark.meters.nvml import GpuState
-from models import MODELS
 
 # Clocks
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from trainmark.measure import steps as workloads
-from trainmark.meters.phases import PhaseClock, measure_phases
 from trainmark.measure.settings import Settings
+from trainmark.meters.phases import PhaseClock, measure_phases
 from trainmark.store.cell import Cell
 
 

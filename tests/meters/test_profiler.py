@@ -17,6 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainmark.measure.settings import Settings
+from trainmark.measure.steps import prepare
 from trainmark.meters import profiler as profiling
 from trainmark.meters.flops import call_flops, count_flops, flops_of_call
 from trainmark.meters.profiler import (
@@ -29,8 +31,6 @@ from trainmark.meters.profiler import (
     public_name,
     shapes_text,
 )
-from trainmark.measure.settings import Settings
-from trainmark.measure.steps import prepare
 from trainmark.store.cell import Cell
 from trainmark.store.profiles import OTHERS, Operator, Profile, list_profiles, profile_path, read_profile, trace_path
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainmark.meters.timeline import record_timeline, timeline
 from trainmark.export.terminal import timeline_line
+from trainmark.meters.timeline import record_timeline, timeline
 from trainmark.store.profiles import MemoryTimeline, SchemaError, read_timeline, timeline_path, write_timeline
 
 EVENTS = [

@@ -8,18 +8,18 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from trainmark.page.galleries import Gallery, galleries
+from reports.lecture_plots import confusion_plot, shift_plot
+from reports.ngram_plots import language_plots
 from trainmark.advise.break_even import paybacks
+from trainmark.page.galleries import Gallery, galleries
 from trainmark.page.plots.canvas import Plot
 from trainmark.page.plots.cost import memory_limit, memory_plots, phases_plot, roofline_plot
 from trainmark.page.plots.history import history_plots
-from reports.ngram_plots import language_plots
 from trainmark.page.plots.learning import accuracy_plots, pareto_plot
-from reports.lecture_plots import confusion_plot, shift_plot
 from trainmark.page.plots.speed import rounds_plot, speedup_plot, throughput_plots
 from trainmark.store.cell import Cell
+from trainmark.store.frame import to_frame
 from trainmark.store.record import Run
-from trainmark.store.runs import to_frame
 
 SVG = "{http://www.w3.org/2000/svg}"
 

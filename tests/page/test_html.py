@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from trainmark.page.anchors import anchor
-from trainmark.judge.comparison import compare, compare_paired
-from trainmark.page.html import render, render_paired
 from reports.lecture import lesson
+from trainmark.judge.comparison import compare, compare_paired
+from trainmark.page.anchors import anchor
+from trainmark.page.html import render, render_paired
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import write_paired_run
 from trainmark.store.record import Record, Run

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from trainmark.page.html import render
 from trainmark.advise.break_even import paybacks
 from trainmark.judge.explanation import leading_operators
+from trainmark.page.html import render
 from trainmark.page.tables import Table, compile_table, limits_table, phases_table
 from trainmark.store.cell import Cell
 from trainmark.store.profiles import Operator, Profile, trace_path, write_profile

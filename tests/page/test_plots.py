@@ -10,7 +10,7 @@ import pandas as pd
 from trainmark.page.plots.learning import accuracy_plots
 from trainmark.page.plots.speed import throughput_plots
 from trainmark.store.cell import Cell
-from trainmark.store.runs import to_frame
+from trainmark.store.frame import to_frame
 
 
 def frame(stored: Any, workload: str) -> pd.DataFrame:

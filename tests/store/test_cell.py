@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainmark.store.cell import AXES, WORKLOADS, Axis, Cell, Value, join_key, label
+from trainmark.store.cell import WORKLOADS, Cell, join_key, label
+from trainmark.store.parameters import PARAMETERS, Parameter, Value
 
 
 def test_a_cell_has_every_axis_of_its_workload_in_order() -> None:
@@ -19,7 +20,7 @@ def test_a_cell_has_every_axis_of_its_workload_in_order() -> None:
 def test_an_axis_not_given_has_its_default() -> None:
     cell = Cell.of("train", batch_size=128)
     assert cell["batch_size"] == 128
-    assert all(cell[axis] == AXES[axis].default for axis in WORKLOADS["train"].axes if axis != "batch_size")
+    assert all(cell[axis] == PARAMETERS[axis].default for axis in WORKLOADS["train"].axes if axis != "batch_size")
 
 
 def test_a_value_for_an_axis_that_the_workload_does_not_take_is_refused() -> None:
@@ -33,16 +34,16 @@ def test_an_unknown_workload_is_refused() -> None:
 
 
 def test_every_workload_takes_only_known_axes() -> None:
-    assert {axis for workload in WORKLOADS.values() for axis in workload.axes} <= set(AXES)
+    assert {axis for workload in WORKLOADS.values() for axis in workload.axes} <= set(PARAMETERS)
 
 
 def test_every_default_is_one_of_its_axis_values() -> None:
-    assert all(axis.default in axis.values for axis in AXES.values() if axis.values)
+    assert all(axis.default in axis.values for axis in PARAMETERS.values() if axis.values)
 
 
 def test_defaults_are_those_that_stored_records_were_joined_by() -> None:
     """A default that changes orphans every stored record: only additions belong here."""
-    assert {name: axis.default for name, axis in AXES.items()}.items() >= {
+    assert {name: axis.default for name, axis in PARAMETERS.items()}.items() >= {
         "model": "mlp",
         "dataset": "mnist-5k",
         "loader": "resident",
@@ -61,8 +62,8 @@ def test_defaults_are_those_that_stored_records_were_joined_by() -> None:
 
 
 def test_an_option_is_the_name_of_its_axis_with_hyphens() -> None:
-    assert AXES["batch_size"].option == "--batch-size"
-    assert Axis("model", "mlp", "").option == "--model"
+    assert PARAMETERS["batch_size"].option == "--batch-size"
+    assert Parameter("model", "mlp", "").option == "--model"
 
 
 def test_a_cell_of_defaults_has_the_workload_as_its_key() -> None:
@@ -82,7 +83,7 @@ def test_cells_of_two_workloads_never_share_a_key() -> None:
     assert len({Cell.of(workload).key for workload in WORKLOADS}) == len(WORKLOADS)
 
 
-def values_of(axis: Axis) -> st.SearchStrategy[Value]:
+def values_of(axis: Parameter) -> st.SearchStrategy[Value]:
     if axis.values:
         return st.sampled_from(axis.values)
     if isinstance(axis.default, int):
@@ -92,9 +93,9 @@ def values_of(axis: Axis) -> st.SearchStrategy[Value]:
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no bug
 cells = st.sampled_from(sorted(WORKLOADS)).flatmap(
-    lambda name: st.fixed_dictionaries({}, optional={axis: values_of(AXES[axis]) for axis in WORKLOADS[name].axes}).map(
-        lambda values: Cell.of(name, **values)
-    )
+    lambda name: st.fixed_dictionaries(
+        {}, optional={axis: values_of(PARAMETERS[axis]) for axis in WORKLOADS[name].axes}
+    ).map(lambda values: Cell.of(name, **values))
 )
 
 
@@ -109,7 +110,7 @@ def test_a_key_does_not_depend_on_the_order_of_axes(cell: Cell, shuffler: random
 @unhurried
 @given(cells, st.data())
 def test_a_key_stays_when_an_axis_at_its_default_is_left_out(cell: Cell, data: st.DataObject) -> None:
-    at_default = sorted(name for name, value in cell.axes if value == AXES[name].default)
+    at_default = sorted(name for name, value in cell.axes if value == PARAMETERS[name].default)
     left_out = data.draw(st.sets(st.sampled_from(at_default))) if at_default else set()
     rest = {name: value for name, value in cell.axes if name not in left_out}
     assert join_key(cell.workload, rest) == cell.key
@@ -119,7 +120,7 @@ def test_a_key_stays_when_an_axis_at_its_default_is_left_out(cell: Cell, data: s
 @given(cells, st.data())
 def test_a_cell_with_one_other_value_has_another_key(cell: Cell, data: st.DataObject) -> None:
     axis = data.draw(st.sampled_from(sorted(cell.settings)))
-    value = data.draw(values_of(AXES[axis]))
+    value = data.draw(values_of(PARAMETERS[axis]))
     other = Cell.of(cell.workload, **(cell.settings | {axis: value}))
     assert (other.key == cell.key) == (value == cell[axis])
 

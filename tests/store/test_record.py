@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trainmark.store.cell import Cell
+from trainmark.store.metrics import METRICS
 from trainmark.store.record import (
     FAILED,
-    METRICS,
     SCHEMA_VERSION,
     SECTION,
     STATUSES,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from trainmark.measure.paths import PATH
-from trainmark.store.record import METRICS
-from trainmark.store.runs import REFERENCE, load_runs, read_run, run_files
+from trainmark.store.frame import load_runs
+from trainmark.store.metrics import METRICS
+from trainmark.store.runs import REFERENCE, read_run, run_files
 
 FOLDER = Path(__file__).parents[2] / "results" / REFERENCE
 FILES = run_files(FOLDER)

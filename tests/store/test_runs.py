@@ -14,19 +14,12 @@ import pandas as pd
 import pytest
 
 import results
-from trainmark.store.cell import AXES, Cell
-from trainmark.store.record import METRICS, SCHEMA_VERSION, SECTION, Record, RunFacts, run_section
-from trainmark.store.runs import (
-    RunNotFound,
-    UnreadableRun,
-    artifact_folder,
-    find_run,
-    load_runs,
-    read_run,
-    read_runs,
-    run_files,
-    to_frame,
-)
+from trainmark.store.cell import Cell
+from trainmark.store.frame import load_runs, to_frame
+from trainmark.store.metrics import METRICS
+from trainmark.store.parameters import PARAMETERS
+from trainmark.store.record import SCHEMA_VERSION, SECTION, Record, RunFacts, run_section
+from trainmark.store.runs import RunNotFound, UnreadableRun, artifact_folder, find_run, read_run, read_runs, run_files
 
 TRAIN = Record(
     Cell.of("train", model="cnn"),
@@ -228,7 +221,7 @@ def test_of_two_equally_full_files_of_one_run_the_later_counts(tmp_path: Path) -
     assert [run.name for run in read_runs(paths)] == ["0002_a"]
 
 
-COLUMNS = ["run", "run_id", "fingerprint", "commit", "dirty", "key", "label", "workload", *AXES, *METRICS]
+COLUMNS = ["run", "run_id", "fingerprint", "commit", "dirty", "key", "label", "workload", *PARAMETERS, *METRICS]
 COLUMNS += ["status", "reason", "rounds", "series", "settings", "disturbance", "flags", "started"]
 
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from bench.lecture.networks import claims, networks as lecture
+from bench.lecture.findings import find_lecture
+from bench.lecture.networks import Trained, claims, measure_lecture, read_digits, shifted, shifted_accuracy
+from bench.lecture.networks import networks as lecture
 from trainmark.measure.failures import UnsupportedError
-from trainmark.workloads.planning import Request, plan
-from bench.lecture.networks import Trained, measure_lecture, read_digits, shifted, shifted_accuracy
 from trainmark.measure.machine import Machine
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import Cell
-from bench.lecture.findings import find_lecture
+from trainmark.workloads.planning import Request, plan
 
 
 def verdicts() -> dict[str, str]:

@@ -9,7 +9,8 @@ import pytest
 
 from bench.ngram import engines as ngram_engines
 from bench.ngram.engines import ACROSS, ALL_COUNTS, ENGINES, KNESER_NEY, TOP_COUNTS, Engine, Task, engine_obstacle
-from trainmark.store.cell import AXES, OWN_ENGINES, PEERS
+from trainmark.store.cell import OWN_ENGINES, PEERS
+from trainmark.store.parameters import PARAMETERS
 
 SENTENCES = [line.split() for line in ("the cat sat", "the dog sat on the cat", "the cat sat", "a dog", "on")]
 
@@ -63,12 +64,12 @@ def test_a_peer_finds_the_ngrams_that_it_says_it_counts(name: str, order: int, t
 
 
 def test_every_engine_of_the_axis_is_there_with_what_it_computes() -> None:
-    assert tuple(ENGINES) == AXES["engine"].values == (*OWN_ENGINES, *PEERS)
+    assert tuple(ENGINES) == PARAMETERS["engine"].values == (*OWN_ENGINES, *PEERS)
     assert {name for name, engine in ENGINES.items() if engine.own} == set(OWN_ENGINES)
     known = {ALL_COUNTS, TOP_COUNTS, ACROSS, KNESER_NEY, f"{TOP_COUNTS}, no boundaries"}
     for engine in ENGINES.values():
         assert engine.computes
-        assert set(engine.computes) <= set(AXES["smoothing"].values)
+        assert set(engine.computes) <= set(PARAMETERS["smoothing"].values)
         assert set(engine.computes.values()) <= known
 
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from trainmark.workloads.planning import Request, estimate_seconds, find_obstacle, plan
-from trainmark.measure.machine import Machine
 from bench.ngram.engines import ENGINES
+from trainmark.measure.machine import Machine
 from trainmark.measure.settings import Settings
-from trainmark.store.cell import PEERS, WORKLOADS, Cell, Value
+from trainmark.store.cell import PEERS, WORKLOADS, Cell
+from trainmark.store.parameters import Value
+from trainmark.workloads.planning import Request, estimate_seconds, find_obstacle, plan
 
 PLAIN = Machine({}, ("cpu",), {"cpu": ("fp32",)}, {}, {}, cpu_flops=5e10)
 BARE = replace(PLAIN, engine_obstacle={name: f"no {name} here" for name in PEERS})

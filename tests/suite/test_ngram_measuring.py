@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from bench.ngram import measuring as ngram_measurement
-from trainmark.measure.failures import UnsupportedError
 from bench.ngram.engines import ENGINES, Engine, Fitted, Task
 from bench.ngram.measuring import FIRST_TEXT, measure
-from trainmark.meters.probes import CountingLimits
-from trainmark.measure.settings import Corpus, Settings
 from models.ngram import fit as fit_model
+from trainmark.measure.failures import UnsupportedError
+from trainmark.measure.settings import Corpus, Settings
+from trainmark.meters.probes import CountingLimits
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
 

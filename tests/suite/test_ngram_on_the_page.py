@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.reports.conftest import compared, example_run
 
-from trainmark.judge.verdict import judge
+from trainmark.export.terminal import comparison_table
 from trainmark.judge.comparison import compare
+from trainmark.judge.verdict import judge
 from trainmark.page.html import render
 from trainmark.page.tables import cells_table, ngram_fit_table, ngram_score_table
-from trainmark.export.terminal import comparison_table
 from trainmark.store.cell import Cell
-from trainmark.store.record import METRICS, Record, Run
-from trainmark.store.runs import to_frame
-from tests.reports.conftest import compared, example_run
+from trainmark.store.frame import to_frame
+from trainmark.store.metrics import METRICS
+from trainmark.store.record import Record, Run
 
 FIT = Record(
     Cell.of("ngram_fit"),

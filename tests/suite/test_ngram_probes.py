@@ -50,8 +50,6 @@ def test_a_share_that_lacks_a_number_is_none(limits, table_bytes, count_seconds,
 
 
 def test_the_process_of_pytest_needs_neither_numba_nor_torch_to_plan_and_keep_ngram_cells() -> None:
-    code = (
-        "import sys, trainmark.measure.session, trainmark.options; print([n for n in ('numba', 'torch', 'polars') if n in sys.modules])"
-    )
+    code = "import sys, trainmark.measure.session, trainmark.options; print([n for n in ('numba', 'torch', 'polars') if n in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "[]"

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from trainmark.workloads.planning import Request
 from trainmark.measure.machine import Machine
-from trainmark.meters.probes import CountingLimits
 from trainmark.measure.session import Invocation, Session
 from trainmark.measure.settings import Corpus, Settings
-from trainmark.progress import cell_line
 from trainmark.measure.worker import Limits, Outcome
+from trainmark.meters.probes import CountingLimits
+from trainmark.progress import cell_line
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
+from trainmark.workloads.planning import Request
 
 MACHINE = Machine({"fingerprint": "abc"}, ("cpu",), {"cpu": ("fp32",)}, {}, {}, cpu_flops=1e11)
 LIMITS = CountingLimits(1e8, 2e10, 1, 2.0)

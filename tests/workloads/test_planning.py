@@ -8,6 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from models import MODELS
+from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.measure.settings import Settings
+from trainmark.store.cell import WORKLOADS, Cell
+from trainmark.store.parameters import PARAMETERS, Value
 from trainmark.workloads.planning import (
     FULL_TRAINING,
     LARGE_MODELS,
@@ -18,10 +23,6 @@ from trainmark.workloads.planning import (
     find_obstacle,
     plan,
 )
-from trainmark.measure.machine import Machine, ModelFacts
-from trainmark.measure.settings import Settings
-from models import MODELS
-from trainmark.store.cell import AXES, WORKLOADS, Cell, Value
 
 FACTS = {
     name: ModelFacts(
@@ -52,7 +53,7 @@ def cells(workload: str, machine: Machine, request: Request | None = None) -> li
 
 def varied(cell: Cell) -> dict[str, Value]:
     """The axes of a cell that are not at their default."""
-    return {axis: value for axis, value in cell.axes if value != AXES[axis].default}
+    return {axis: value for axis, value in cell.axes if value != PARAMETERS[axis].default}
 
 
 def values(found: Sequence[Cell], axis: str) -> set[Value]:
@@ -163,8 +164,8 @@ def test_the_full_grid_has_all_that_the_quick_one_has_and_more(machine: Machine,
 def test_the_full_grid_varies_all_that_the_machine_can_do() -> None:
     found = cells("train", WITH_CUDA, asking("full"))
     assert values(found, "model") == {*SMALL_MODELS, *LARGE_MODELS}
-    assert values(found, "compile") == set(AXES["compile"].values)
-    assert values(found, "memory_format") == set(AXES["memory_format"].values)
+    assert values(found, "compile") == set(PARAMETERS["compile"].values)
+    assert values(found, "memory_format") == set(PARAMETERS["memory_format"].values)
     on = {device: [cell for cell in found if cell["device"] == device] for device in ("cpu", "cuda")}
     assert values(on["cpu"], "batch_size") == {16, 64, 256, 1024}
     assert values(on["cuda"], "batch_size") == {64, 256, 1024, 4096}

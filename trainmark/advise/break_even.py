@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainmark.store.cell import AXES, Cell
+from trainmark.store.cell import Cell
+from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 
 
@@ -33,7 +34,7 @@ def paybacks(records: Sequence[Record]) -> list[Payback]:
     for record in records:
         if record.cell.settings.get("compile", "off") == "off" or record.metrics.get("compile_seconds") is None:
             continue
-        settings = record.cell.settings | {"compile": AXES["compile"].default}
+        settings = record.cell.settings | {"compile": PARAMETERS["compile"].default}
         twin = eager.get(Cell(record.cell.workload, tuple(settings.items())).key)
         if twin is not None and twin.metrics.get("step_seconds") is not None:
             found.append(_payback(record, twin))

@@ -7,7 +7,7 @@ import math
 from trainmark import formatting
 from trainmark.advise.break_even import Payback
 from trainmark.advise.recommend import ACCURACY_MARGIN, Accuracy, Advice, Choice, axis
-from trainmark.store.cell import AXES
+from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 
 FEWEST_SEEDS = 5
@@ -19,7 +19,7 @@ def setting(record: Record) -> str:
     values = {name: axis(record, name) for name in SETTING_AXES}
     words = [str(values["precision"]), f"batch {values['batch_size']}"]
     words.append("eager" if values["compile"] == "off" else f"compile={values['compile']}")
-    words += [str(values[name]) for name in ("memory_format", "loader") if values[name] != AXES[name].default]
+    words += [str(values[name]) for name in ("memory_format", "loader") if values[name] != PARAMETERS[name].default]
     return ", ".join(words)
 
 

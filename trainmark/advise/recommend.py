@@ -11,16 +11,18 @@ from scipy.special import stdtrit  # of Student's t: scipy.stats takes a second 
 
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.judge.statistics import ratio_interval
-from trainmark.store.cell import AXES, Value
-from trainmark.store.record import METRICS, Record
+from trainmark.store.metrics import METRICS
+from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
+from trainmark.store.record import Record
 from trainmark.store.rounds import Interval
+from trainmark.workloads import of_role
 
+Arithmetic = tuple[tuple[str, Value], ...]
+PLAIN = ("precision", "compile", "memory_format", "loader")  # at their defaults in the setting others are held against
 GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
 BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md
 CONFIDENCE = 0.95
 ACCURACY_MARGIN = METRICS["accuracy"].tolerance or 0.0
-# What leaves the arithmetic of a training as it is, but for the last digits of its sums:
-SAME_ARITHMETIC = ("compile", "memory_format", "loader")
 _UNRELIABLE = ("disturbed", "unsteady", "throttled", "clocks-disagree", "recompiles")
 
 
@@ -104,7 +106,7 @@ def advise(records: Sequence[Record], max_memory_bytes: float | None = None) -> 
         records: Of one run.
         max_memory_bytes: Settings whose peak memory is larger, or not known, are not considered.
     """
-    trained = [record for record in records if record.cell.workload == "train" and _speed(record) is not None]
+    trained = [record for record in of_role("training", records) if _speed(record) is not None]
     groups: dict[tuple[Value, ...], list[Record]] = {}
     for record in trained:
         groups.setdefault(tuple(axis(record, name) for name in ("model", "device", "dataset")), []).append(record)
@@ -133,9 +135,12 @@ def default_setting(records: Iterable[Record]) -> Record | None:
     plain = [
         record
         for record in records
-        if all(axis(record, name) == AXES[name].default for name in ("precision", "compile", "memory_format", "loader"))
+        if all(
+            axis(record, name) == PARAMETERS[name].default
+            for name in ("precision", "compile", "memory_format", "loader")
+        )
     ]
-    usual = AXES["batch_size"].default
+    usual = PARAMETERS["batch_size"].default
     return min(plain, key=lambda one: (axis(one, "batch_size") != usual, axis(one, "batch_size")), default=None)
 
 
@@ -149,9 +154,7 @@ def value_of(record: Record, goal: str) -> float | None:
     return device if device is not None else record.metrics.get("peak_memory_bytes")
 
 
-def judge_accuracy(
-    record: Record, default: Record, evidence: Mapping[tuple[Value, ...], Mapping[object, float]]
-) -> Accuracy:
+def judge_accuracy(record: Record, default: Record, evidence: Mapping[Arithmetic, Mapping[object, float]]) -> Accuracy:
     """Whether a setting's accuracy is not inferior to the default's, by a one-sided paired t-test over seeds.
 
     A setting that only compiles, lays out or loads otherwise does the default's arithmetic. Any other needs
@@ -160,7 +163,7 @@ def judge_accuracy(
 
     Source: the non-inferiority test of Wellek, Testing Statistical Hypotheses of Equivalence, chapter 5.
     """
-    if all(axis(record, name) == axis(default, name) for name in ("batch_size", "precision")):
+    if _arithmetic(record) == _arithmetic(default):
         return Accuracy("same arithmetic")
     ours, theirs = evidence.get(_arithmetic(record)), evidence.get(_arithmetic(default))
     seeds = sorted(set(ours or ()) & set(theirs or ()), key=str)
@@ -242,19 +245,24 @@ def _fits(record: Record, max_memory_bytes: float | None) -> bool:
 
 def axis(record: Record, name: str) -> Value:
     """An axis of a record, its default where an older record does not name it."""
-    return record.cell.settings.get(name, AXES[name].default)
+    return record.cell.settings.get(name, PARAMETERS[name].default)
 
 
-def _arithmetic(record: Record) -> tuple[Value, ...]:
-    """What decides a training's accuracy, beside its seed and its epochs."""
-    return tuple(axis(record, name) for name in ("model", "device", "dataset", "batch_size", "precision"))
+def _arithmetic(record: Record) -> Arithmetic:
+    """What decides a training's accuracy, beside its seed and its epochs: every parameter that may change a result."""
+    names = set(STEP_PARAMETERS) | set(record.cell.settings) - {"epochs"}
+    return tuple(
+        (name, axis(record, name))
+        for name in sorted(names)
+        if name not in PARAMETERS or not PARAMETERS[name].same_arithmetic
+    )
 
 
-def _accuracies(records: Iterable[Record]) -> dict[tuple[Value, ...], dict[object, float]]:
+def _accuracies(records: Iterable[Record]) -> dict[Arithmetic, dict[object, float]]:
     """What decides the accuracy -> seed and epochs -> held-out accuracy after the last epoch."""
-    found: dict[tuple[Value, ...], dict[object, float]] = {}
-    for record in records:
-        if record.cell.workload != "accuracy" or record.status != "ok":
+    found: dict[Arithmetic, dict[object, float]] = {}
+    for record in of_role("accuracy", records):
+        if record.status != "ok":
             continue
         for seed, curve in zip(record.series.get("seed", ()), record.series.get("held_out_accuracy", ()), strict=False):
             if curve and curve[-1] is not None:

@@ -1,65 +1,107 @@
-"""What the interpreter of a side is started with: trainmark's packages come from the side's folder, or not at all.
+"""What the interpreter of a side is started with: its modules come from the side's own files, or not at all.
 
-    PYTHONPATH=FOLDER python -P bench/own_tree.py FOLDER      where -P keeps the folder of this file off sys.path
+    PYTHONPATH=ROOT python -P own_tree.py '{"root": …, "tree": …, "repository": …}'
 
-An installed trainmark, or one on PYTHONPATH, would lend an older tree what that lacks: the finder of an editable
-install gives single modules even to a package that was found elsewhere. The side that is compared with runs its own
-code, which may know nothing of this; so this file is that of the tree that compares, and imports nothing of either.
+A side is a suite in a tree: the working tree, or a commit that is checked out elsewhere. What is installed
+in editable mode, or named on PYTHONPATH, lies in the working tree and would lend it to both sides. So a
+folder of the search path that lies in the working tree stands for the same folder of the side's tree; and a
+module that comes from the working tree all the same, as the finder of an editable install gives it, is
+refused by name. This file is that of the tree that compares, and imports nothing of either.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import runpy
+import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
-
-PACKAGES = ("bench", "models", "reports", "results")
 
 
 class NotInThisTree(ModuleNotFoundError):
-    """The folder lacks a module that another trainmark would have lent."""
+    """The side lacks a module that the working tree would have lent."""
+
+    lent = True  # how others tell it from a module that is nowhere
 
 
 class OwnTree:
-    """Finds trainmark's modules in one folder, before anybody else is asked.
+    """Asks all finders for a module, and refuses one of the working tree's that is not the side's.
 
     Args:
-        folder: The root of the side's tree.
+        tree: All of the side's own files.
+        repository: The working tree.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, tree: Path, repository: Path) -> None:
+        self.tree = tree.resolve()
+        self.repository = repository.resolve()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Where the module is; None where it is not trainmark's, or is nowhere.
+        """Where the module is; None where nobody finds it.
 
         Raises:
-            NotInThisTree: It is in another tree alone.
+            NotInThisTree: It lies in the working tree, and not in the side's own.
         """
-        if name.partition(".")[0] not in PACKAGES:
-            return None
-        own = PathFinder.find_spec(name, [self.folder] if path is None else path)
-        if own is not None:
-            return own
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
-            lent = finder.find_spec(name, path, target)
+            spec = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
+            if spec is None:
+                continue
+            places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
+            lent = next((place for place in places if self._is_lent(Path(place))), None)
             if lent is not None:
-                origin = lent.origin or ", ".join(lent.submodule_search_locations or ())
-                raise NotInThisTree(
-                    f"{name} is not in {self.folder}, and would have come from {origin}: "
-                    "a side is measured with its own files alone",
-                    name=name,
-                )
+                raise NotInThisTree(self._sentence(name, Path(lent)), name=name)
+            return spec
         return None
+
+    def own(self, entry: str) -> str:
+        """A folder of the search path, or the same folder in the side's tree where it is one of the working tree's."""
+        place = Path(entry or ".").resolve()
+        return str(self.tree / place.relative_to(self.repository)) if self._is_lent(place) else entry
+
+    def _is_lent(self, place: Path) -> bool:
+        """Whether it lies in the working tree, outside the side; an environment that lies there is everybody's."""
+        if self.tree == self.repository:
+            return False
+        resolved = place.resolve()
+        inside = resolved == self.repository or self.repository in resolved.parents
+        own = resolved == self.tree or self.tree in resolved.parents
+        return inside and not own and not _is_of_an_environment(resolved)
+
+    def _sentence(self, name: str, place: Path) -> str:
+        why = "" if _is_tracked(place, self.repository) else ", and git does not track it"
+        return (
+            f"{name} is not in {self.tree}, and would have come from {place}{why}: "
+            "a side is measured with its own files alone"
+        )
+
+
+def _is_of_an_environment(place: Path) -> bool:
+    """Whether it was installed into a virtual environment, or is the standard library's."""
+    roots = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    return any(root == place or root in place.parents for root in roots)
+
+
+def _is_tracked(place: Path, repository: Path) -> bool:
+    listed = subprocess.run(
+        ["git", "ls-files", "--error-unmatch", "--", str(place)], cwd=repository, capture_output=True, check=False
+    )
+    return listed.returncode == 0
 
 
 def main() -> None:
     """Serves the side as ``python -m trainmark.against.server`` would."""
-    sys.meta_path.insert(0, OwnTree(sys.argv[1]))
+    place = {name: Path(path) for name, path in json.loads(sys.argv[1]).items()}
+    guard = OwnTree(place["tree"], place["repository"])
+    sys.path[:] = [str(place["root"]), *(guard.own(entry) for entry in sys.path)]
+    importlib.invalidate_caches()
+    sys.meta_path.insert(0, guard)
+    sys.argv[1:] = []
     try:
         runpy.run_module("trainmark.against.server", run_name="__main__", alter_sys=True)
     except NotInThisTree as error:

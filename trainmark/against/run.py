@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainmark.against.turns import PAIRED, Findings, Look, PairSettings, measure_pairs, measure_records
+from trainmark.against.client import Side, SideEnded
+from trainmark.against.places import SELF, Place, SideError, place_of, working_tree
+from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_records
 from trainmark.measure.session import Session
-from trainmark.against.sides import SELF, Place, Side, SideEnded, SideError, place_of
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import PairedRun
 from trainmark.store.record import Run, RunFacts
+from trainmark.workloads import entry_of
 
 NEW = "working tree"
 
@@ -25,7 +27,7 @@ class Against:
     """What one call with ``--against`` asks for.
 
     Attributes:
-        parts: What names the side: see :func:`trainmark.against.sides.place_of`.
+        parts: What names the side: see :func:`trainmark.against.places.place_of`.
         budget_seconds: For the whole of it.
         threads: CPU threads of both sides; None for what each side's environment says.
         margins: The margins in the user's words.
@@ -82,7 +84,7 @@ def measure_against(
     findings = Findings()
     complete = False
     with place_of(asked.parts, root) as base_place:
-        places = {"base": base_place, "new": Place(NEW, root)}
+        places = {"base": base_place, "new": working_tree(NEW, root)}
         with ExitStack() as stack:
             sides = {name: stack.enter_context(Side(place, how.timeout)) for name, place in places.items()}
             plans = {name: _plan(side, session, how) for name, side in sides.items()}
@@ -98,7 +100,7 @@ def measure_against(
         paired = [
             cell
             for cell in chosen
-            if cell.workload in PAIRED
+            if entry_of(cell.workload).steps
             and all(cell.key in records and records[cell.key].status == "ok" for records in findings.records.values())
         ]
         labels = {cell.key: cell.label for cell in paired}
@@ -123,7 +125,7 @@ def _plan(side: Side, session: Session, how: PairSettings) -> _Planned:
 
 def _wanted(plans: Mapping[str, _Planned], chosen: Iterable[Cell], session: Session) -> dict[str, list[Cell]]:
     """The cells to record on each side; those of the base alone only where no -k has left any out."""
-    runnable = [cell for cell in chosen if not session.obstacle_of(cell)]
+    runnable = [cell for cell in chosen if not session.skip_reason_of(cell)]
     base = [cell for cell in runnable if cell.key in plans["base"].cells]
     everything = {cell.key for cell in chosen} >= plans["new"].cells.keys()
     if everything:

@@ -1,13 +1,13 @@
 """One side of a paired comparison: a server that forks a process for each task, and lets it speak.
 
-    python -m trainmark.against.server      in the folder, with the interpreter and in the environment of the side
+    python -m trainmark.against.server      in the suite's root, with the interpreter and in the environment of the side
 
 Requests come on standard input and replies go to standard output, one JSON document a line; what
 libraries print goes to standard error. The first line says which protocol is spoken. Each request
 is served by a process of its own, forked from this one, which has imported torch and computed
 nothing; when that process is gone, whatever became of it, this one says so::
 
-    {"protocol": 1}
+    {"protocol": 2}
     <- {"task": "replicate", "cell": …, "settings": …, "block_seconds": 0.02}
     -> {"ready": 16}                                  steps that take about that long
     <- {"block": 16}
@@ -34,12 +34,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trainmark.measure.settings import DataPlaces, Settings, default_threads
-from trainmark.measure.worker import SoFar, finish
-from trainmark.store.cell import WORKLOADS, Cell
-from trainmark.store.record import Record
+from trainmark import suite
+from trainmark.measure.settings import Places, Settings, default_threads
+from trainmark.measure.worker import finish
+from trainmark.store.cell import Cell
+from trainmark.store.parameters import PARAMETERS
 
-PROTOCOL = 1
+PROTOCOL = 2  # 2: a suite is opened first, and a workload's entry measures
 WAITING = Path("/proc/thread-self/schedstat")
 CONTROL_REPEATS = 5
 CONTROL_LOOPS = 20_000  # about a millisecond of plain Python
@@ -93,23 +94,26 @@ def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
 def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
     """The environment of this side, its threads, and the cells that it would measure."""
     from trainmark.measure.environment import describe
+    from trainmark.model import UnknownModel, load_model
+    from trainmark.workloads import entries
     from trainmark.workloads.planning import Request, plan
-    from models import UnknownModel, load
 
     settings = _settings(request["settings"])
-    asked = Request(
-        request["grid"], {axis: tuple(values) for axis, values in request["given"].items()}, request["seeds"]
-    )
+    given = {name: tuple(values) for name, values in request["given"].items() if name in PARAMETERS}
+    asked = Request(request["grid"], given, request["seeds"])
     known = []
     for name in asked.models:
         try:
-            load(name)
-        except UnknownModel:
+            load_model(name)
+        except UnknownModel as error:
+            if getattr(error.__cause__, "lent", False):
+                raise
             continue  # a model of the other side alone
         known.append(name)
     machine = describe(known, (), settings.places, settings.threads, lambda _doing: None, scratch)
-    asked = replace(asked, given={**asked.given, "model": tuple(known)})
-    planned = [item for workload in WORKLOADS for item in plan(workload, asked, machine)] if known else []
+    if "model" in given:
+        asked = replace(asked, given={**given, "model": tuple(known)})
+    planned = [item for entry in entries() for item in plan(entry.name, asked, machine)]
     return {
         "environment": dict(machine.environment),
         "threads": settings.threads,
@@ -117,36 +121,31 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
     }
 
 
-def record(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
-    """One whole record of a cell, as ``pytest bench`` measures it."""
-    timed: list[Record] = []
+def record(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dict[str, Any]:
+    """One whole record of a cell, measured by its workload's entry as in a run."""
+    from trainmark.measure.context import Context
+    from trainmark.measure.worker import Workers
+    from trainmark.workloads import entry_of
 
-    def keep(told: object) -> None:
-        if isinstance(told, SoFar):
-            timed.append(told.value)
-
-    ending = finish(
-        "trainmark.measure.protocol:measure", (_cell(request["cell"]), _settings(request["settings"]), keep, scratch)
-    )
-    if ending.status == "ok":
-        measured: Record = ending.value
-    elif timed:  # an instrument failed after the cell was timed
-        measured = replace(timed[-1], reason=ending.reason, flags=(*timed[-1].flags, f"instruments-{ending.status}"))
-    else:
-        measured = Record(_cell(request["cell"]), ending.status, ending.reason)
+    cell, settings = _cell(request["cell"]), _settings(request["settings"])
+    context = Context(Workers(start="fork"))
+    try:
+        measured, _ = entry_of(cell.workload).measure(cell, settings, context)
+    finally:
+        context.close()
     return measured.to_json()
 
 
 def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> dict[str, Any]:
     """One half of a pair: gets the cell ready, then times a block whenever it is asked to."""
     from trainmark.measure.protocol import set_up, timed_block, warm_up
+    from trainmark.measure.steps import prepare
     from trainmark.meters.clock import clock_of
     from trainmark.meters.disturbance import DisturbanceMeter
-    from trainmark.measure.steps import prepare
 
     cell, settings = _cell(request["cell"]), _settings(request["settings"])
     set_up(settings, scratch)
-    steps, clock = prepare(cell, settings), clock_of(str(cell["device"]))
+    steps, clock = prepare(cell, settings, scratch), clock_of(str(cell["device"]))
     with steps.context:
         timed_block(clock, steps.advance, 1)
         few = warm_up(clock, steps.advance, settings, lambda _doing: None).steps_per_round
@@ -203,11 +202,13 @@ def _settings(document: Mapping[str, Any]) -> Settings:
     """The settings asked for; threads that are not given are this side's to choose, by its environment."""
     given = dict(document)
     places = given.pop("places")
-    folders = {name: Path(path) for name, path in places["folders"].items()}
+    named = {
+        parameter: {name: Path(path) for name, path in paths.items()} for parameter, paths in places["named"].items()
+    }
     cache = given.pop("compile_cache")
     return Settings(
         **(given | {"threads": given["threads"] or default_threads()}),
-        places=DataPlaces(Path(places["root"]), places["download"], folders),
+        places=Places(Path(places["root"]), places["download"], named),
         compile_cache=Path(cache) if cache else None,
     )
 
@@ -218,9 +219,11 @@ def main() -> None:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)  # for C++ too
-    import trainmark.measure.preload
+    suite.open_suite(Path.cwd())
+    from trainmark.measure import preload
 
-    assert trainmark.measure.preload.__all__  # imported for what it imports
+    if preload.failure is not None:
+        sys.exit(f"what every cell needs cannot be imported: {preload.failure}")
     serve(channel)
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from trainmark.against.client import Side, SideEnded
+from trainmark.against.places import Place
 from trainmark.measure.settings import Settings
-from trainmark.against.sides import Place, Side, SideEnded
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import Pair, Replicate
 from trainmark.store.record import Record
@@ -22,9 +23,6 @@ QUADS = 6  # of four blocks each, ABBA or BAAB: a drift that is even over a quad
 GENERATION_ROUNDS = 6  # pairs of each cell between two starts of the servers: one start's memory layout is no verdict
 FEW_CELLS = 3  # with no more than these a generation has twice as many rounds: starting costs as much as some pairs
 WARM_SECONDS = 0.1  # see Settings.max_seconds; a process that was forked needs few blocks to be steady
-
-
-PAIRED = ("train", "inference", "input")  # workloads that take steps
 
 Look = Callable[[Mapping[str, Sequence[Pair]]], Mapping[str, bool]]
 
@@ -66,7 +64,10 @@ class PairSettings:
             "places": {
                 "root": str(places.root),
                 "download": places.download,
-                "folders": {name: str(path) for name, path in places.folders.items()},
+                "named": {
+                    parameter: {name: str(path) for name, path in paths.items()}
+                    for parameter, paths in places.named.items()
+                },
             },
             "compile_cache": compile_cache,
         }

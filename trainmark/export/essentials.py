@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from trainmark import formatting
 from trainmark.advise import phrases
-from trainmark.advise.notices import notices
-from trainmark.judge.verdict import judge
-from trainmark.judge.comparison import Comparison
 from trainmark.advise.conditions import machine
-from trainmark.export.markdown import render, text
+from trainmark.advise.notices import notices
 from trainmark.advise.recommend import GOALS, Advice, Choice, advise
+from trainmark.export.markdown import render, text
+from trainmark.judge.comparison import Comparison
+from trainmark.judge.verdict import judge
 from trainmark.store.record import Run
 
 

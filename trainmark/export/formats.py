@@ -10,9 +10,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from trainmark import formatting
-from trainmark.judge.verdict import REGRESSION, Verdict, counts_sentence
 from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
-from trainmark.store.record import METRICS
+from trainmark.judge.verdict import REGRESSION, Verdict, counts_sentence
+from trainmark.store.metrics import METRICS
 
 ANNOTATIONS = 10  # that GitHub shows of one kind in a step
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 cannot write it

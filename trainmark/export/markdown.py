@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trainmark import formatting
-from trainmark.judge.verdict import Verdict, counts_sentence
 from trainmark.judge.comparison import CellComparison, Comparison
+from trainmark.judge.verdict import Verdict, counts_sentence
 
 LIMIT = 65_536  # characters that GitHub takes for a comment
 SIGNS = {"fine": "✅", "regressed": "❌", "undecided": "❔", "not comparable": "❔"}

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from trainmark.judge.verdict import judge
-from trainmark.judge.comparison import Comparison
 from trainmark.advise.phrases import setting
 from trainmark.advise.recommend import Advice, Choice
+from trainmark.judge.comparison import Comparison
+from trainmark.judge.verdict import judge
+from trainmark.store.frame import to_frame
 from trainmark.store.record import Run
-from trainmark.store.runs import to_frame
 
 _NESTED = ("rounds", "series", "settings", "disturbance")
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trainmark import formatting
-from trainmark.judge.verdict import Verdict, counts_sentence, judge
-from trainmark.judge.comparison import CellComparison, Comparison
 from trainmark.advise.conditions import machine
 from trainmark.judge.change_points import ChangePoint
+from trainmark.judge.comparison import CellComparison, Comparison
 from trainmark.judge.explanation import Change, Explanation, Rest
+from trainmark.judge.verdict import Verdict, counts_sentence, judge
 from trainmark.store.profiles import OTHERS, MemoryTimeline, Operator, Profile
 from trainmark.store.record import Run
 from trainmark.store.runs import UnreadableRun, read_run

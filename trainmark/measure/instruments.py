@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 
 from trainmark.measure.data import Batch
-from bench.meters import counts
-from trainmark.meters.flops import count_flops, count_parameters
-from trainmark.meters.phases import measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import Steps, TrainingParts, prepare
+from trainmark.meters import counts
+from trainmark.meters.flops import count_flops, count_parameters
+from trainmark.meters.phases import measure_phases
 from trainmark.store.cell import Cell
 
 PHASE_SHARE = 0.5  # of max_seconds, at most
@@ -45,7 +46,7 @@ def count_compilation(cell: Cell) -> Findings:
     }
 
 
-def count_work(steps: Steps, cell: Cell, settings: Settings) -> Findings:
+def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> Findings:
     """Counts over an eager step of the cell, all of them the same in every run."""
     found = count_samples(steps.feed.endless, settings.seed)
     if steps.model is None:
@@ -53,7 +54,7 @@ def count_work(steps: Steps, cell: Cell, settings: Settings) -> Findings:
     device = str(cell["device"])
     found |= count_launches(steps, device)
     if cell["compile"] != "off":  # what is counted below is the step that the compiler was given
-        steps = prepare(Cell.of(cell.workload, **(cell.settings | {"compile": "off"})), settings)
+        steps = prepare(Cell.of(cell.workload, **(cell.settings | {"compile": "off"})), settings, scratch)
     assert steps.model is not None and steps.parts is not None  # as it has for every cell with a model
     with steps.context:
         batch = next(steps.batches)
@@ -61,7 +62,7 @@ def count_work(steps: Steps, cell: Cell, settings: Settings) -> Findings:
         counted = counts.count_step(lambda: steps.step(*batch), steps.model, device)
     return found | {
         "parameters": count_parameters(steps.model),
-        "flops_per_step": count_flops(steps.model, steps.shape, training=cell.workload == "train"),
+        "flops_per_step": count_flops(steps.model, steps.shape, training=isinstance(steps.parts, TrainingParts)),
         "operators_per_step": counted.operators,
         "copies_per_step": counted.copies,
         "host_reads_per_step": counted.host_reads,

@@ -12,7 +12,7 @@ class ModelFacts:
     """Of a model that was asked for.
 
     Attributes:
-        family: See ``models.ModelSpec``.
+        family: See ``trainmark.model.ModelSpec``.
         dataset: Which it is fed where the command line names none.
         sample_flops: Forward operations for one sample; None where they are not known beforehand.
         has_convolution: Whether a memory format can matter.
@@ -35,7 +35,8 @@ class Machine:
         compile_obstacle: Device -> why torch.compile cannot work there; absent where it can.
         models: Facts of the models asked for.
         cpu_flops: Floating-point operations a second of one float32 product, a rough scale.
-        engine_obstacle: n-gram engine -> why it cannot be used here; absent where it can.
+        default_data: What is fed where no model says which data set fits it.
+        found: Workload -> what it has found out for itself; see ``Workload.look``.
     """
 
     environment: Mapping[str, Any]
@@ -44,4 +45,5 @@ class Machine:
     compile_obstacle: Mapping[str, str]
     models: Mapping[str, ModelFacts]
     cpu_flops: float
-    engine_obstacle: Mapping[str, str] = field(default_factory=dict)
+    default_data: str = "synthetic"
+    found: Mapping[str, Any] = field(default_factory=dict)

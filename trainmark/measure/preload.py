@@ -1,8 +1,24 @@
-"""What the fork server imports once, so that each cell's process has it from the start."""
+"""What the fork server imports once, so that each cell's process has it from the start.
 
-import trainmark.measure.protocol
-from trainmark.measure.data import mnist_5k
+The server would pass over an import that fails, and each cell would then import for itself, slowly: so
+what goes wrong is kept here, and every process that is forked says it.
+"""
 
-mnist_5k()  # decoded once; every child shares the pages
+from __future__ import annotations
 
-__all__ = ["bench"]
+import traceback
+
+failure: str | None = None
+
+try:
+    from trainmark import suite
+    from trainmark.measure import data, protocol
+
+    for source in data.sources().values():
+        if source.preload is not None:
+            source.preload()  # read once; every child shares the pages
+except Exception as error:  # noqa: BLE001  # whatever a suite's own files do when they are imported
+    traceback.print_exc()
+    failure = f"{type(error).__name__}: {error}"
+
+__all__ = ["data", "failure", "protocol", "suite"]

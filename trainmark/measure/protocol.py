@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -17,10 +16,30 @@ import torch
 from torch import Tensor
 
 from trainmark.measure.allocator import keep_freed_memory
+from trainmark.measure.context import now
 from trainmark.measure.data import Batch, Feed, as_tensors
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
-from trainmark.measure.instruments import Findings, count_compilation, count_samples, count_work, time_phases, workspace_bytes
-from bench.lecture.networks import measure_lecture
+from trainmark.measure.instruments import (
+    Findings,
+    count_compilation,
+    count_samples,
+    count_work,
+    time_phases,
+    workspace_bytes,
+)
+from trainmark.measure.settings import Settings
+from trainmark.measure.steps import (
+    Steps,
+    built,
+    compiled,
+    feed,
+    inference_parts,
+    model_and_data,
+    prepare,
+    training_parts,
+)
+from trainmark.measure.training import evaluate, train_epoch
+from trainmark.measure.worker import SoFar
 from trainmark.meters.clock import Block, Clock, clock_of
 from trainmark.meters.counts import reset_compile_counts
 from trainmark.meters.disturbance import DisturbanceMeter
@@ -28,11 +47,7 @@ from trainmark.meters.energy import measure_energy
 from trainmark.meters.flops import count_parameters
 from trainmark.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
 from trainmark.meters.profiler import profile_steps
-from trainmark.measure.settings import Settings
-from trainmark.measure.training import evaluate, train_epoch
-from trainmark.measure.worker import SoFar
-from trainmark.measure.steps import Steps, built, compiled, feed, inference_parts, model_and_data, prepare, training_parts
-from models import ModelSpec
+from trainmark.model import ModelSpec
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
 from trainmark.store.rounds import median_interval
@@ -51,8 +66,8 @@ PROFILE_SECONDS = 2.0  # of steps in a profile, two of them at least
 LATENCY_SHARE = 0.5  # of max_seconds, at most
 
 
-def measure(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Record:
-    """Measures one cell in this process.
+def measure_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Record:
+    """Measures a cell that takes steps, in this process.
 
     Args:
         cell: What to measure.
@@ -65,16 +80,27 @@ def measure(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Re
         UnsupportedError: The cell cannot be run here.
         NotFiniteError: A loss or an output is not finite.
     """
+    return measured(cell, settings, scratch, lambda: _time_steps(cell, settings, report, scratch))
+
+
+def measure_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Record:
+    """Trains a cell's model from the start, once a seed, in this process; arguments and errors as above."""
+    return measured(cell, settings, scratch, lambda: _train(cell, settings, report))
+
+
+def measured(cell: Cell, settings: Settings, scratch: Path, work: Callable[[], Mapping[str, Any]]) -> Record:
+    """The record of a piece of work, done in this process made ready for it.
+
+    Args:
+        cell: What is measured.
+        settings: How.
+        scratch: An empty folder.
+        work: Gives the parts of the record.
+    """
     set_up(settings, scratch)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = now()
     reset_device_peak(str(cell["device"]))
-    if cell.workload == "accuracy":
-        findings = _measure_training(cell, settings, report)
-    elif cell.workload == "lecture":
-        findings = measure_lecture(cell, settings, report)
-    else:
-        findings = _measure_steps(cell, settings, report)
-    return Record(cell=cell, status="ok", started=started, **findings)
+    return Record(cell=cell, status="ok", started=started, **work())
 
 
 def measure_first_step(cell: Cell, settings: Settings, report: Report, scratch: Path) -> float:
@@ -84,7 +110,7 @@ def measure_first_step(cell: Cell, settings: Settings, report: Report, scratch: 
     """
     set_up(settings, scratch)
     report("compiling from the cache")
-    steps = prepare(cell, settings)
+    steps = prepare(cell, settings, scratch)
     with steps.context:
         return timed_block(clock_of(str(cell["device"])), steps.advance, 1).waited_seconds
 
@@ -94,7 +120,7 @@ def try_batch(cell: Cell, settings: Settings, report: Report, scratch: Path) -> 
     set_up(settings, scratch)
     device = str(cell["device"])
     reset_device_peak(device)
-    steps = prepare(cell, settings)
+    steps = prepare(cell, settings, scratch)
     for number in range(3):  # the second has the optimizer's state beside the gradients, the third is like it
         report(f"trying step {number + 1} with a batch of {cell['batch_size']}")
         timed_block(clock_of(device), steps.advance, 1)
@@ -111,10 +137,10 @@ def set_up(settings: Settings, scratch: Path) -> None:
     torch.manual_seed(settings.seed)
 
 
-def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
+def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> dict[str, Any]:
     """The parts of a record of a workload that takes steps."""
     report("preparing")
-    steps = prepare(cell, settings)
+    steps = prepare(cell, settings, scratch)
     device = str(cell["device"])
     clock = clock_of(device)
     is_compiled = cell.settings.get("compile", "off") != "off"
@@ -179,23 +205,25 @@ def _measure_steps(cell: Cell, settings: Settings, report: Report) -> dict[str, 
     }
     if not settings.once:
         report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
-        metrics |= _instrument(steps, cell, interval.middle, settings, report)
+        metrics |= _instrument(steps, cell, interval.middle, settings, report, scratch)
         metrics["workspace_bytes"] = workspace_bytes(metrics, peak.allocated, steps)
     return findings
 
 
-def _instrument(steps: Steps, cell: Cell, step_seconds: float, settings: Settings, report: Report) -> Findings:
+def _instrument(
+    steps: Steps, cell: Cell, step_seconds: float, settings: Settings, report: Report, scratch: Path
+) -> Findings:
     """What the instrumented and the static pass find; with a profile where one is asked for."""
     device = str(cell["device"])
     report("timing phases")
     with steps.context:
         found = time_phases(steps, cell, step_seconds, settings)
     report("counting")
-    found |= count_work(steps, cell, settings)
+    found |= count_work(steps, cell, settings, scratch)
     report("measuring energy")
     with steps.context:
         found |= measure_energy(steps.advance, device, steps.shape[0])
-    if settings.artifacts is not None and cell.workload != "input":
+    if settings.artifacts is not None and steps.model is not None:
         report("profiling")
         affordable = math.ceil(PROFILE_SECONDS / step_seconds)
         with steps.context:
@@ -203,7 +231,7 @@ def _instrument(steps: Steps, cell: Cell, step_seconds: float, settings: Setting
     return found
 
 
-def _measure_training(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
+def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
     """The parts of a record of whole trainings, one a seed."""
     report("preparing")
     spec, data = model_and_data(cell, settings)

@@ -9,43 +9,24 @@ from pathlib import Path
 
 import psutil
 
-from trainmark.meters.probes import CountingLimits
-
 
 @dataclass(frozen=True)
-class DataPlaces:
-    """Where data sets lie on this machine; never part of a record.
+class Places:
+    """Where data lies on this machine; never part of a record.
 
     Attributes:
         root: Folder in torchvision's layout.
-        download: Whether torchvision may fetch what is missing there.
-        folders: Name after ``folder:`` -> path.
-        corpora: Name of a text -> path.
+        download: Whether what is missing there may be fetched.
+        named: Parameter -> the name that a record keeps -> path, of values that were given as one.
     """
 
     root: Path = Path("data")
     download: bool = False
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    corpora: Mapping[str, Path] = field(default_factory=dict)
+    named: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class Corpus:
-    """A text as n-gram cells read it: UTF-8, one sentence a line.
-
-    Attributes:
-        path: Of what is fitted.
-        tokens: Its words, and one end for each sentence.
-        digest: First 12 hexadecimal digits of the SHA-256 of the whole text: what a record names it by.
-        held_out: Path of the sentences that follow it; None where none are held out.
-        held_out_tokens: Of these.
-    """
-
-    path: Path
-    tokens: int
-    digest: str
-    held_out: Path | None = None
-    held_out_tokens: int = 0
+    def find(self, parameter: str, name: str) -> Path | None:
+        """Where a value lies; None where it was not given as a path."""
+        return self.named.get(parameter, {}).get(name)
 
 
 @dataclass(frozen=True)
@@ -62,8 +43,6 @@ class Settings:
         places: Where data sets lie.
         artifacts: Folder for a profile and a trace of each cell; None for no profiling.
         compile_cache: Where torch.compile keeps what it made; None for a folder of the cell's own.
-        corpus: The text of an n-gram cell; None for the others.
-        counting_limits: What bounds counting here; None where it was not probed.
     """
 
     threads: int = 1
@@ -72,11 +51,9 @@ class Settings:
     min_rounds: int = 6
     max_seconds: float = 1.0
     once: bool = False
-    places: DataPlaces = field(default_factory=DataPlaces)
+    places: Places = field(default_factory=Places)
     artifacts: Path | None = None
     compile_cache: Path | None = None
-    corpus: Corpus | None = None
-    counting_limits: CountingLimits | None = None
 
 
 def default_threads() -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +17,9 @@ from trainmark.measure import precision
 from trainmark.measure.data import Batch, Data, Feed, load
 from trainmark.measure.settings import Settings
 from trainmark.measure.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
-from models import ModelSpec
-from models import load as load_model
+from trainmark.model import ModelSpec, load_model
 from trainmark.store.cell import Cell
+from trainmark.workloads import entry_of
 
 
 @dataclass(frozen=True)
@@ -115,24 +118,54 @@ class Steps:
         return result
 
 
-def prepare(cell: Cell, settings: Settings) -> Steps:
-    """The steps of a ``train``, ``inference`` or ``input`` cell.
+class Repeatable(Protocol):
+    """What a pair of processes repeats by turns: one step, one fit, one pass."""
+
+    @property
+    def context(self) -> AbstractContextManager[object]:
+        """To be entered around all of it."""
+
+    def advance(self) -> Tensor:
+        """Does it once, and gives the tensor that must stay finite."""
+
+
+def prepare(cell: Cell, settings: Settings, scratch: Path) -> Any:
+    """What the cell's workload repeats, made ready: :class:`Steps` of a model's workload, else a :class:`Repeatable`.
 
     Raises:
         UnsupportedError: Model and data set do not fit each other.
         MissingDataError: The data set's files are not there.
     """
-    if cell.workload == "input":
-        return _input_steps(cell, settings)
-    training = cell.workload == "train"
+    return pkgutil.resolve_name(entry_of(cell.workload).steps)(cell, settings, scratch)
+
+
+def training_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
+    """Steps of a training."""
     spec, data = model_and_data(cell, settings)
-    model = built(spec, cell).train(training)
+    model = built(spec, cell).train()
+    return _model_steps(cell, spec, data, model, training_parts(compiled(model, cell), cell), nullcontext())
+
+
+def inference_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
+    """Forward passes in eval mode."""
+    spec, data = model_and_data(cell, settings)
+    model = built(spec, cell).eval()
+    return _model_steps(cell, spec, data, model, inference_parts(compiled(model, cell), cell), torch.inference_mode())
+
+
+def _model_steps(
+    cell: Cell,
+    spec: ModelSpec,
+    data: Data,
+    model: nn.Module,
+    parts: TrainingParts | InferenceParts,
+    context: AbstractContextManager[object],
+) -> Steps:
     source = feed(cell, data)
-    parts = (training_parts if training else inference_parts)(compiled(model, cell), cell)
     return Steps(
         batches=source.endless(),
         step=parts.step,
-        context=nullcontext() if training else torch.inference_mode(),
+        context=context,
         shape=(int(cell["batch_size"]), *spec.input_shape),
         feed=source,
         adaptation=str(data.adaptation),
@@ -141,7 +174,8 @@ def prepare(cell: Cell, settings: Settings) -> Steps:
     )
 
 
-def _input_steps(cell: Cell, settings: Settings) -> Steps:
+def input_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
+    """Batches, and nothing done with them."""
     data = load(str(cell["dataset"]), settings.places, None, None, samples=int(cell["batch_size"]))
     source = feed(cell, data)
     batches = source.endless()

@@ -24,8 +24,11 @@ from typing import Any
 
 import psutil
 
+from trainmark import suite
 from trainmark.measure.failures import MissingDataError, NotFiniteError, UnsupportedError
+from trainmark.suite import ROOT_VARIABLE, SuiteError
 
+PRELOAD = "trainmark.measure.preload"
 POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
 LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is stopped before the kernel acts
 LOG_LINES = 20  # of the child's last words kept for a reason
@@ -75,15 +78,20 @@ class Workers:
     about 30 ms and its memory is its own. Where there is no fork server a process is spawned.
 
     Args:
+        root: Of the suite that the processes open; None for that of this process.
         in_process: Run in this very process instead, for a debugger; no limit is kept then.
+        start: How processes are started; by default by a fork server where there is one. ``fork`` is for a
+            process that has one thread and has computed nothing.
     """
 
-    def __init__(self, *, in_process: bool = False) -> None:
+    def __init__(self, root: Path | None = None, *, in_process: bool = False, start: str | None = None) -> None:
+        self.root = root
         self.in_process = in_process
         methods = multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:
-            self._context.set_forkserver_preload(["trainmark.measure.preload"])
+        self._start = start or ("forkserver" if "forkserver" in methods else "spawn")
+        self._context: Any = multiprocessing.get_context(self._start)
+        if self._start == "forkserver":
+            self._context.set_forkserver_preload([PRELOAD])
 
     def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
         """Calls a function as ``function(*arguments, report, scratch)`` and says how it went.
@@ -108,8 +116,10 @@ class Workers:
         kills_before = _kernel_kills()
         receiver, sender = self._context.Pipe(duplex=False)
         log_path = scratch / "log"
-        child = self._context.Process(target=_child, args=(sender, function, arguments, scratch, log_path))
-        child.start()
+        root = self.root or suite.current().root
+        child = self._context.Process(target=_child, args=(sender, root, function, arguments, scratch, log_path))
+        with _environment(ROOT_VARIABLE, str(root)):  # for the fork server, which is started with the first child
+            child.start()
         sender.close()
         try:
             ending, so_far = _listen(receiver, child, limits, begun)
@@ -247,7 +257,23 @@ def _stop(child: Any) -> None:
         child.join()
 
 
-def _child(sender: Connection, function: str, arguments: tuple[Any, ...], scratch: Path, log_path: Path) -> None:
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Sets a variable for the length of the block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _child(
+    sender: Connection, root: Path, function: str, arguments: tuple[Any, ...], scratch: Path, log_path: Path
+) -> None:
     """Runs in the new process: calls the function and sends how it ended."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C is the parent's to answer; and the group can be ended as one
@@ -262,18 +288,30 @@ def _child(sender: Connection, function: str, arguments: tuple[Any, ...], scratc
             os.fdopen(2, "wb", closefd=False), encoding="utf-8", errors="replace", line_buffering=True
         )
         faulthandler.enable(log, all_threads=False)
-        sender.send(finish(function, (*arguments, sender.send, scratch)))
+        failed = getattr(sys.modules.get(PRELOAD), "failure", None)
+        if failed is not None:
+            sender.send(Finished("error", None, f"what every cell needs cannot be imported: {failed}"))
+            return
+        sender.send(finish(function, (*arguments, sender.send, scratch), root))
 
 
-def finish(function: str, arguments: tuple[Any, ...]) -> Finished:
-    """Calls ``package.module:name`` and puts its end into words; interruptions pass."""
+def finish(function: str, arguments: tuple[Any, ...], root: Path | None = None) -> Finished:
+    """Calls ``package.module:name`` and puts its end into words; interruptions pass.
+
+    Args:
+        function: What to call.
+        arguments: Of it.
+        root: Of the suite to open before; None for that of this process.
+    """
     try:
+        if root is not None:
+            suite.open_suite(root)
         return Finished("ok", pkgutil.resolve_name(function)(*arguments), None)
     except UnsupportedError as error:
         return Finished("skipped", None, str(error))
     except NotFiniteError as error:
         return Finished("nan", None, str(error))
-    except MissingDataError as error:
+    except (MissingDataError, SuiteError) as error:
         return Finished("error", None, str(error))
     except Exception as error:  # noqa: BLE001  # a user's model ends as it likes: each end becomes a record
         traceback.print_exc()

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from trainmark.measure.paths import without_folders
 from trainmark.meters.clock import Clock, clock_of
 from trainmark.meters.flops import Call, call_flops, flops_of_call
 from trainmark.meters.timeline import record_timeline
-from trainmark.measure.paths import without_folders
 from trainmark.store.cell import Cell
 from trainmark.store.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
 

@@ -8,23 +8,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from trainmark import formatting
 from trainmark.advise import phrases, recommend
-from trainmark.page import tables
-from trainmark.advise.notices import notices
-from trainmark.page.anchors import anchor
-from trainmark.judge.verdict import judge
-from trainmark.judge.comparison import FAILING, VERDICTS, CellComparison, Comparison
+from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.conditions import facts, facts_of_both, machine
+from trainmark.advise.notices import notices
+from trainmark.judge.comparison import FAILING, VERDICTS, CellComparison, Comparison
+from trainmark.judge.explanation import Leading
+from trainmark.judge.verdict import judge
+from trainmark.page import tables
+from trainmark.page.anchors import anchor
 from trainmark.page.forest import forest
 from trainmark.page.galleries import galleries
-from reports.lecture import Lesson
-from trainmark.advise.break_even import Payback, paybacks
-from trainmark.judge.explanation import Leading
+from trainmark.page.sections import Section
+from trainmark.store.metrics import METRICS
 from trainmark.store.pairs import PairedRun
-from trainmark.store.record import METRICS, STATUSES, Record, Run
+from trainmark.store.record import STATUSES, Record, Run
+from trainmark.workloads import entries
 
 
 def render(
@@ -32,7 +34,7 @@ def render(
     comparison: Comparison | None = None,
     profiled: Sequence[Leading] = (),
     folder: Path = Path(),
-    lesson: Lesson | None = None,
+    sections: Sequence[Section] = (),
     beside: Sequence[str] = (),
     history: Sequence[Run] = (),
 ) -> str:
@@ -45,7 +47,7 @@ def render(
         comparison: Of the subject with a base.
         profiled: What leads in the subject's profiled cells.
         folder: Where the page will lie: links to traces are relative to it.
-        lesson: What the lecture's claims came to, where the run has them.
+        sections: That workloads bring.
         beside: Names of files beside the page that hold its numbers.
         history: Runs to draw a history of; those of ``runs`` where none are given.
     """
@@ -54,7 +56,7 @@ def render(
     compared = {cell.key: cell for cell in comparison.cells} if comparison else {}
     drawn = galleries(subject, history or runs, compiled)
     return (
-        _templates()
+        templates()
         .get_template("report.html")
         .render(
             run=subject,
@@ -73,7 +75,7 @@ def render(
                 (leading, Path(os.path.relpath(leading.trace, folder)).as_posix() if leading.trace else None)
                 for leading in profiled
             ],
-            lesson=lesson,
+            sections=sections,
             beside=beside,
         )
     )
@@ -100,7 +102,7 @@ def render_paired(paired: PairedRun, comparison: Comparison) -> str:
     """
     beside = [change for cell in comparison.cells for change in cell.changes if not change.timed]
     return (
-        _templates()
+        templates()
         .get_template("pairs.html")
         .render(
             run=paired.new,
@@ -140,42 +142,41 @@ def _how_compared(metric: str) -> str:
     return "exactly" if described.compared == "exact" else f"within {formatting.percent(described.tolerance, 0)}"
 
 
-def _details(run: Run, compiled: Sequence[Payback]) -> list[tuple[str, str, tables.Table]]:
-    """Heading, meaning and table of what the pictures do not hold in full; without those that would be empty."""
+def _details(run: Run, compiled: Sequence[Payback]) -> list[tables.Detail]:
+    """Tables of what the pictures do not hold in full, by subject; without those that would be empty."""
 
     def measured(metric: str) -> list[Record]:
         return [record for record in run.records if record.metrics.get(metric) is not None]
 
-    accuracy = [record for record in run.records if record.cell.workload == "accuracy"]
-    inputs = [record for record in run.records if record.cell.workload == "input"]
-    found = [
-        ("Accuracy", "Held-out accuracy after the last epoch; the training time is the median over seeds.",
-         accuracy, tables.accuracy_table),
-        ("Input pipelines", "What it costs to have a batch, before any arithmetic.", inputs, tables.input_table),
+    general = [
         ("Phases", "Shares of a step with its phases timed. Other is what lies between the lecture's lines.",
          measured("forward_seconds"), tables.phases_table),
-        ("Largest batch", "The largest batch that can be trained, exact to one part in 64.",
-         measured("max_batch_size"), tables.capacity_table),
         ("Limits", "Peaks are the largest rates that probes reached on this very machine.",
          measured("flops_utilisation"), tables.limits_table),
         ("Counts", "Counted over an eager step: the same in every run, so any change is a change of the code.",
          measured("operators_per_step"), tables.counts_table),
-        ("n-gram models: fitting", "From a text's file to the model. Compare those alone that compute the same; peak "
-         "memory is of the whole process.", measured("fit_seconds"), tables.ngram_fit_table),
-        ("n-gram models: scoring", "Of the last tenth of the corpus, by a model of the rest. Unsmoothed, one unseen "
-         "n-gram makes the perplexity infinite.", measured("score_seconds"), tables.ngram_score_table),
     ]  # fmt: skip
-    shown = [(title, meaning, make(records)) for title, meaning, records, make in found if records]
+    shown = [tables.Detail(title, meaning, make(records)) for title, meaning, records, make in general if records]
     if compiled:
         meaning = "Compiling pays after so many steps as win back its time, against the same cell run eagerly."
-        shown.insert(1, ("torch.compile", meaning, tables.compile_table(compiled)))
-    return shown
+        shown.insert(0, tables.Detail("torch.compile", meaning, tables.compile_table(compiled)))
+    own = [
+        detail
+        for entry in entries()
+        if (records := [record for record in run.records if record.cell.workload == entry.name])
+        for detail in entry.tables(records)
+    ]
+    return [*own, *shown]
 
 
-def _templates() -> Environment:
-    """Templates that escape whatever they print, and fail where a name is not given."""
+def templates(*own: BaseLoader) -> Environment:
+    """Templates that escape whatever they print, and fail where a name is not given.
+
+    Args:
+        own: Where a suite's own templates lie; they may use the page's macros.
+    """
     environment = Environment(
-        loader=PackageLoader("reports"),
+        loader=ChoiceLoader([*own, PackageLoader("trainmark.page")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -9,10 +9,10 @@ from itertools import pairwise
 from statistics import median
 
 from trainmark import formatting
-from trainmark.page.anchors import anchor
-from trainmark.judge.comparison import CellComparison
 from trainmark.advise.break_even import Payback
-from trainmark.store.cell import AXES
+from trainmark.judge.comparison import CellComparison
+from trainmark.page.anchors import anchor
+from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 
 AGAINST = "Against base"
@@ -30,7 +30,6 @@ PHASES = {
     "other": "Other",
 }
 _NAMING_AXES = ("model", "engine")  # they stand in a row's name
-_AXIS_TITLES = {"batch_size": "Batch", "memory_format": "Layout"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,21 @@ class Table:
     constants: str
 
 
+@dataclass(frozen=True)
+class Detail:
+    """A table of the numbers of one subject.
+
+    Attributes:
+        title: Of the subject.
+        meaning: How to read it, in a sentence.
+        table: The numbers.
+    """
+
+    title: str
+    meaning: str
+    table: Table
+
+
 def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) -> Table:
     """Every record with all that was measured of it, and its verdict where it was compared."""
     columns = [
@@ -109,17 +123,17 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
             facet=True,
         ),
         Column("Rounds", False, "each round in the order measured, against their median", tuple(map(_rounds, records))),
-        _time(records, "step_seconds", "Step time"),
-        _number(records, "samples_per_second", "Samples/s"),
-        _time(records, "latency_p50_seconds", "Latency p50"),
-        _time(records, "latency_p99_seconds", "Latency p99"),
-        _time(records, "training_seconds", "Training"),
-        _share(records, "accuracy", "Accuracy (%)"),
-        _time(records, "fit_seconds", "Fit"),
-        _time(records, "score_seconds", "Scoring"),
-        _time(records, "compile_seconds", "Compile time"),
-        _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
-        _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
+        time_column(records, "step_seconds", "Step time"),
+        number_column(records, "samples_per_second", "Samples/s"),
+        time_column(records, "latency_p50_seconds", "Latency p50"),
+        time_column(records, "latency_p99_seconds", "Latency p99"),
+        time_column(records, "training_seconds", "Training"),
+        share_column(records, "accuracy", "Accuracy (%)"),
+        time_column(records, "fit_seconds", "Fit"),
+        time_column(records, "score_seconds", "Scoring"),
+        time_column(records, "compile_seconds", "Compile time"),
+        megabytes_column(records, "peak_memory_bytes", "Peak memory (MB)"),
+        megabytes_column(records, "device_allocated_bytes", "Device memory (MB)"),
     ]
     table = _cells_table(records, columns)
     here = {record.key for record in records}
@@ -130,23 +144,25 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
 def accuracy_table(records: Sequence[Record]) -> Table:
     """What was learnt, and how long it took."""
     seeds = [len(record.series.get("seed") or ()) or record.settings.get("seeds") for record in records]
+    epochs = [record.cell.settings.get("epochs") for record in records]
     columns = [
-        _share(records, "accuracy", "Mean (%)"),
-        _share(records, "accuracy_lowest", "Lowest (%)"),
-        _share(records, "accuracy_highest", "Highest (%)"),
-        _time(records, "training_seconds", "Training"),
-        Column(
-            "Epochs", True, AXES["epochs"].meaning, tuple(_plain(one.cell.settings.get("epochs")) for one in records)
-        ),
-        Column("Seeds", True, "trainings, each from another seed", tuple(map(_plain, seeds))),
+        share_column(records, "accuracy", "Mean (%)"),
+        share_column(records, "accuracy_lowest", "Lowest (%)"),
+        share_column(records, "accuracy_highest", "Highest (%)"),
+        time_column(records, "training_seconds", "Training"),
+        Column("Epochs", True, PARAMETERS["epochs"].meaning, tuple(map(plain_value, epochs))),
+        Column("Seeds", True, "trainings, each from another seed", tuple(map(plain_value, seeds))),
     ]
-    return _subject_table(records, columns)
+    return subject_table(records, columns)
 
 
 def input_table(records: Sequence[Record]) -> Table:
     """What it costs to have a batch."""
-    columns = [_time(records, "step_seconds", "Batch time"), _number(records, "samples_per_second", "Samples/s")]
-    return _subject_table(records, columns)
+    columns = [
+        time_column(records, "step_seconds", "Batch time"),
+        number_column(records, "samples_per_second", "Samples/s"),
+    ]
+    return subject_table(records, columns)
 
 
 def phases_table(records: Sequence[Record]) -> Table:
@@ -161,47 +177,47 @@ def phases_table(records: Sequence[Record]) -> Table:
         )
         return Column(f"{PHASES[name]} (%)", True, formatting.metric_meaning(f"{name}_seconds"), values)
 
-    columns = [_time(records, "instrumented_step_seconds", "Step, instrumented"), *map(phase, PHASES)]
-    return _subject_table(records, columns)
+    columns = [time_column(records, "instrumented_step_seconds", "Step, instrumented"), *map(phase, PHASES)]
+    return subject_table(records, columns)
 
 
 def counts_table(records: Sequence[Record]) -> Table:
     """What a step does and holds, counted: the same numbers in every run."""
     columns = [
-        _number(records, "parameters", "Parameters"),
-        _number(records, "flops_per_step", "FLOP/step"),
-        _number(records, "moved_bytes_per_step", "Bytes moved/step"),
-        _number(records, "new_bytes_per_step", "Bytes made/step"),
-        _number(records, "operators_per_step", "Operators/step"),
-        _number(records, "copies_per_step", "Copies/step"),
-        _number(records, "host_reads_per_step", "Host reads/step"),
-        _number(records, "kernel_launches_per_step", "Launches/step"),
-        _number(records, "synchronisations_per_step", "Waits/step"),
-        _number(records, "float64_operators_per_step", "float64/step"),
-        _megabytes(records, "parameter_bytes", "Parameters (MB)"),
-        _megabytes(records, "gradient_bytes", "Gradients (MB)"),
-        _megabytes(records, "optimizer_bytes", "Optimizer (MB)"),
-        _megabytes(records, "activation_bytes", "Activations (MB)"),
-        _megabytes(records, "workspace_bytes", "Workspace (MB)"),
+        number_column(records, "parameters", "Parameters"),
+        number_column(records, "flops_per_step", "FLOP/step"),
+        number_column(records, "moved_bytes_per_step", "Bytes moved/step"),
+        number_column(records, "new_bytes_per_step", "Bytes made/step"),
+        number_column(records, "operators_per_step", "Operators/step"),
+        number_column(records, "copies_per_step", "Copies/step"),
+        number_column(records, "host_reads_per_step", "Host reads/step"),
+        number_column(records, "kernel_launches_per_step", "Launches/step"),
+        number_column(records, "synchronisations_per_step", "Waits/step"),
+        number_column(records, "float64_operators_per_step", "float64/step"),
+        megabytes_column(records, "parameter_bytes", "Parameters (MB)"),
+        megabytes_column(records, "gradient_bytes", "Gradients (MB)"),
+        megabytes_column(records, "optimizer_bytes", "Optimizer (MB)"),
+        megabytes_column(records, "activation_bytes", "Activations (MB)"),
+        megabytes_column(records, "workspace_bytes", "Workspace (MB)"),
     ]
-    return _subject_table(records, columns)
+    return subject_table(records, columns)
 
 
 def limits_table(records: Sequence[Record]) -> Table:
     """How near a step comes to what the machine can reach, and what it draws."""
     columns = [
-        _number(records, "achieved_flops_per_second", "FLOP/s"),
-        _share(records, "flops_utilisation", "Of the peak (%)"),
-        _number(records, "achieved_bytes_per_second", "Bytes/s"),
-        _share(records, "bytes_utilisation", "Of peak traffic (%)"),
-        _number(records, "arithmetic_intensity", "FLOP/byte"),
-        _number(records, "ridge_intensity", "Ridge (FLOP/byte)"),
+        number_column(records, "achieved_flops_per_second", "FLOP/s"),
+        share_column(records, "flops_utilisation", "Of the peak (%)"),
+        number_column(records, "achieved_bytes_per_second", "Bytes/s"),
+        share_column(records, "bytes_utilisation", "Of peak traffic (%)"),
+        number_column(records, "arithmetic_intensity", "FLOP/byte"),
+        number_column(records, "ridge_intensity", "Ridge (FLOP/byte)"),
         Column("Limit", False, "what limits a step that runs out of caches", tuple(map(_limit, records))),
-        _number(records, "energy_joules_per_sample", "Joules/sample"),
-        _number(records, "power_watts", "Power (W)"),
-        _number(records, "idle_power_watts", "Idle power (W)"),
+        number_column(records, "energy_joules_per_sample", "Joules/sample"),
+        number_column(records, "power_watts", "Power (W)"),
+        number_column(records, "idle_power_watts", "Idle power (W)"),
     ]
-    return _subject_table(records, columns)
+    return subject_table(records, columns)
 
 
 def _limit(record: Record) -> Value:
@@ -217,9 +233,9 @@ def compile_table(paybacks: Sequence[Payback]) -> Table:
     """What torch.compile costs, and after how many steps it has paid."""
     records = [payback.compiled for payback in paybacks]
     columns = [
-        _time(records, "compile_seconds", "Compiling, cold cache"),
-        _time(records, "compile_warm_seconds", "Warm cache"),
-        _time(records, "step_seconds", "Step time"),
+        time_column(records, "compile_seconds", "Compiling, cold cache"),
+        time_column(records, "compile_warm_seconds", "Warm cache"),
+        time_column(records, "step_seconds", "Step time"),
         Column(
             "Speed-up",
             True,
@@ -232,14 +248,14 @@ def compile_table(paybacks: Sequence[Payback]) -> Table:
             "steps that win back the compilation with a cold cache",
             tuple(map(_break_even, paybacks)),
         ),
-        _number(records, "graphs", "Graphs"),
-        _number(records, "graph_breaks", "Graph breaks"),
-        _number(records, "recompiles", "Recompiles"),
-        _number(records, "cudagraph_skips", "CUDA graphs skipped"),
-        _megabytes(records, "compile_peak_memory_bytes", "Peak memory (MB)"),
-        _megabytes(records, "compile_device_allocated_bytes", "Device memory (MB)"),
+        number_column(records, "graphs", "Graphs"),
+        number_column(records, "graph_breaks", "Graph breaks"),
+        number_column(records, "recompiles", "Recompiles"),
+        number_column(records, "cudagraph_skips", "CUDA graphs skipped"),
+        megabytes_column(records, "compile_peak_memory_bytes", "Peak memory (MB)"),
+        megabytes_column(records, "compile_device_allocated_bytes", "Device memory (MB)"),
     ]
-    return _subject_table(records, columns)
+    return subject_table(records, columns)
 
 
 def _break_even(payback: Payback) -> Value:
@@ -253,61 +269,14 @@ def _break_even(payback: Payback) -> Value:
 def capacity_table(records: Sequence[Record]) -> Table:
     """The largest batch that can be trained."""
     columns = [
-        _number(records, "max_batch_size", "Largest batch"),
-        _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
-        _megabytes(records, "device_allocated_bytes", "Device memory (MB)"),
+        number_column(records, "max_batch_size", "Largest batch"),
+        megabytes_column(records, "peak_memory_bytes", "Peak memory (MB)"),
+        megabytes_column(records, "device_allocated_bytes", "Device memory (MB)"),
     ]
-    return _subject_table(records, columns)
+    return subject_table(records, columns)
 
 
-def ngram_fit_table(records: Sequence[Record]) -> Table:
-    """How fast a text becomes an n-gram model, by what, and what that computes."""
-    columns = [
-        Column("Computes", False, "what the fit comes to", tuple(map(_computes, records))),
-        _time(records, "fit_seconds", "Fit"),
-        _number(records, "tokens_per_second", "Tokens/s"),
-        _time(records, "encode_seconds", "Text to ids"),
-        _time(records, "count_seconds", "Ids to table"),
-        _time(records, "estimate_seconds", "Table to model"),
-        _time(records, "kernel_compile_seconds", "Kernels"),
-        _megabytes(records, "peak_memory_bytes", "Peak memory (MB)"),
-        _number(records, "peak_bytes_per_token", "Bytes/token"),
-        _number(records, "table_entries", "n-grams"),
-        _number(records, "bytes_per_entry", "Bytes/n-gram"),
-        _share(records, "random_update_share", "Of random updates (%)"),
-        _share(records, "copy_share", "Of copying (%)"),
-    ]
-    return _subject_table(records, columns)
-
-
-def ngram_score_table(records: Sequence[Record]) -> Table:
-    """What a model makes of a text that it has not seen."""
-    columns = [
-        _time(records, "score_seconds", "Scoring"),
-        _number(records, "score_tokens_per_second", "Tokens/s"),
-        Column("Perplexity", True, formatting.metric_meaning("perplexity"), tuple(map(_perplexity, records))),
-        _number(records, "perplexity_without_unknown", "Without unknown words"),
-        _share(records, "unseen_share", "Unseen n-grams (%)"),
-        _share(records, "unknown_share", "Unknown words (%)"),
-        _number(records, "vocabulary_size", "Vocabulary"),
-        _number(records, "table_entries", "n-grams"),
-    ]
-    return _subject_table(records, columns)
-
-
-def _computes(record: Record) -> Value:
-    return _plain(record.settings.get("computes"))
-
-
-def _perplexity(record: Record) -> Value:
-    """Infinite where the text was scored and no number came of it: a record holds none that is not finite."""
-    perplexity = record.metrics.get("perplexity")
-    if perplexity is None and record.metrics.get("score_seconds") is not None:
-        return Value("infinite", math.inf)
-    return Value(formatting.digits(perplexity, 5), perplexity)
-
-
-def _subject_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
+def subject_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
     """Some columns that belong together: rows have the cells' whole names, and lead nowhere."""
     told = tuple(column for column in columns if any(map(_says_something, column.values)))
     rows = tuple(
@@ -321,15 +290,15 @@ def _cells_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
     """All columns that say something, behind those of the axes that vary."""
     told = [column for column in columns if any(map(_says_something, column.values))]
     varied, constants = [], []
-    for axis in AXES:
+    for axis in PARAMETERS:
         values = [record.cell.settings.get(axis) for record in records]
         known = [value for value in values if value is not None]
         if axis in _NAMING_AXES or not known:
             continue
         if axis == "batch_size" or len(set(map(str, known))) > 1:
-            title = _AXIS_TITLES.get(axis, axis.replace("_", " ").capitalize())
+            title = PARAMETERS[axis].title or axis.replace("_", " ").capitalize()
             numeric = all(isinstance(value, int) for value in known)
-            varied.append(Column(title, numeric, AXES[axis].meaning, tuple(map(_plain, values)), facet=True))
+            varied.append(Column(title, numeric, PARAMETERS[axis].meaning, tuple(map(plain_value, values)), facet=True))
         else:
             constants.append(f"{axis.replace('_', ' ')} {formatting.plain(known[0])}")
     kept = (*varied, *told)
@@ -358,13 +327,14 @@ def _named_by(record: Record) -> list[str]:
     return [str(record.cell.settings[axis]) for axis in _NAMING_AXES if axis in record.cell.settings]
 
 
-def _plain(value: object) -> Value:
+def plain_value(value: object) -> Value:
+    """A field of printable text."""
     if value is None:
         return Value(formatting.DASH)
     return Value(formatting.plain(value))
 
 
-def _time(records: Sequence[Record], name: str, title: str) -> Column:
+def time_column(records: Sequence[Record], name: str, title: str) -> Column:
     """A column of times in the one unit that suits their median, each with its interval where it has one."""
     known = [seconds for record in records if (seconds := record.metrics.get(name)) is not None]
     size, unit = _unit(median(known) if known else 1.0)
@@ -382,15 +352,18 @@ def _unit(seconds: float) -> tuple[float, str]:
     return next(((size, unit) for size, unit in _TIME_UNITS if seconds >= size), _TIME_UNITS[-1])
 
 
-def _number(records: Sequence[Record], name: str, title: str) -> Column:
+def number_column(records: Sequence[Record], name: str, title: str) -> Column:
+    """A column of numbers with SI prefixes."""
     return _column(records, name, title, formatting.prefixed)
 
 
-def _share(records: Sequence[Record], name: str, title: str) -> Column:
+def share_column(records: Sequence[Record], name: str, title: str) -> Column:
+    """A column of shares in percent."""
     return _column(records, name, title, lambda share: f"{100 * share:.2f}")
 
 
-def _megabytes(records: Sequence[Record], name: str, title: str) -> Column:
+def megabytes_column(records: Sequence[Record], name: str, title: str) -> Column:
+    """A column of bytes in megabytes."""
     return _column(records, name, title, lambda size: formatting.whole(round(size / 1e6)))
 
 

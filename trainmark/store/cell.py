@@ -1,95 +1,34 @@
-"""What is measured: the axes a setting can vary along, the workloads, and a cell of both."""
+"""A cell: one workload at one value of every parameter it takes, with its join key and its label."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-Value = str | int
+from trainmark.store.parameters import PARAMETERS, Value
 
 
-@dataclass(frozen=True)
-class Axis:
-    """One setting that varies between cells.
-
-    Its name is the pytest parameter, the command-line option, the JSON key, the DataFrame column
-    and the facet of a plot.
+@dataclass(frozen=True, kw_only=True)
+class WorkloadFacts:
+    """What a stored record's workload is, for whoever reads it.
 
     Attributes:
-        name: Standard term of the field, as a Python identifier.
-        default: What a record that does not name the axis was measured with. It is part of the
-            join key of every stored record, so it never changes once released.
-        meaning: One line for ``--help`` and for the report.
-        values: The valid values; empty where any value of the default's type is valid.
+        name: The key of its entry.
+        parameters: Names of those it takes, in the order in which they are stored.
+        meaning: One line for the report.
+        round_unit: What one number in ``Record.rounds`` is the duration of.
+        shown: Parameters that a label always shows; others only where they are not at their default.
     """
 
     name: str
-    default: Value
-    meaning: str
-    values: tuple[Value, ...] = ()
-
-    @property
-    def option(self) -> str:
-        """The command-line option of this axis."""
-        return "--" + self.name.replace("_", "-")
-
-
-OWN_ENGINES = ("numba", "torch", "python")
-PEERS = ("counter", "nltk", "scikit-learn", "polars", "duckdb", "lmplz", "count_ngrams", "irstlm")
-
-_ALL_AXES = (
-    Axis("model", "mlp", "a name from MODELS, or package.module:factory"),
-    Axis("dataset", "mnist-5k", "mnist-5k, mnist, fashion-mnist, cifar10, synthetic or folder:PATH"),
-    Axis("loader", "resident", "how a step is fed", ("resident", "dataloader")),
-    Axis("batch_size", 64, "samples in a step"),
-    Axis("device", "cpu", "where the model runs", ("cpu", "cuda", "mps", "xpu")),
-    Axis("precision", "fp32", "arithmetic of the forward and backward pass", ("fp32", "tf32", "bf16", "fp16")),
-    Axis("compile", "off", "torch.compile mode", ("off", "default", "reduce-overhead", "max-autotune")),
-    Axis("memory_format", "contiguous", "layout of images and kernels", ("contiguous", "channels_last")),
-    Axis("epochs", 10, "passes over the training split"),
-    Axis("corpus", "pydoc", "the text of an n-gram cell: pydoc, zipf or the path of a file"),
-    Axis("tokens", 0, "words and ends of sentences taken from the corpus; 0 for all of it"),
-    Axis("order", 3, "words in the longest n-grams", (1, 2, 3, 4, 5, 6)),
-    Axis("smoothing", "mle", "how an n-gram model estimates", ("mle", "additive", "kneser-ney")),
-    Axis("engine", "numba", "what fits an n-gram model: one of ours, or a peer", (*OWN_ENGINES, *PEERS)),
-)
-AXES: dict[str, Axis] = {axis.name: axis for axis in _ALL_AXES}
-
-_NGRAM_AXES = ("engine", "order", "smoothing", "corpus", "tokens", "device")
-_STEP_AXES = ("model", "dataset", "loader", "batch_size", "device", "precision", "compile", "memory_format")
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A thing that can be measured.
-
-    Attributes:
-        axes: Names of the axes it takes, in the order in which a label shows them.
-        meaning: One line for the report.
-        round_unit: What one number in ``Record.rounds`` is the duration of.
-    """
-
-    axes: tuple[str, ...]
+    parameters: tuple[str, ...]
     meaning: str
     round_unit: str
+    shown: tuple[str, ...] = ("model", "batch_size", "device", "precision")
 
 
-WORKLOADS: dict[str, Workload] = {
-    "train": Workload(_STEP_AXES, "forward, loss, zero_grad, backward, optimizer step", "step"),
-    "inference": Workload(_STEP_AXES, "forward in eval mode without gradients", "step"),
-    "input": Workload(("dataset", "loader", "batch_size", "device"), "what it costs to have a batch", "batch"),
-    "ngram_fit": Workload(_NGRAM_AXES, "from a text to an n-gram model", "fit"),
-    "ngram_score": Workload(_NGRAM_AXES, "the probability of each token of a held-out text", "pass"),
-    "capacity": Workload(
-        ("model", "dataset", "device", "precision", "compile", "memory_format"),
-        "the largest batch that can be trained",
-        "attempt",
-    ),
-    "accuracy": Workload((*_STEP_AXES, "epochs"), "a whole training, then the held-out accuracy", "training"),
-    "lecture": Workload(
-        ("dataset", "device", "epochs"), "the lecture's claims, and what its networks learn", "lecture"
-    ),
-}
+# Those that can be measured are entries of trainmark.workloads; a run that was measured elsewhere brings its own facts.
+WORKLOADS: dict[str, WorkloadFacts] = {}
 
 
 @dataclass(frozen=True)
@@ -112,18 +51,18 @@ class Cell:
             KeyError: The workload is not known.
             ValueError: A value was given for an axis that the workload does not take.
         """
-        taken = WORKLOADS[workload].axes
+        taken = WORKLOADS[workload].parameters
         foreign = sorted(set(values) - set(taken))
         if foreign:
             raise ValueError(f"{workload} takes no {', '.join(foreign)}; it takes {', '.join(taken)}")
-        return cls(workload, tuple((name, values.get(name, AXES[name].default)) for name in taken))
+        return cls(workload, tuple((name, values.get(name, PARAMETERS[name].default)) for name in taken))
 
     def __getitem__(self, axis: str) -> Value:
         return self.settings[axis]
 
     @property
     def settings(self) -> dict[str, Value]:
-        """Axis name -> value."""
+        """Parameter name -> value."""
         return dict(self.axes)
 
     @property
@@ -149,7 +88,7 @@ def join_key(workload: str, axes: Mapping[str, Value]) -> str:
 
 def label(workload: str, axes: Mapping[str, Value]) -> str:
     """A short name for people: what tells such cells apart at once, then what is not default."""
-    always = _ALWAYS_SHOWN.get(workload, ("model", "batch_size", "device", "precision"))
+    always = WORKLOADS[workload].shown if workload in WORKLOADS else WorkloadFacts.shown
     shown = [_worded(name, axes[name]) for name in always if name in axes]
     rest = [
         _worded(name, value)
@@ -159,27 +98,13 @@ def label(workload: str, axes: Mapping[str, Value]) -> str:
     return " ".join([workload, *shown, *rest])
 
 
-_ALWAYS_SHOWN = {
-    "input": ("loader", "batch_size"),
-    "ngram_fit": ("engine", "order", "smoothing"),
-    "ngram_score": ("engine", "order", "smoothing"),
-}
-
-
-def _worded(axis: str, value: Value) -> str:
-    """A value as a label shows it: with a word where it would not tell what it is of."""
-    words = {
-        "epochs": f"{value} epoch{'s' * (value != 1)}",
-        "compile": f"compile={value}",
-        "order": f"order {value}",
-        "tokens": f"{value} tokens",
-    }
-    return words.get(axis, str(value))
+def _worded(name: str, value: Value) -> str:
+    return PARAMETERS[name].worded(value) if name in PARAMETERS else str(value)
 
 
 def _place(name: str) -> tuple[int, str]:
-    """Where a label shows an axis: in the order of AXES, and after them one that a newer version knows."""
-    return (list(AXES).index(name) if name in AXES else len(AXES), name)
+    """Where a label shows an axis: in the order of PARAMETERS, and after them one that a newer version knows."""
+    return (list(PARAMETERS).index(name) if name in PARAMETERS else len(PARAMETERS), name)
 
 
 def _quoted(value: Value) -> str:
@@ -188,4 +113,4 @@ def _quoted(value: Value) -> str:
 
 
 def _is_default(name: str, value: Value) -> bool:
-    return name in AXES and AXES[name].default == value
+    return name in PARAMETERS and PARAMETERS[name].default == value

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from trainmark.store.files import sync_folder
 from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts, SchemaError, check_schema_version
 
 try:
@@ -95,7 +96,7 @@ class Journal:
             }
         )
         unborn.rename(path)
-        _sync_folder(folder)
+        sync_folder(folder)
         return journal
 
     @classmethod
@@ -211,13 +212,3 @@ def _is_free(path: Path) -> bool:
         except BlockingIOError:
             return False
     return True  # closing the file gave the lock back
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,7 +12,16 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from trainmark.store.record import SCHEMA_VERSION, Record, Run, RunFacts, SchemaError, check_schema_version
+from trainmark.store.files import write_text
+from trainmark.store.record import (
+    SCHEMA_VERSION,
+    Run,
+    RunFacts,
+    SchemaError,
+    check_schema_version,
+    describe_records,
+    read_records,
+)
 from trainmark.store.runs import UnreadableRun
 
 FOLDER = "pairs"  # beside the stored runs
@@ -161,9 +170,7 @@ class PairedRun:
 def write_paired_run(run: PairedRun, folder: Path) -> Path:
     """Stores the run among the paired runs of a folder of runs, and gives its file."""
     path = folder / FOLDER / f"{run.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(run.to_json(), allow_nan=False), encoding="utf-8")
-    return path
+    return write_text(path, json.dumps(run.to_json(), allow_nan=False))
 
 
 def paired_files(folder: Path) -> list[Path]:
@@ -228,6 +235,7 @@ def _run_to_json(run: Run) -> dict[str, Any]:
         "facts": run.facts.to_json(),
         "environment": dict(run.environment),
         "commit": dict(run.commit),
+        "vocabulary": describe_records(run.records),
         "records": [record.to_json() for record in run.records],
     }
 
@@ -238,7 +246,7 @@ def _run_from_json(name: str, document: Mapping[str, Any]) -> Run:
         facts=RunFacts.from_json(document["facts"]),
         environment=document["environment"],
         commit=document["commit"],
-        records=tuple(Record.from_json(record) for record in document["records"]),
+        records=read_records(document["records"], document.get("vocabulary")),
     )
 
 

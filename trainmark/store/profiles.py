@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from trainmark.store.files import write_text
 from trainmark.store.record import SchemaError
 
 PROFILE_VERSION = 1
@@ -189,10 +190,8 @@ def timeline_path(folder: Path, key: str) -> Path:
 
 def write_timeline(folder: Path, timeline: MemoryTimeline) -> Path:
     """Stores a memory timeline and returns its file; the folder is made where it is missing."""
-    path = timeline_path(folder, timeline.key)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"version": PROFILE_VERSION, **asdict(timeline)}), encoding="utf-8")
-    return path
+    document = {"version": PROFILE_VERSION, **asdict(timeline)}
+    return write_text(timeline_path(folder, timeline.key), json.dumps(document))
 
 
 def read_timeline(path: Path) -> MemoryTimeline:
@@ -214,12 +213,7 @@ def read_timeline(path: Path) -> MemoryTimeline:
 
 def write_profile(folder: Path, profile: Profile) -> Path:
     """Stores a profile, whole or not at all, and returns its file; the folder is made where it is missing."""
-    path = profile_path(folder, profile.key)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(profile.to_json(), indent=1, allow_nan=False), encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    return write_text(profile_path(folder, profile.key), json.dumps(profile.to_json(), indent=1, allow_nan=False))
 
 
 def read_profile(path: Path) -> Profile:

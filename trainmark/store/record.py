@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from trainmark.store.cell import Cell, Value, join_key, label
+from trainmark.store import vocabulary
+from trainmark.store.cell import Cell, join_key, label
+from trainmark.store.metrics import METRICS
+from trainmark.store.parameters import Value
 
 SCHEMA_VERSION = 1
-# 1  first version: cell, status, metrics, rounds, series, settings, disturbance, flags.
+# 1  first version: cell, status, metrics, rounds, series, settings, disturbance, flags. A run may also hold its
+#    vocabulary: what it takes to read it without the suite that measured it.
 
 STATUSES = {
     "ok": "measured",
@@ -22,133 +26,6 @@ STATUSES = {
     "skipped": "this machine cannot run it",
 }
 FAILED = ("oom", "timeout", "crashed", "nan", "error")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that a record can hold.
-
-    Attributes:
-        unit: SI or field's standard unit; empty for a count or a share.
-        better: ``"lower"``, ``"higher"`` or ``"neither"``.
-        compared: How two runs are compared: ``"time"`` by intervals and a margin, ``"exact"``,
-            ``"tolerance"`` relative to the base, ``"points"`` as an absolute difference, or
-            ``"no"``: shown, never judged.
-        meaning: One line for the report.
-        tolerance: For ``"tolerance"`` a share of the base, for ``"points"`` a difference.
-    """
-
-    unit: str
-    better: str
-    compared: str
-    meaning: str
-    tolerance: float | None = None
-
-
-METRICS: dict[str, Metric] = {
-    "step_seconds": Metric("s", "lower", "time", "median over the rounds of the time of a step"),
-    "step_seconds_low": Metric("s", "lower", "no", "lower end of its 95% interval within the process"),
-    "step_seconds_high": Metric("s", "lower", "no", "upper end of its 95% interval within the process"),
-    "samples_per_second": Metric("1/s", "higher", "no", "throughput: samples of a step over step_seconds"),
-    "latency_p50_seconds": Metric("s", "lower", "no", "median time of a single step waited for"),
-    "latency_p99_seconds": Metric("s", "lower", "no", "99th percentile of the same, from 100 steps on"),
-    "training_seconds": Metric("s", "lower", "time", "median over seeds of the time in training, without evaluation"),
-    "accuracy": Metric("", "higher", "points", "held-out accuracy after the last epoch, mean over seeds", 0.005),
-    "accuracy_lowest": Metric("", "higher", "no", "the worst seed's held-out accuracy after the last epoch"),
-    "accuracy_highest": Metric("", "higher", "no", "the best seed's held-out accuracy after the last epoch"),
-    "loss": Metric("", "lower", "no", "mean training loss of the last epoch, mean over seeds"),
-    "claims": Metric("", "neither", "exact", "claims of the lecture that were computed"),
-    "claims_held": Metric("", "higher", "exact", "of them, that hold"),
-    "compile_seconds": Metric("s", "lower", "tolerance", "first step with an empty compile cache", 0.5),
-    "max_batch_size": Metric("", "higher", "tolerance", "largest batch that can be trained, exact to 1 in 64", 0.05),
-    "peak_memory_bytes": Metric("B", "lower", "tolerance", "largest resident memory of the cell's own process", 0.1),
-    "device_allocated_bytes": Metric("B", "lower", "tolerance", "peak of live tensors on the device", 0.02),
-    "device_reserved_bytes": Metric("B", "lower", "tolerance", "peak of what the allocator held on the device", 0.1),
-    "compile_warm_seconds": Metric("s", "lower", "tolerance", "first step with a filled compile cache", 0.5),
-    "compile_peak_memory_bytes": Metric("B", "lower", "tolerance", "peak_memory_bytes up to the first step's end", 0.1),
-    "compile_device_allocated_bytes": Metric(
-        "B", "lower", "tolerance", "peak of live tensors on the device up to the first step's end", 0.1
-    ),
-    "graphs": Metric("", "lower", "exact", "unique graphs that torch.compile made"),
-    "graph_breaks": Metric("", "lower", "exact", "places where a compiled model goes back to Python"),
-    "recompiles": Metric("", "lower", "exact", "times that a function was compiled again"),
-    "cudagraph_skips": Metric("", "lower", "exact", "times that CUDA graphs were asked for and not used"),
-    "parameters": Metric("", "neither", "exact", "trainable parameters"),
-    "samples_per_step": Metric("", "neither", "exact", "samples of the batch that a step was given"),
-    "repeated_samples_per_epoch": Metric("", "lower", "exact", "of a batch, at the same place in the next epoch"),
-    "training_samples": Metric("", "neither", "exact", "samples that a whole training was given, over all seeds"),
-    "flops_per_step": Metric("FLOP", "lower", "exact", "floating-point operations of a step, 2 per multiply-add"),
-    "operators_per_step": Metric("", "lower", "exact", "operators that an eager step dispatches"),
-    "copies_per_step": Metric("", "lower", "exact", "of them, that copy or convert a tensor"),
-    "host_reads_per_step": Metric("", "lower", "exact", "of them, whose result the host waits for"),
-    "float64_operators_per_step": Metric("", "lower", "exact", "of them, that give a float64 tensor"),
-    "gradient_additions_per_step": Metric("", "lower", "exact", "of them, that add to a gradient already there"),
-    "new_bytes_per_step": Metric("B", "lower", "exact", "tensors that an eager step makes"),
-    "moved_bytes_per_step": Metric(
-        "B", "lower", "exact", "tensors that an eager step reads and writes, views left out"
-    ),
-    "retained_tensors_per_step": Metric("", "lower", "exact", "tensors alive that each step adds"),
-    "kernel_launches_per_step": Metric("", "lower", "exact", "CUDA kernels and graphs launched"),
-    "synchronisations_per_step": Metric("", "lower", "exact", "times that the host waited for the CUDA device"),
-    "parameter_bytes": Metric("B", "lower", "exact", "parameters and buffers"),
-    "gradient_bytes": Metric("B", "lower", "exact", "gradients held after a step"),
-    "optimizer_bytes": Metric("B", "lower", "exact", "state of the optimizer"),
-    "activation_bytes": Metric("B", "lower", "exact", "what the forward pass keeps for the backward pass"),
-    "workspace_bytes": Metric("B", "lower", "no", "device_allocated_bytes without all of these and the data"),
-    "data_seconds": Metric("s", "lower", "no", "of an instrumented step: having a batch"),
-    "copy_seconds": Metric("s", "lower", "no", "of an instrumented step: host to device"),
-    "forward_seconds": Metric("s", "lower", "no", "of an instrumented step: the model"),
-    "loss_seconds": Metric("s", "lower", "no", "of an instrumented step: the criterion"),
-    "zero_grad_seconds": Metric("s", "lower", "no", "of an instrumented step: optimizer.zero_grad"),
-    "backward_seconds": Metric("s", "lower", "no", "of an instrumented step: loss.backward"),
-    "optimizer_seconds": Metric("s", "lower", "no", "of an instrumented step: optimizer.step"),
-    "other_seconds": Metric("s", "lower", "no", "of an instrumented step: what is between the lines"),
-    "instrumented_step_seconds": Metric("s", "lower", "no", "the sum of these: a step with its phases timed"),
-    "energy_joules_per_step": Metric("J", "lower", "tolerance", "drawn by the whole GPU, or all CPU packages", 0.1),
-    "energy_joules_per_sample": Metric("J", "lower", "no", "the same over the samples of a step"),
-    "power_watts": Metric("W", "neither", "no", "mean power while steps ran"),
-    "idle_power_watts": Metric("W", "neither", "no", "mean power while this process did nothing"),
-    "achieved_flops_per_second": Metric("FLOP/s", "higher", "no", "flops_per_step over step_seconds"),
-    "flops_utilisation": Metric("", "higher", "no", "the same, of the largest rate that probes reached here"),
-    "achieved_bytes_per_second": Metric("B/s", "higher", "no", "moved_bytes_per_step over step_seconds"),
-    "bytes_utilisation": Metric(
-        "", "higher", "no", "the same, of the largest rate that probes reached, caches included"
-    ),
-    "arithmetic_intensity": Metric("FLOP/B", "neither", "no", "flops_per_step over moved_bytes_per_step"),
-    "ridge_intensity": Metric(
-        "FLOP/B", "neither", "no", "of the roofline: arithmetic limits above it, memory below, out of caches"
-    ),
-    "fit_seconds": Metric("s", "lower", "time", "median over the rounds of the time from text to n-gram model"),
-    "tokens_per_second": Metric(
-        "1/s", "higher", "no", "tokens of the text, ends of sentences included, over fit_seconds"
-    ),
-    "encode_seconds": Metric("s", "lower", "no", "of a fit: text to ids; median"),
-    "count_seconds": Metric("s", "lower", "no", "of a fit: ids to table; median"),
-    "estimate_seconds": Metric("s", "lower", "no", "of a fit: table to probabilities; median"),
-    "kernel_compile_seconds": Metric("s", "lower", "no", "before the first fit: compiling kernels, or loading them"),
-    "peak_bytes_per_token": Metric("B", "lower", "no", "peak_memory_bytes, all of it, over the tokens of the text"),
-    "table_entries": Metric("", "neither", "exact", "n-grams in the table, of every order that it holds"),
-    "bytes_per_entry": Metric("B", "lower", "tolerance", "bytes of the model's arrays over table_entries", 0.01),
-    "random_update_share": Metric(
-        "", "higher", "no", "tokens counted a second, of the machine's random updates a second"
-    ),
-    "copy_share": Metric("", "higher", "no", "text, ids and table moved once a fit, of what a copy moves meanwhile"),
-    "score_seconds": Metric(
-        "s", "lower", "time", "median over the rounds of the time to score the ids of a held-out text"
-    ),
-    "score_tokens_per_second": Metric("1/s", "higher", "no", "tokens of the held-out text over score_seconds"),
-    "perplexity": Metric(
-        "", "lower", "tolerance", "of the held-out text, unknown words included; none if infinite", 1e-6
-    ),
-    "perplexity_without_unknown": Metric("", "lower", "tolerance", "the same over its known words alone", 1e-6),
-    "unseen_share": Metric(
-        "", "neither", "tolerance", "of held-out tokens, whose whole n-gram is not in the table", 1e-9
-    ),
-    "unknown_share": Metric("", "neither", "tolerance", "of held-out tokens, that the vocabulary has not", 1e-9),
-    "vocabulary_size": Metric("", "neither", "exact", "words that the model knows, with </s> and <unk>"),
-    "warmup_seconds": Metric("s", "lower", "no", "time from the first step until rounds began, compilation left out"),
-    "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, its process included"),
-}
 
 
 class SchemaError(ValueError):
@@ -336,8 +213,37 @@ def run_section(facts: RunFacts, records: Sequence[Record]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "run": facts.to_json(),
+        "vocabulary": describe_records(records),
         "records": [record.to_json() for record in records],
     }
+
+
+def describe_records(records: Sequence[Record]) -> dict[str, Any]:
+    """What it takes to read these records without the suite that measured them."""
+    return vocabulary.describe(
+        (record.cell for record in records), (name for record in records for name in record.metrics)
+    )
+
+
+def read_records(documents: Sequence[Mapping[str, Any]], words: Any) -> tuple[Record, ...]:
+    """The records of a run, by what it says of its own parameters, metrics and workloads.
+
+    Args:
+        documents: As :meth:`Record.to_json` gives them.
+        words: What :func:`describe_records` gave; None of a run that is older than it.
+
+    Raises:
+        SchemaError: A record or the vocabulary is not one.
+    """
+    try:
+        vocabulary.learn(words)
+        documents = [
+            {**one, "axes": vocabulary.fill(one["axes"], one["workload"], words)} if words is not None else one
+            for one in documents
+        ]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SchemaError(f"what it says of its parameters and metrics cannot be read: {error!r}") from error
+    return tuple(Record.from_json(one) for one in documents)
 
 
 def parse_run(name: str, document: Any) -> Run:
@@ -362,7 +268,7 @@ def parse_run(name: str, document: Any) -> Run:
         facts=RunFacts.from_json(section["run"]),
         environment=environment,
         commit=commit,
-        records=tuple(Record.from_json(record) for record in section["records"]),
+        records=read_records(section["records"], section.get("vocabulary")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Stored runs: where they are, how one is named, and all of them as one DataFrame."""
+"""Stored runs: where they are, and how one is named."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import contextlib
 import json
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
-from trainmark.store.cell import AXES, WORKLOADS, Value
 from trainmark.store.journal import FOLDER as JOURNAL_FOLDER
-from trainmark.store.record import METRICS, Record, Run, SchemaError, parse_run
+from trainmark.store.record import Run, SchemaError, parse_run
 
 DEFAULT_FOLDER = Path("results")
 REFERENCE = "reference"  # holds runs of other machines that came with the project
@@ -119,66 +116,6 @@ def _is_file(name: str) -> bool:
         return Path(name).is_file()
     except OSError:  # such as a name too long for a path
         return False
-
-
-def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """The records of the runs as a DataFrame, one row a record.
-
-    Columns: ``run``, ``run_id``, ``fingerprint``, ``commit``, ``dirty``, ``key``, ``label``,
-    ``workload``; one for each axis and one for each metric (None or NaN where absent); and
-    ``status``, ``reason``, ``rounds``, ``series``, ``settings``, ``disturbance``, ``flags``,
-    ``started``.
-    """
-    rows = [
-        {
-            "run": run.name,
-            "run_id": run.facts.id,
-            "fingerprint": run.environment.get("fingerprint"),
-            "commit": run.commit.get("id"),
-            "dirty": run.commit.get("dirty"),
-            "key": record.key,
-            "label": record.label,
-            "workload": record.cell.workload,
-            **_axes(record),
-            **{metric: record.metrics.get(metric) for metric in METRICS},
-            "status": record.status,
-            "reason": record.reason,
-            "rounds": record.rounds,
-            "series": record.series,
-            "settings": record.settings,
-            "disturbance": record.disturbance,
-            "flags": record.flags,
-            "started": record.started,
-        }
-        for run in runs
-        for record in run.records
-    ]
-    columns = ["run", "run_id", "fingerprint", "commit", "dirty", "key", "label", "workload", *AXES, *METRICS]
-    columns += ["status", "reason", "rounds", "series", "settings", "disturbance", "flags", "started"]
-    frame = pd.DataFrame(rows, columns=columns)
-    for axis in AXES.values():
-        if isinstance(axis.default, int):
-            frame[axis.name] = frame[axis.name].astype("Int64")  # whole numbers with gaps
-    for metric in METRICS:
-        frame[metric] = pd.to_numeric(frame[metric])
-    return frame
-
-
-def _axes(record: Record) -> dict[str, Value | None]:
-    """Each axis with its value; its default where the record is older; None where the workload takes none."""
-    workload = WORKLOADS.get(record.cell.workload)
-    defaults = {name: AXES[name].default for name in workload.axes} if workload else {}
-    return {name: record.cell.settings.get(name, defaults.get(name)) for name in AXES}
-
-
-def load_runs(paths: Iterable[Path] | None = None, folder: Path = DEFAULT_FOLDER) -> pd.DataFrame:
-    """All records of stored runs as one DataFrame; see :func:`to_frame` for its columns.
-
-    Args:
-        paths: Files of runs; None for all in ``folder``.
-        folder: Where runs are stored.
-    """
-    return to_frame(read_runs(run_files(folder) if paths is None else paths))
 
 
 def artifact_folder(run_file: Path) -> Path:

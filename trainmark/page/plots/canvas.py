@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from trainmark import formatting
-from trainmark.store.cell import AXES
+from trainmark.store.parameters import PARAMETERS
 
 WIDTH_INCHES, HEIGHT_INCHES = 3.3, 2.3
 WIDE_INCHES = 6.9  # as wide as two panels: for pictures with long names beside an axis
@@ -166,7 +166,7 @@ def series_label(row: Mapping[Any, Any] | pd.Series[Any]) -> str:
 
 def panels(records: pd.DataFrame, within: Sequence[str] = ()) -> Iterator[tuple[str, pd.DataFrame]]:
     """Title and rows of each combination of the axes that one panel cannot show together."""
-    apart = [axis for axis in AXES if axis not in (*SERIES_AXES, *within)]
+    apart = [axis for axis in PARAMETERS if axis not in (*SERIES_AXES, *within)]
     named = records.assign(**{axis: [axis_value(value) for value in records[axis]] for axis in apart})
     named["style"] = pd.Series(
         [setting_style(row) for row in records[list(SERIES_AXES)].to_dict("records")], named.index, dtype=object
@@ -175,7 +175,7 @@ def panels(records: pd.DataFrame, within: Sequence[str] = ()) -> Iterator[tuple[
         told = [
             _AXIS_WORDS.get(axis, "{}").format(value)
             for axis, value in zip(apart, values, strict=True)
-            if axis == "model" or value not in ("", str(AXES[axis].default))
+            if axis == "model" or value not in ("", str(PARAMETERS[axis].default))
         ]
         yield formatting.plain(" ".join(told), 60), panel
 

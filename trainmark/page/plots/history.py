@@ -11,8 +11,8 @@ import seaborn as sns
 from trainmark import formatting
 from trainmark.judge.change_points import change_points
 from trainmark.page.plots.canvas import BLUE, SECONDS, Numbers, Plot, axes, drawing, svg
+from trainmark.store.frame import to_frame
 from trainmark.store.record import Run
-from trainmark.store.runs import to_frame
 
 DRAWN = ("step_seconds", "training_seconds")
 FEWEST_RUNS = 3  # that make a history

@@ -36,7 +36,7 @@ from trainmark.page.plots.canvas import (
     short,
     svg,
 )
-from trainmark.store.cell import AXES
+from trainmark.store.parameters import PARAMETERS
 
 # Slower, the same, faster: told apart by colour-blind readers, and by their number.
 DIVERGING = LinearSegmentedColormap.from_list("slower-faster", ["#b5561c", "#f0c9a4", "#eef0f2", "#a9c8e8", "#205f9f"])
@@ -166,9 +166,9 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
         records: Rows of one workload.
     """
     drawn = records[records["status"].eq("ok") & records["samples_per_second"].gt(0)]
-    fixed = [axis for axis in AXES if axis not in (*SERIES_AXES, "memory_format")]
+    fixed = [axis for axis in PARAMETERS if axis not in (*SERIES_AXES, "memory_format")]
     groups: dict[tuple[str, ...], list[dict[Hashable, Any]]] = {}
-    for row in drawn[[*AXES, "key", "samples_per_second"]].to_dict("records"):
+    for row in drawn[[*PARAMETERS, "key", "samples_per_second"]].to_dict("records"):
         groups.setdefault(tuple(axis_value(row[axis]) for axis in fixed), []).append(row)
     rows: dict[str, dict[str, float]] = {}
     for group in groups.values():
@@ -210,7 +210,7 @@ def _row_name(row: Mapping[Any, Any]) -> str:
     beyond = [
         axis_value(row[axis])
         for axis in ("dataset", "loader", "device")
-        if axis_value(row[axis]) not in ("", str(AXES[axis].default))
+        if axis_value(row[axis]) not in ("", str(PARAMETERS[axis].default))
     ]
     return formatting.plain(" ".join([str(row["model"]), axis_value(row["batch_size"]), *beyond]), 34)
 

@@ -1,4 +1,4 @@
-"""The sides of a paired comparison: where each one is, and the server process that measures it."""
+"""A side of a paired comparison, as the process that compares sees it: its server, and what is asked of that."""
 
 from __future__ import annotations
 
@@ -6,29 +6,20 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from trainmark.against import own_tree
+from trainmark.against.places import Place, SideError
 from trainmark.against.server import PROTOCOL
 
-SELF = "self"
-VARIABLE = "env:"
 START_SECONDS = 120.0  # to import torch on a busy machine
 LAST_LINES = 5  # of what a side printed, for the reason of its end
-
-
-class SideError(RuntimeError):
-    """A side cannot be measured; the message says why and what to do."""
 
 
 class SideEnded(RuntimeError):
@@ -38,94 +29,6 @@ class SideEnded(RuntimeError):
         super().__init__(reason)
         self.status = status
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a side is.
-
-    Attributes:
-        name: In the user's words.
-        folder: What is measured: the root of a working tree.
-        interpreter: Python that measures it.
-        variables: Set in its environment beside this process's own.
-        commit: Of the folder; None for the working tree as it is.
-    """
-
-    name: str
-    folder: Path
-    interpreter: str = sys.executable
-    variables: Mapping[str, str] = field(default_factory=dict)
-    commit: str | None = None
-
-
-@contextlib.contextmanager
-def place_of(parts: Sequence[str], folder: Path) -> Iterator[Place]:
-    """The side that ``--against`` names, with a git ref's tree checked out until the block ends.
-
-    Args:
-        parts: ``self``, a git ref, the path of an interpreter, ``env:NAME=value``; or several of these.
-        folder: The working tree.
-
-    Raises:
-        SideError: A part is none of these, or there are two refs or two interpreters.
-    """
-    variables: dict[str, str] = {}
-    interpreters, refs = [], []
-    for part in parts:
-        if part.startswith(VARIABLE):
-            name, equals, value = part.removeprefix(VARIABLE).partition("=")
-            if not name or not equals:
-                raise SideError(f"--against {part}: write env:NAME=value.")
-            variables[name] = value
-        elif (interpreter := shutil.which(part)) is not None and Path(part).name.startswith("python"):
-            interpreters.append(interpreter)
-        elif part != SELF:
-            refs.append(part)
-    if len(refs) > 1 or len(interpreters) > 1:
-        raise SideError(f"--against {' '.join(parts)}: name one git ref and one interpreter at most.")
-    interpreter = interpreters[0] if interpreters else sys.executable
-    name = " ".join(parts)
-    if not refs:
-        yield Place(name, folder, interpreter, variables)
-        return
-    commit = _commit_of(refs[0], folder)
-    with _checked_out(commit, folder) as tree:
-        yield Place(name, tree, interpreter, variables, commit)
-
-
-def _commit_of(ref: str, folder: Path) -> str:
-    try:
-        return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    except SideError as error:
-        raise SideError(
-            f"--against {ref}: no git ref, no Python interpreter and no env:NAME=value here. "
-            "In a shallow clone fetch the ref first: git fetch origin REF."
-        ) from error
-
-
-@contextlib.contextmanager
-def _checked_out(commit: str, folder: Path) -> Iterator[Path]:
-    """The commit's files in a worktree of its own, at the place that ``folder`` has in its repository."""
-    scratch = Path(tempfile.mkdtemp(prefix="trainmark-side-"))
-    tree = scratch / "tree"
-    within = _git(folder, "rev-parse", "--show-prefix")
-    try:
-        _git(folder, "worktree", "add", "--detach", "--quiet", str(tree), commit)
-        yield tree / within
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        _git(folder, "worktree", "prune")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    except FileNotFoundError as error:
-        raise SideError("There is no git here: name an interpreter or env:NAME=value instead of a ref.") from error
-    except subprocess.CalledProcessError as error:
-        raise SideError(f"git {arguments[0]}: {error.stderr.strip()}") from error
-    return done.stdout.strip()
 
 
 class Side:
@@ -145,11 +48,6 @@ class Side:
     """
 
     def __init__(self, place: Place, timeout: float = 900.0) -> None:
-        if not (place.folder / "bench" / "side.py").is_file():
-            raise SideError(
-                f"{place.name} holds no trainmark that can be measured in pairs (it has no bench/side.py): "
-                "compare stored runs instead: trainmark check BASE NEW"
-            )
         self.place = place
         self.timeout = timeout
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the server
@@ -267,8 +165,8 @@ class Side:
 
     def _start(self) -> subprocess.Popen[bytes]:
         server = subprocess.Popen(
-            [self.place.interpreter, "-P", own_tree.__file__, str(self.place.folder)],
-            cwd=self.place.folder,
+            [self.place.interpreter, "-P", own_tree.__file__, json.dumps(self.place.to_json())],
+            cwd=self.place.root,
             env={**os.environ, **self.place.variables, "PYTHONPATH": self._python_path()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -291,7 +189,7 @@ class Side:
 
     def _python_path(self) -> str:
         """The side's own folder first, before what the user has set: for what the server starts in its turn."""
-        return os.pathsep.join(filter(None, [str(self.place.folder), os.environ.get("PYTHONPATH")]))
+        return os.pathsep.join(filter(None, [str(self.place.root), os.environ.get("PYTHONPATH")]))
 
     def _next_line(self, seconds: float) -> dict[str, Any] | None:
         """The next document; None where it does not come in time. The end of the server reads as one."""

@@ -1,0 +1,1 @@
+"""Runs and verdicts as text: for a terminal, for a pull request, for other programs."""

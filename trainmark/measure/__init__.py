@@ -1,0 +1,1 @@
+"""How a cell is measured: a fresh process, warm-up, timed rounds, instruments, counts; and the run of all cells."""

@@ -1,0 +1,96 @@
+"""What a workload measures with: processes of its own, a folder that lasts for the run, and the machine's peaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from trainmark.measure.paths import without_folders
+from trainmark.measure.settings import Settings
+from trainmark.measure.worker import Limits, Outcome, Workers
+from trainmark.meters.probes import Peaks, utilisation
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record
+
+
+@dataclass
+class Context:
+    """The means of a run, or of one side of a pair.
+
+    Attributes:
+        workers: Where functions are called, each in a process of its own.
+        limits: Of each call.
+        peaks: Device -> what it was seen to reach; a workload may add what bounds it.
+    """
+
+    workers: Workers
+    limits: Limits = field(default_factory=Limits)
+    peaks: MutableMapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    _called: dict[tuple[Any, ...], Outcome] = field(default_factory=dict)
+    _folder: TemporaryDirectory[str] | None = None
+
+    def call(self, function: str, *arguments: Any) -> Outcome:
+        """Calls ``package.module:name`` in a process of its own, within the limits of a cell."""
+        return self.workers.call(function, *arguments, limits=self.limits)
+
+    def once(self, function: str, *arguments: Any) -> Outcome:
+        """The same, but the same call only once in a run: what came of it is kept.
+
+        Args:
+            function: As above.
+            arguments: Picklable, and hashable.
+        """
+        key = (function, *arguments)
+        if key not in self._called:
+            self._called[key] = self.call(function, *arguments)
+        return self._called[key]
+
+    @property
+    def folder(self) -> Path:
+        """A folder that is there until the run ends."""
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="trainmark-run-")
+        return Path(self._folder.name)
+
+    def record(self, cell: Cell, settings: Settings, outcome: Outcome) -> tuple[Record, str]:
+        """The record that a call gave, or that says how it ended; and the last lines that it printed."""
+        reason = None if outcome.reason is None else without_folders(outcome.reason)
+        if not isinstance(outcome.value, Record):
+            told = {"threads": settings.threads, "seed": settings.seed}
+            metrics = {"cell_seconds": outcome.seconds}
+            return Record(cell, outcome.status, reason, metrics=metrics, settings=told), outcome.log
+        record = outcome.value  # whole, or timed before an instrument ended badly
+        if outcome.status != "ok":
+            record = replace(record, reason=reason, flags=(*record.flags, f"instruments-{outcome.status}"))
+        return replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds}), outcome.log
+
+    def with_utilisation(self, record: Record) -> Record:
+        """The record with its distance from this machine's peaks, where both are known."""
+        metrics, settings = record.metrics, record.cell.settings
+        device = str(settings.get("device"))
+        if metrics.get("flops_per_step") is None or device not in self.peaks or "precision" not in settings:
+            return record
+        eager = settings.get("compile", "off") == "off"  # what a compiled step moves, nobody has counted
+        found = utilisation(
+            metrics["flops_per_step"],
+            metrics.get("moved_bytes_per_step") if eager else None,
+            metrics["step_seconds"],
+            str(settings["precision"]),
+            Peaks(**self.peaks[device]),
+        )
+        return replace(record, metrics={**metrics, **found})
+
+    def close(self) -> None:
+        """Removes the folder."""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def now() -> str:
+    """This moment in UTC, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

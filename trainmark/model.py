@@ -1,0 +1,107 @@
+"""A model that can be measured: how it is built, what it takes, and where one is found by its name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainmark import suite
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GREY_28 = (1, 28, 28)  # what a factory that says nothing is taken to read: the lecture's digits
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model that can be measured.
+
+    Attributes:
+        build: Gives a new model with random weights on the CPU.
+        input_shape: Of one sample: channels, height, width.
+        classes: Logits that it gives for a sample.
+        parameters: Trainable parameters, exactly; None where nobody has counted them.
+        source: The lecture or the paper it is from.
+        family: Models of one family share what torch.compile makes of them.
+    """
+
+    build: Callable[[], nn.Module]
+    input_shape: tuple[int, int, int]
+    classes: int
+    parameters: int | None
+    source: str
+    family: str
+
+
+class UnknownModel(ValueError):
+    """No model has the name asked for."""
+
+
+def load_model(name: str) -> ModelSpec:
+    """The suite's model of that name, or the one behind ``package.module:factory``.
+
+    A factory is a ModelSpec, or a callable that gives an ``nn.Module``. Of a callable the
+    attributes ``input_shape`` and ``classes`` count where it has them; else it is taken to read
+    28x28 grey images and to tell ten classes apart.
+
+    Raises:
+        UnknownModel: No entry has that name, or its module or attribute is not there.
+    """
+    registered = suite.current().models_by_name()
+    if name in registered:
+        found: ModelSpec = registered[name]
+        return found
+    module_name, _, attribute = name.partition(":")
+    if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
+        listed = f"Name one of {', '.join(registered)}; or your own as" if registered else "Name it as"
+        raise UnknownModel(f'No model named "{name}". {listed} package.module:factory.')
+    _refuse_two_of_one_name(name, module_name.partition(".")[0])
+    from torch import nn
+
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UnknownModel(f'Importing the model "{name}" found no module named "{error.name}".') from error
+    try:
+        factory = attrgetter(attribute)(module)
+    except AttributeError as error:
+        raise UnknownModel(f'The model "{name}" is not there: {error}.') from error
+    if isinstance(factory, ModelSpec):
+        return factory
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise UnknownModel(f'"{name}" is {type(factory).__name__}, not a ModelSpec or a callable that builds a model.')
+    return ModelSpec(
+        build=factory,
+        input_shape=getattr(factory, "input_shape", GREY_28),
+        classes=getattr(factory, "classes", CLASSES),
+        parameters=None,
+        source=name,
+        family=name,
+    )
+
+
+def _refuse_two_of_one_name(model: str, package: str) -> None:
+    """A package that lies in two folders of the search path is nobody's: the first would stand for both.
+
+    Raises:
+        UnknownModel: It does; the message says where.
+    """
+    found = {}
+    for folder in dict.fromkeys(str(Path(entry or ".").resolve()) for entry in sys.path):
+        spec = PathFinder.find_spec(package, [folder])
+        if spec is not None and spec.origin is not None:
+            found.setdefault(str(Path(spec.origin).resolve()), folder)
+    if len(found) > 1:
+        here, elsewhere = list(found.values())[:2]
+        raise UnknownModel(
+            f'The model "{model}": a package {package} lies in {here} and in {elsewhere}, and the first would be '
+            "measured. Call from the folder of the one that you mean, without the other on PYTHONPATH."
+        )

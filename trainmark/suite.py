@@ -1,0 +1,166 @@
+"""A suite: the folder of a project that measures with trainmark, and what its pyproject.toml names as its own."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+TABLE = "tool.trainmark"
+ROOT_VARIABLE = "TRAINMARK_ROOT"  # where processes find the suite that no conftest has told them of
+
+
+class SuiteError(RuntimeError):
+    """A suite's table or what it names cannot be read; the message says what, where, and what to write."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a project says of its benchmarks.
+
+    Attributes:
+        root: Folder of the conftest that switches trainmark on.
+        benchmarks: Folder of the benchmarks: naming it on pytest's command line measures them.
+        results: Folder where runs and pages land.
+        workloads: Dotted names, ``package.module:NAME`` of a sequence of Workload; ``package.*:NAME`` stands for
+            each package in that package.
+        models: Dotted name of a mapping of names to ModelSpec.
+        datasets: Dotted name of a mapping of names to Source.
+        default_dataset: What a model that it fits is fed where the command line names nothing.
+        grids: Dotted name of a mapping of names to Grid.
+    """
+
+    root: Path
+    benchmarks: str = "bench"
+    results: str = "results"
+    workloads: tuple[str, ...] = ()
+    models: str = ""
+    datasets: str = ""
+    default_dataset: str = ""
+    grids: str = ""
+
+    def models_by_name(self) -> Mapping[str, Any]:
+        """Name -> ModelSpec; importing them imports torch."""
+        return _mapping(self.models)
+
+    def data(self) -> Mapping[str, Any]:
+        """Name -> Source; likewise."""
+        return _mapping(self.datasets)
+
+
+def read_suite(root: Path) -> Suite:
+    """The suite in a folder, as its pyproject.toml has it; without a table, or a file, all by default.
+
+    Raises:
+        SuiteError: The file is not TOML, or a key is not known or of the wrong kind.
+    """
+    file = root / "pyproject.toml"
+    if not file.is_file():
+        return Suite(root)
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{file} is not TOML: {error}") from error
+    table = document.get("tool", {}).get("trainmark", {})
+    known = [item.name for item in fields(Suite) if item.name != "root"]
+    for key, value in table.items():
+        if key not in known:
+            raise SuiteError(f"[{TABLE}] in {file} has no key {key}; it has {', '.join(known)}.")
+        listed = key == "workloads" and isinstance(value, list) and all(isinstance(one, str) for one in value)
+        if not (listed if key == "workloads" else isinstance(value, str)):
+            raise SuiteError(f"[{TABLE}] in {file}: {key} is {value!r}, not {_expected(key)}.")
+    return replace(Suite(root), **{key: tuple(value) if key == "workloads" else value for key, value in table.items()})
+
+
+def _expected(key: str) -> str:
+    return "a list of strings" if key == "workloads" else "a string"
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder, upwards from one, whose pyproject.toml has a table of ours; the start where none has."""
+    for folder in (start, *start.parents):
+        file = folder / "pyproject.toml"
+        if file.is_file() and f"[{TABLE}]" in file.read_text(encoding="utf-8", errors="replace"):
+            return folder
+    return start
+
+
+_opened: list[Suite] = []
+
+
+def open_suite(root: Path) -> Suite:
+    """Makes a suite the one of this process: its folder comes first on the path, its workloads and grids are known.
+
+    Raises:
+        SuiteError: What its table names cannot be imported.
+    """
+    suite = read_suite(root)
+    if _opened and _opened[-1] == suite:
+        return suite
+    if str(root) in sys.path:
+        sys.path.remove(str(root))
+    sys.path.insert(0, str(root))
+    _opened.append(suite)
+    from trainmark.workloads import register
+    from trainmark.workloads.grids import GRIDS
+
+    for name in suite.workloads:
+        for module, attribute in _modules(name):
+            register(*_resolve(f"{module}:{attribute}", lacking=()))
+    GRIDS.update(_mapping(suite.grids))
+    return suite
+
+
+def current() -> Suite:
+    """The suite of this process: the one opened last, else that of the environment or of the folder it runs in.
+
+    Raises:
+        SuiteError: See :func:`open_suite`.
+    """
+    if not _opened:
+        named = os.environ.get(ROOT_VARIABLE)
+        open_suite(Path(named) if named else find_root(Path.cwd()))
+    return _opened[-1]
+
+
+def _modules(name: str) -> list[tuple[str, str]]:
+    """Module and attribute of a dotted name; of ``package.*`` each package in it."""
+    module, _, attribute = name.partition(":")
+    if not module.endswith(".*"):
+        return [(module, attribute)]
+    parent = _imported(module.removesuffix(".*"), name)
+    inner = sorted(part.name for part in pkgutil.iter_modules(parent.__path__) if part.ispkg)
+    return [(f"{parent.__name__}.{part}", attribute) for part in inner]
+
+
+def _mapping(name: str) -> Mapping[str, Any]:
+    if not name:
+        return {}
+    found = _resolve(name)
+    if not isinstance(found, Mapping):
+        raise SuiteError(f"[{TABLE}]: {name} is {type(found).__name__}, not a mapping of names.")
+    return found
+
+
+_REQUIRED = object()
+
+
+def _resolve(name: str, lacking: Any = _REQUIRED) -> Any:
+    module, _, attribute = name.partition(":")
+    found = getattr(_imported(module, name), attribute, lacking)
+    if found is _REQUIRED:
+        raise SuiteError(f"[{TABLE}]: {module} has no {attribute or 'name after a colon'}: {name}.")
+    return found
+
+
+def _imported(module: str, name: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise SuiteError(f"[{TABLE}] names {name}, and importing it fails: {error}.") from error

@@ -1,0 +1,94 @@
+"""Accuracy: whole trainings, one a seed, and the held-out accuracy after the last epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainmark import formatting
+from trainmark.store.parameters import STEP_PARAMETERS, Value
+from trainmark.workloads import SkipReason
+from trainmark.workloads.stepping import OVERHEAD_SECONDS, ModelWorkload
+
+if TYPE_CHECKING:
+    from trainmark.measure.machine import Machine
+    from trainmark.measure.settings import Settings
+    from trainmark.page.galleries import Drawn, Gallery
+    from trainmark.page.tables import Detail
+    from trainmark.store.cell import Cell
+    from trainmark.store.record import Record
+    from trainmark.workloads.planning import PlannedCell, Request
+
+SAMPLES = 4000  # of mnist-5k's training split: how many another data set has, nobody knows beforehand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(ModelWorkload):
+    """A whole training, evaluated after each epoch."""
+
+    measured_by: str = "trainmark.measure.protocol:measure_training"
+
+    def choices(self, model: str, device: str, request: Request, machine: Machine) -> Mapping[str, Sequence[Value]]:
+        """The lecture's loader, the grid's epochs, and all precisions of an exhaustive one."""
+        facts, grid = machine.models[model], request.values
+        return {
+            "dataset": (facts.dataset,),
+            "loader": ("dataloader",),
+            "epochs": (grid.training_of(facts.family)[0],),
+            "precision": machine.precisions.get(device, ("fp32",)) if grid.exhaustive else ("fp32",),
+        }
+
+    def skip_reason(self, cell: Cell, machine: Machine) -> SkipReason | None:
+        """As of any model's; and synthetic labels cannot be learnt."""
+        if cell["dataset"] == "synthetic":
+            return SkipReason("dataset", "synthetic labels are random: they have no accuracy")
+        return super().skip_reason(cell, machine)
+
+    def seeds(self, cell: Cell, request: Request, machine: Machine) -> int:
+        """Those asked for, or the grid's."""
+        return request.seeds or request.values.training_of(machine.models[str(cell["model"])].family)[1]
+
+    def estimate_seconds(self, planned: PlannedCell, machine: Machine, settings: Settings) -> float:
+        """All steps of all epochs and seeds."""
+        cell = planned.cell
+        steps = planned.seeds * int(cell["epochs"]) * SAMPLES / int(cell["batch_size"])
+        return OVERHEAD_SECONDS + steps * self.step_seconds(cell, machine)
+
+    def line(self, record: Record) -> str:
+        """The mean over the seeds, the lowest and highest of them, and how long a training took."""
+        metrics, seeds = record.metrics, len(record.rounds)
+        low, high = (formatting.percent(metrics[f"accuracy_{end}"]) for end in ("lowest", "highest"))
+        over = f" ({low} to {high}, {seeds} seeds)" if seeds > 1 else " (1 seed)"
+        return f"{formatting.percent(metrics['accuracy'])}{over} in {formatting.about(metrics['training_seconds'])}"
+
+    def tables(self, records: Sequence[Record]) -> Iterable[Detail]:
+        """What was learnt, and how long it took."""
+        from trainmark.page.tables import Detail, accuracy_table
+
+        meaning = "Held-out accuracy after the last epoch; the training time is the median over seeds."
+        yield Detail("Accuracy", meaning, accuracy_table(records))
+
+    def galleries(self, drawn: Drawn) -> Iterable[Gallery]:
+        """Curves over the epochs, and accuracy against speed."""
+        from trainmark.page.galleries import Gallery, one
+        from trainmark.page.plots.learning import accuracy_plots, pareto_plot
+
+        rows = drawn.of(self.name)
+        yield Gallery(
+            "learning",
+            "Accuracy",
+            "Held-out accuracy after each epoch, a line a seed. The time leaves evaluation out.",
+            (*accuracy_plots(rows), *one(pareto_plot(rows))),
+            "no accuracy was measured",
+        )
+
+
+ACCURACY = Accuracy(
+    name="accuracy",
+    parameters=(*STEP_PARAMETERS, "epochs"),
+    meaning="a whole training, then the held-out accuracy",
+    round_unit="training",
+    place=60,
+    role="accuracy",
+)

@@ -1,0 +1,119 @@
+"""Capacity: the largest batch that can be trained, by doubling, then by bisection, each attempt in a new process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from trainmark.store.cell import Cell
+from trainmark.store.parameters import Value
+from trainmark.store.record import Record
+from trainmark.workloads.stepping import ModelWorkload
+
+if TYPE_CHECKING:
+    from trainmark.measure.context import Context
+    from trainmark.measure.machine import Machine
+    from trainmark.measure.settings import Settings
+    from trainmark.measure.worker import Outcome
+    from trainmark.page.tables import Detail
+    from trainmark.workloads.planning import PlannedCell, Request
+
+CAPACITY_SECONDS = 60.0  # twenty attempts; nobody knows beforehand how large they get
+LARGEST = 2**20  # a batch that no model here is trained with
+RESOLUTION = 64  # the answer is exact to one part in so many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity(ModelWorkload):
+    """The largest batch of a training."""
+
+    def choices(self, model: str, device: str, request: Request, machine: Machine) -> Mapping[str, Sequence[Value]]:
+        """Full precision and bf16."""
+        precisions = machine.precisions.get(device, ("fp32",))
+        return {
+            "dataset": (machine.models[model].dataset,),
+            "precision": [name for name in precisions if name in ("fp32", "bf16")],
+        }
+
+    def estimate_seconds(self, planned: PlannedCell, machine: Machine, settings: Settings) -> float:
+        """A guess: see CAPACITY_SECONDS."""
+        return CAPACITY_SECONDS
+
+    def measure(self, cell: Cell, settings: Settings, context: Context) -> tuple[Record, str]:
+        """The record of the largest batch, or of the first attempt that ended otherwise than for memory."""
+        on_device = cell["device"] in ("cuda", "xpu")
+        limit = context.limits.memory_bytes
+        peaks: dict[int, int | None] = {}
+        attempts: list[Outcome] = []
+
+        def fits(batch_size: int) -> bool:
+            attempt = Cell.of("train", **(cell.settings | {"batch_size": batch_size}))
+            attempts.append(context.call("trainmark.measure.protocol:try_batch", attempt, settings))
+            if attempts[-1].status not in ("ok", "oom"):
+                raise _EndedOtherwise
+            peaks[batch_size] = peak = attempts[-1].value
+            unseen = limit and not on_device and peak and peak > limit  # a peak between two looks at the memory
+            return attempts[-1].status == "ok" and not unseen
+
+        try:
+            largest = largest_that_fits(fits)
+        except _EndedOtherwise:
+            return context.record(cell, settings, attempts[-1])
+        if not largest:
+            reason = attempts[0].reason or f"a single sample takes {peaks[1]} bytes, more than --memory-limit"
+            failed = replace(attempts[0], status="oom", value=None, reason=reason, log="")
+            return context.record(cell, settings, failed)
+        metrics = {
+            "max_batch_size": largest,
+            "device_allocated_bytes" if on_device else "peak_memory_bytes": peaks[largest],
+            "cell_seconds": sum(attempt.seconds for attempt in attempts),
+        }
+        told = {"threads": settings.threads, "seed": settings.seed, "memory_limit_bytes": limit}
+        rounds = tuple(attempt.seconds for attempt in attempts)
+        return Record(cell, "ok", metrics=metrics, rounds=rounds, settings=told), attempts[-1].log
+
+    def line(self, record: Record) -> str:
+        """The largest batch, and in how many attempts it was found."""
+        return f"fits {record.metrics['max_batch_size']} samples  {len(record.rounds)} attempts"
+
+    def tables(self, records: Sequence[Record]) -> Iterable[Detail]:
+        """The largest batches."""
+        from trainmark.page.tables import Detail, capacity_table
+
+        meaning = "The largest batch that can be trained, exact to one part in 64."
+        yield Detail("Largest batch", meaning, capacity_table(records))
+
+
+CAPACITY = Capacity(
+    name="capacity",
+    parameters=("model", "dataset", "device", "precision", "compile", "memory_format"),
+    meaning="the largest batch that can be trained",
+    round_unit="attempt",
+    place=50,
+    option="--find-max-batch",
+    option_help="look for the largest batch that can be trained, and for nothing else",
+)
+
+
+class _EndedOtherwise(Exception):
+    """An attempt to train a batch ended neither well nor for want of memory."""
+
+
+def largest_that_fits(fits: Callable[[int], bool], first: int = 1, largest: int = LARGEST) -> int:
+    """The largest number for which ``fits`` is true, to one part in RESOLUTION; 0 where none is.
+
+    Args:
+        fits: Whether a number fits; once one does not, no larger one does.
+        first: Where the doubling begins.
+        largest: Where it ends.
+    """
+    low, high = 0, first
+    while high <= largest and fits(high):
+        low, high = high, 2 * high
+    if high > largest:
+        return low
+    while high - low > max(1, low // RESOLUTION):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
