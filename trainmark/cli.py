@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import re
 import shlex
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from trainmark import formatting
+from trainmark import formatting, suite
 from trainmark.against.bisect import BisectError, bisect, command
 from trainmark.export import essentials, markdown, terminal
 from trainmark.export import formats as exports
@@ -21,11 +20,11 @@ from trainmark.judge.comparison import Comparison, compare, compare_paired, cont
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
 from trainmark.judge.margins import MarginError, Margins
 from trainmark.judge.verdict import FINE, POLICIES, USAGE, Policy, Verdict, judge
+from trainmark.store.files import write_text
 from trainmark.store.pairs import PairedRun, find_paired, is_paired, read_paired_run, read_paired_runs
 from trainmark.store.profiles import read_timeline, timeline_path, trace_path
 from trainmark.store.record import Run, SchemaError
 from trainmark.store.runs import (
-    DEFAULT_FOLDER,
     RunNotFound,
     UnreadableRun,
     artifact_folder,
@@ -34,6 +33,7 @@ from trainmark.store.runs import (
     read_runs,
     run_files,
 )
+from trainmark.units import parse_count, parse_size
 from trainmark.workloads import of_role
 
 RUN = "a file, a part of its name, its number, or latest"
@@ -54,6 +54,13 @@ class NothingToRecommend(LookupError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 fine, 1 regression, 2 usage, 3 not comparable or undecided."""
     options = _parser().parse_args(arguments)
+    try:
+        opened = suite.current()  # what it measures has a line, tables and pictures of its own
+    except suite.SuiteError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    if getattr(options, "results", "") is None:
+        options.results = _from_here(opened.root / opened.results)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows the rest
     commands = {
@@ -77,10 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return USAGE
 
 
+def _from_here(path: Path) -> Path:
+    """The path as one would write it in the folder one stands in."""
+    here = Path.cwd()
+    return path.relative_to(here) if here == path or here in path.parents else path
+
+
 def _html(options: argparse.Namespace) -> int:
     # Here, so that the other commands need not load the plots:
     from trainmark.advise.recommend import advise
-    from trainmark.export.numbers import as_csv, as_json
+    from trainmark.export.numbers import as_csv, as_json_lines
     from trainmark.page.html import render, render_paired
     from trainmark.page.sections import sections_of
 
@@ -99,7 +112,7 @@ def _html(options: argparse.Namespace) -> int:
     stored = read_runs(file for file in others if file.resolve() not in known)
     history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
     numbers = {
-        output.with_suffix(".json"): as_json(runs[0], comparison, advise(runs[0].records)),
+        output.with_suffix(".jsonl"): as_json_lines(runs[0], comparison, advise(runs[0].records)),
         output.with_suffix(".csv"): as_csv(runs[0]),
     }
     page = render(
@@ -116,7 +129,7 @@ def _html(options: argparse.Namespace) -> int:
 
 def _write(texts: Mapping[Path, str], page: Path, options: argparse.Namespace) -> int:
     for file, text in texts.items():
-        file.write_text(text, encoding="utf-8", errors="replace")
+        write_text(file, text)
     print(page)
     if options.open:
         webbrowser.open(page.absolute().as_uri())
@@ -211,7 +224,7 @@ def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespac
     for name, text in texts.items():
         file: Path | None = getattr(options, name)
         if file is not None:
-            file.write_text(text(), encoding="utf-8")
+            write_text(file, text())
     if options.github:
         print(exports.to_github_annotations(verdict, comparison), end="")
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -306,7 +319,7 @@ def _comparison(base: Run, new: Run, options: argparse.Namespace) -> Comparison:
 
 def _parser() -> argparse.ArgumentParser:
     stored = argparse.ArgumentParser(add_help=False)
-    stored.add_argument("--results", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="where the runs are")
+    stored.add_argument("--results", type=Path, metavar="DIR", help="where the runs are (default: the suite's results)")
 
     judged = argparse.ArgumentParser(add_help=False)
     judged.add_argument(
@@ -366,7 +379,9 @@ def _parser() -> argparse.ArgumentParser:
     bisecting.add_argument("arguments", nargs="*", metavar="OPTION", help="of pytest bench, after --")
 
     ranked = argparse.ArgumentParser(add_help=False)
-    ranked.add_argument("--top", type=count, default=TOP, metavar="N", help="rows to show (default: %(default)s)")
+    ranked.add_argument(
+        "--top", type=_argument(parse_count), default=TOP, metavar="N", help="rows to show (default: %(default)s)"
+    )
 
     profile = commands.add_parser("profile", parents=[stored, ranked], help="where the time of a profiled cell goes")
     profile.add_argument("cell", nargs="+", metavar="CELL", help=f"{CELL}, which fit one cell")
@@ -383,7 +398,9 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--run", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
     recommend.add_argument("--model", metavar="NAME", help="default: each model of the run")
     recommend.add_argument("--goal", choices=("speed", "energy", "memory"), help="default: each of them")
-    recommend.add_argument("--max-memory", type=size, metavar="SIZE", help="that a setting may take, such as 4GB")
+    recommend.add_argument(
+        "--max-memory", type=_argument(parse_size), metavar="SIZE", help="that a setting may take, such as 4GB"
+    )
 
     essential = commands.add_parser(
         "markdown", parents=[stored, judged], help="the essentials of a run, for a terminal or a pull request"
@@ -403,21 +420,16 @@ def margins(text: str) -> Margins:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def size(text: str) -> int:
-    """A number of bytes, likewise: ``500MB``, ``4GB``."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    size = int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " ")) if found else 0
-    if not size:
-        raise argparse.ArgumentTypeError(f"{text} is not a size: write 500MB or 4GB")
-    return size
+def _argument(parse: Callable[[str], int]) -> Callable[[str], int]:
+    """A parser as argparse wants it: argparse names the option in its message."""
 
+    def parsed(text: str) -> int:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-def count(text: str) -> int:
-    """A whole number from one on, likewise."""
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return count
+    return parsed
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def _refuse_two_of_one_name(model: str, package: str) -> None:
     Raises:
         UnknownModel: It does; the message says where.
     """
-    found = {}
+    found: dict[str, str] = {}
     for folder in dict.fromkeys(str(Path(entry or ".").resolve()) for entry in sys.path):
         spec = PathFinder.find_spec(package, [folder])
         if spec is not None and spec.origin is not None:

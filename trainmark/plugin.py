@@ -57,6 +57,7 @@ SUPPLIED = {
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     config = pluginmanager.get_plugin("pytestconfig")
+    assert isinstance(config, pytest.Config)  # it is there before any conftest is
     config.stash[SUITE] = Suite(Path.cwd())  # until it is known where the conftest lies
     root = _root(pluginmanager)
     if root is not None:

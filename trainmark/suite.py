@@ -7,7 +7,7 @@ import pkgutil
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def read_suite(root: Path) -> Suite:
         listed = key == "workloads" and isinstance(value, list) and all(isinstance(one, str) for one in value)
         if not (listed if key == "workloads" else isinstance(value, str)):
             raise SuiteError(f"[{TABLE}] in {file}: {key} is {value!r}, not {_expected(key)}.")
-    return replace(Suite(root), **{key: tuple(value) if key == "workloads" else value for key, value in table.items()})
+    given: dict[str, Any] = {key: tuple(value) if key == "workloads" else value for key, value in table.items()}
+    return Suite(root, **given)
 
 
 def _expected(key: str) -> str:

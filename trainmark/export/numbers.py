@@ -1,4 +1,4 @@
-"""A page's numbers as files for other programs: JSON with everything, CSV with a line a record."""
+"""A page's numbers as files for other programs: JSON Lines with everything, CSV with a line a record."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trainmark.store.record import Run
 _NESTED = ("rounds", "series", "settings", "disturbance")
 
 
-def as_json(run: Run, comparison: Comparison | None, advice: Sequence[Advice]) -> str:
-    """The run's records, the verdict on it and what is recommended, as one document."""
+def as_json_lines(run: Run, comparison: Comparison | None, advice: Sequence[Advice]) -> str:
+    """The run, the verdict on it and what is recommended in the first line; then a line a record."""
     document = {
         "run": {"name": run.name, **run.facts.to_json()},
         "environment": dict(run.environment),
@@ -25,12 +25,8 @@ def as_json(run: Run, comparison: Comparison | None, advice: Sequence[Advice]) -
         "verdict": _verdict(comparison) if comparison else None,
         "recommended": [_advice(one) for one in advice],
     }
-    head = json.dumps(document, allow_nan=False).removesuffix("}")
-    records = ",\n".join(
-        json.dumps(record.to_json() | {"key": record.key, "label": record.label}, allow_nan=False)
-        for record in run.records
-    )
-    return f'{head}, "records": [\n{records}\n]}}\n'  # a line a record: indented, it would take four times as long
+    lines = [document, *(record.to_json() | {"key": record.key, "label": record.label} for record in run.records)]
+    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
 
 
 def as_csv(run: Run) -> str:

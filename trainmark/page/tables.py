@@ -12,6 +12,7 @@ from trainmark import formatting
 from trainmark.advise.break_even import Payback
 from trainmark.judge.comparison import CellComparison
 from trainmark.page.anchors import anchor
+from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 
@@ -129,8 +130,7 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
         time_column(records, "latency_p99_seconds", "Latency p99"),
         time_column(records, "training_seconds", "Training"),
         share_column(records, "accuracy", "Accuracy (%)"),
-        time_column(records, "fit_seconds", "Fit"),
-        time_column(records, "score_seconds", "Scoring"),
+        *(time_column(records, name, title) for name, title in _other_times()),
         time_column(records, "compile_seconds", "Compile time"),
         megabytes_column(records, "peak_memory_bytes", "Peak memory (MB)"),
         megabytes_column(records, "device_allocated_bytes", "Device memory (MB)"),
@@ -139,6 +139,13 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
     here = {record.key for record in records}
     absent = [cell for key, cell in compared.items() if key not in here]
     return replace(table, rows=(*table.rows, *(_absent_row(cell, table.columns) for cell in absent)))
+
+
+def _other_times() -> Iterable[tuple[str, str]]:
+    """Durations that are judged, of the suite's own workloads, with their titles."""
+    for name, metric in METRICS.items():
+        if metric.compared == "time" and name not in ("step_seconds", "training_seconds"):
+            yield name, name.removesuffix("_seconds").replace("_", " ").capitalize()
 
 
 def accuracy_table(records: Sequence[Record]) -> Table:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import geometric_mean
@@ -25,6 +25,8 @@ from trainmark.store.record import (
 from trainmark.store.runs import UnreadableRun
 
 FOLDER = "pairs"  # beside the stored runs
+ENDING = ".jsonl"  # a line; stock pytest-benchmark takes every .json for a run
+OLDER_ENDING = ".json"
 CONTROL_DRIFT = 0.4  # of the control workload within a pair: a neighbour on the core's other half changes it by 0.3
 WAITING_SHARE = 0.5  # of a process's window; above it not even the quickest block had its core to itself
 STEAL_SHARE = 0.1  # of the cores' time, taken by the hypervisor
@@ -169,13 +171,14 @@ class PairedRun:
 
 def write_paired_run(run: PairedRun, folder: Path) -> Path:
     """Stores the run among the paired runs of a folder of runs, and gives its file."""
-    path = folder / FOLDER / f"{run.name}.json"
+    path = folder / FOLDER / f"{run.name}{ENDING}"
     return write_text(path, json.dumps(run.to_json(), allow_nan=False))
 
 
 def paired_files(folder: Path) -> list[Path]:
     """Files of paired runs in a folder of runs, the oldest first."""
-    return sorted(path for path in (folder / FOLDER).glob("*.json") if re.match(r"\d{8}T", path.name))
+    found = (path for ending in (ENDING, OLDER_ENDING) for path in (folder / FOLDER).glob(f"*{ending}"))
+    return sorted(path for path in found if re.match(r"\d{8}T", path.name))
 
 
 def read_paired_run(path: Path) -> PairedRun:
@@ -203,13 +206,15 @@ def is_paired(path: Path) -> bool:
 
 def read_paired_runs(folder: Path) -> list[PairedRun]:
     """The paired runs of a folder of runs that can be read; each that cannot gives one warning."""
-    runs = []
-    for path in paired_files(folder):
+    return [run for _, run in _read_all(paired_files(folder))]
+
+
+def _read_all(paths: Iterable[Path]) -> Iterator[tuple[Path, PairedRun]]:
+    for path in paths:
         try:
-            runs.append(read_paired_run(path))
+            yield path, read_paired_run(path)
         except UnreadableRun as error:
-            warnings.warn(str(error), stacklevel=2)
-    return runs
+            warnings.warn(str(error), stacklevel=3)
 
 
 def find_paired(name: str, folder: Path) -> Path | None:
@@ -225,7 +230,7 @@ def find_paired(name: str, folder: Path) -> Path | None:
     files = paired_files(folder)
     fitting = files[-1:] if name == "latest" else [path for path in files if name in path.stem]
     if not fitting:
-        fitting = [folder / FOLDER / f"{run.name}.json" for run in read_paired_runs(folder) if run.side == name][-1:]
+        fitting = [path for path, run in _read_all(files) if run.side == name][-1:]
     return fitting[0] if len(fitting) == 1 else None
 
 

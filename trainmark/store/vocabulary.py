@@ -24,15 +24,19 @@ def describe(cells: Iterable[Cell], metrics: Iterable[str]) -> dict[str, Any]:
     workloads = dict.fromkeys(cell.workload for cell in cells)
     return {
         "parameters": {
-            name: {key: value for key, value in vars(known).items() if key not in ("name", *_OF_THIS_PROCESS)}
+            name: {
+                key: value for key, value in vars(PARAMETERS[name]).items() if key not in ("name", *_OF_THIS_PROCESS)
+            }
             for name in names
-            if (known := PARAMETERS.get(name)) is not None
+            if name in PARAMETERS
         },
-        "metrics": {name: asdict(known) for name in dict.fromkeys(metrics) if (known := METRICS.get(name)) is not None},
+        "metrics": {name: asdict(METRICS[name]) for name in dict.fromkeys(metrics) if name in METRICS},
         "workloads": {
-            name: {item.name: getattr(known, item.name) for item in fields(WorkloadFacts) if item.name != "name"}
+            name: {
+                item.name: getattr(WORKLOADS[name], item.name) for item in fields(WorkloadFacts) if item.name != "name"
+            }
             for name in workloads
-            if (known := WORKLOADS.get(name)) is not None
+            if name in WORKLOADS
         },
     }
 
