@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import shlex
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trainmark import formatting, suite
-from trainmark.against.bisect import BisectError, bisect, command
+from trainmark.against.bisect import BisectError, bisect
+from trainmark.against.places import SideError
 from trainmark.export import essentials, markdown, terminal
 from trainmark.export import formats as exports
 from trainmark.judge.change_points import change_points
@@ -20,6 +20,7 @@ from trainmark.judge.comparison import Comparison, compare, compare_paired, cont
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
 from trainmark.judge.margins import MarginError, Margins
 from trainmark.judge.verdict import FINE, POLICIES, USAGE, Policy, Verdict, judge
+from trainmark.scaffold import ScaffoldError, make_suite
 from trainmark.store.files import write_text
 from trainmark.store.pairs import PairedRun, find_paired, is_paired, read_paired_run, read_paired_runs
 from trainmark.store.profiles import read_timeline, timeline_path, trace_path
@@ -41,6 +42,7 @@ PAIRED = "a run of --against, by its file or its SIDE"
 CELL = "words of its label or join key, such as: train cnn 128"
 HISTORY_RUNS = 12  # stored ones that a page draws the history of
 TOP = 20  # rows that fit a terminal
+NO_SIDE = 4  # a commit that cannot be measured beside this one: pytest's code for --against too
 
 
 class EmptyRun(ValueError):
@@ -52,7 +54,11 @@ class NothingToRecommend(LookupError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 fine, 1 regression, 2 usage, 3 not comparable or undecided."""
+    """Runs one command and returns its exit code.
+
+    Returns:
+        0 fine, 1 regression, 2 usage, 3 not comparable or undecided, 4 a commit that cannot be measured.
+    """
     options = _parser().parse_args(arguments)
     try:
         opened = suite.current()  # what it measures has a line, tables and pictures of its own
@@ -69,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check": _check,
         "history": _history,
         "bisect": _bisect,
+        "init": _init,
         "profile": _profile,
         "diff-profile": _diff_profile,
         "list": _list,
@@ -77,7 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         return commands[options.command](options)
-    except (RunNotFound, UnreadableRun, EmptyRun, NoProfile, NothingToRecommend, SchemaError, BisectError) as error:
+    except (
+        RunNotFound,
+        UnreadableRun,
+        EmptyRun,
+        NoProfile,
+        NothingToRecommend,
+        SchemaError,
+        BisectError,
+        ScaffoldError,
+    ) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         print(f"{error.filename}: {error.strerror}. Name another file or folder.", file=sys.stderr)
@@ -244,10 +260,34 @@ def _history(options: argparse.Namespace) -> int:
     return FINE
 
 
+def _init(options: argparse.Namespace) -> int:
+    folder = Path.cwd()
+    written = make_suite(folder, options.model, options.folder)
+    for file in written:
+        print(f"wrote {_from_here(file)}")
+    if not written:
+        print("Nothing to do: this project is a suite already.")
+    named = "" if options.model else " --model package.module:factory"
+    print(f"Measure it: pytest {options.folder} --benchmark-autosave{named}")
+    print("Runs land in results/, which git need not track. Their page: trainmark html")
+    return FINE
+
+
 def _bisect(options: argparse.Namespace) -> int:
-    checked = shlex.join(command(options.good, options.arguments))
-    print(f"each commit is checked with: {checked}", file=sys.stderr)
-    print(bisect(options.good, options.bad, options.arguments, Path.cwd()))
+    ours = suite.current()
+    try:
+        found = bisect(
+            options.good,
+            options.bad,
+            options.arguments,
+            ours.root,
+            lambda line: print(line, file=sys.stderr),
+            ours.benchmarks,
+        )
+    except SideError as error:
+        print(error, file=sys.stderr)
+        return NO_SIDE
+    print(found)
     return FINE
 
 
@@ -409,6 +449,10 @@ def _parser() -> argparse.ArgumentParser:
     essential.add_argument("--baseline", metavar="RUN", help="a run to compare it with")
 
     commands.add_parser("list", parents=[stored], help="the stored runs")
+
+    init = commands.add_parser("init", help="make the project in this folder a suite")
+    init.add_argument("--model", action="append", default=[], metavar="NAME", help="package.module:factory; repeatable")
+    init.add_argument("--folder", default="bench", metavar="NAME", help="of the benchmarks (default: %(default)s)")
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,19 @@ class Options:
 
         def add(option: str, **attributes: Any) -> None:
             attributes["dest"] = DEST + option.removeprefix("--").replace("-", "_")
-            try:
-                group.addoption(option, **attributes)
-            except (ValueError, argparse.ArgumentError):
-                own = f"--trainmark-{option.removeprefix('--')}"
-                group.addoption(own, **attributes)
-                self.renamed[option] = own
+            if not self._is_taken(option):
+                with suppress(ValueError, argparse.ArgumentError):
+                    group.addoption(option, **attributes)
+                    return
+            self.renamed[option] = f"--trainmark-{option.removeprefix('--')}"
+            group.addoption(self.renamed[option], **attributes)
 
         return add
+
+    def _is_taken(self, option: str) -> bool:
+        """Whether another plugin has it: pytest 8 would tell only when it reads the command line."""
+        groups = [*getattr(self._parser, "_groups", ()), getattr(self._parser, "_anonymous", None)]
+        return any(option in known.names() for group in groups if group is not None for known in group.options)
 
 
 def add_options(parser: pytest.Parser) -> dict[str, str]:

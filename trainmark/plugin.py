@@ -352,7 +352,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if SESSION in config.stash and config.stash[SESSION].records:
         terminalreporter.section("trainmark")
-        for line in progress.summary(config.stash[SESSION]):
+        run = config.stash[SESSION]
+        for line in (*progress.summary(run), *run.context.notes):
             terminalreporter.write_line(line)
 
 

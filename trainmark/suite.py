@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 TABLE = "tool.trainmark"
+EACH = ".*"  # behind a package: each package in it
 ROOT_VARIABLE = "TRAINMARK_ROOT"  # where processes find the suite that no conftest has told them of
 
 
@@ -30,7 +31,8 @@ class Suite:
         results: Folder where runs and pages land.
         workloads: Dotted names, ``package.module:NAME`` of a sequence of Workload; ``package.*:NAME`` stands for
             each package in that package.
-        models: Dotted name of a mapping of names to ModelSpec.
+        models: Dotted name of a mapping of names to ModelSpec; or names ``package.module:factory``, which are
+            measured where a call names none.
         datasets: Dotted name of a mapping of names to Source.
         default_dataset: What a model that it fits is fed where the command line names nothing.
         grids: Dotted name of a mapping of names to Grid.
@@ -40,14 +42,18 @@ class Suite:
     benchmarks: str = "bench"
     results: str = "results"
     workloads: tuple[str, ...] = ()
-    models: str = ""
+    models: str | tuple[str, ...] = ()
     datasets: str = ""
     default_dataset: str = ""
     grids: str = ""
 
     def models_by_name(self) -> Mapping[str, Any]:
-        """Name -> ModelSpec; importing them imports torch."""
-        return _mapping(self.models)
+        """Name -> ModelSpec, of those that are registered; importing them imports torch."""
+        return _mapping(self.models) if isinstance(self.models, str) else {}
+
+    def model_names(self) -> tuple[str, ...]:
+        """What is measured where neither the call nor its grid names a model."""
+        return tuple(self.models_by_name()) if isinstance(self.models, str) else self.models
 
     def data(self) -> Mapping[str, Any]:
         """Name -> Source; likewise."""
@@ -68,19 +74,29 @@ def read_suite(root: Path) -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SuiteError(f"{file} is not TOML: {error}") from error
     table = document.get("tool", {}).get("trainmark", {})
+    if not isinstance(table, dict):
+        raise SuiteError(f"{TABLE} in {file} is {table!r}, not a table.")
     known = [item.name for item in fields(Suite) if item.name != "root"]
     for key, value in table.items():
         if key not in known:
             raise SuiteError(f"[{TABLE}] in {file} has no key {key}; it has {', '.join(known)}.")
-        listed = key == "workloads" and isinstance(value, list) and all(isinstance(one, str) for one in value)
-        if not (listed if key == "workloads" else isinstance(value, str)):
-            raise SuiteError(f"[{TABLE}] in {file}: {key} is {value!r}, not {_expected(key)}.")
-    given: dict[str, Any] = {key: tuple(value) if key == "workloads" else value for key, value in table.items()}
+        if not any(fits(value) for fits in _KINDS.get(key, (_is_text,))):
+            expected = " or ".join(_WORDS[fits] for fits in _KINDS.get(key, (_is_text,)))
+            raise SuiteError(f"[{TABLE}] in {file}: {key} is {value!r}, not {expected}.")
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     return Suite(root, **given)
 
 
-def _expected(key: str) -> str:
-    return "a list of strings" if key == "workloads" else "a string"
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+_WORDS = {_is_text: "a string", _is_list: "a list of strings"}
+_KINDS = {"workloads": (_is_list,), "models": (_is_text, _is_list)}
 
 
 def find_root(start: Path) -> Path:
@@ -107,15 +123,24 @@ def open_suite(root: Path) -> Suite:
     if str(root) in sys.path:
         sys.path.remove(str(root))
     sys.path.insert(0, str(root))
-    _opened.append(suite)
+    _opened.append(suite)  # what is imported below may ask for it
+    try:
+        _make_known(suite)
+    except BaseException:
+        _opened.pop()
+        raise
+    return suite
+
+
+def _make_known(suite: Suite) -> None:
     from trainmark.workloads import register
     from trainmark.workloads.grids import GRIDS
 
     for name in suite.workloads:
+        lacking = () if name.partition(":")[0].endswith(EACH) else _REQUIRED  # not each package needs to have some
         for module, attribute in _modules(name):
-            register(*_resolve(f"{module}:{attribute}", lacking=()))
+            register(*_resolve(f"{module}:{attribute}", lacking))
     GRIDS.update(_mapping(suite.grids))
-    return suite
 
 
 def current() -> Suite:
@@ -133,9 +158,9 @@ def current() -> Suite:
 def _modules(name: str) -> list[tuple[str, str]]:
     """Module and attribute of a dotted name; of ``package.*`` each package in it."""
     module, _, attribute = name.partition(":")
-    if not module.endswith(".*"):
+    if not module.endswith(EACH):
         return [(module, attribute)]
-    parent = _imported(module.removesuffix(".*"), name)
+    parent = _imported(module.removesuffix(EACH), name)
     inner = sorted(part.name for part in pkgutil.iter_modules(parent.__path__) if part.ispkg)
     return [(f"{parent.__name__}.{part}", attribute) for part in inner]
 

@@ -151,6 +151,8 @@ class Fit(NgramWorkload):
         """What bounds counting here: probed in each run, since a neighbour's share of memory's speed changes."""
         probed = context.once("bench.ngram.probes:measure_limits", settings.threads)
         if probed.status != "ok":
+            told = f"no share of the machine's limits: its probes ended with {probed.reason}"
+            context.notes[:] = dict.fromkeys([*context.notes, told])  # once a run
             return (None,)
         context.peaks[COUNTING] = asdict(probed.value)
         return (probed.value,)

@@ -149,8 +149,10 @@ def _lines(name: str, source: Path | None) -> Iterator[bytes]:
         yield from _file_lines(name, source)
     elif name == "pydoc":
         yield from pydoc_sentences()
-    else:
+    elif name == "zipf":
         yield from zipf_sentences()
+    else:
+        raise MissingDataError(f"No corpus {name}: give the path of its file.")
 
 
 def _file_lines(name: str, path: Path) -> Iterator[bytes]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from trainmark.against.places import refuse_other_engines
+
 # git bisect reads 0 as good, 1 to 124 as bad and 125 as "cannot be judged"; of a check only 0 and 1 are verdicts.
-JUDGE = 'code=0; "$@" || code=$?; case $code in 0|1) exit $code;; *) exit 125;; esac'
-
-
+JUDGE = 'cd "./$0" || exit 125; code=0; "$@" || code=$?; case $code in 0|1) exit $code;; *) exit 125;; esac'
 PYTHON = sys.executable
 
 
@@ -20,31 +21,53 @@ class BisectError(RuntimeError):
     """The search could not be made; the message says why."""
 
 
-def command(good: str, arguments: Sequence[str]) -> list[str]:
-    """What ``git bisect run`` runs in each commit."""
-    check = [PYTHON, "-m", "pytest", "bench", "--against", good, "--inconclusive=fail", *arguments]
-    return ["sh", "-c", JUDGE, "check", *check]
+def command(good: str, arguments: Sequence[str], benchmarks: str = "bench", within: str = "") -> list[str]:
+    """What ``git bisect run`` runs in each commit.
+
+    Args:
+        good: What it is compared with.
+        arguments: Options of pytest.
+        benchmarks: Folder of the benchmarks, in the suite.
+        within: Folder of the suite, in its repository.
+    """
+    check = [PYTHON, "-m", "pytest", benchmarks, "--against", good, "--inconclusive=fail", *arguments]
+    return ["sh", "-c", JUDGE, within or ".", *check]
 
 
-def bisect(good: str, bad: str, arguments: Sequence[str], folder: Path) -> str:
+def bisect(
+    good: str,
+    bad: str,
+    arguments: Sequence[str],
+    folder: Path,
+    told: Callable[[str], None] = lambda _line: None,
+    benchmarks: str = "bench",
+) -> str:
     """Searches in a worktree of its own, so that the user's files stay as they are; gives what git says in the end.
 
     Args:
         good: A commit before.
         bad: A commit after.
-        arguments: Options of ``pytest bench`` that choose cells, margin and budget.
-        folder: In the repository.
+        arguments: Options of pytest that choose benchmarks, margin and budget.
+        folder: The root of the suite in the working tree.
+        told: Told how each commit is checked, once it is known that both ends can be.
+        benchmarks: Folder of the benchmarks, in the suite.
 
     Raises:
         BisectError: There is no such commit, or git could not go on.
+        SideError: One of the two cannot be measured; then nor can what lies between.
     """
+    ends = {ref: _git(folder, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}") for ref in (good, bad)}
+    for ref, end in ends.items():
+        refuse_other_engines(f"bisect {ref}", end, folder)
+    commit, last = ends[good], ends[bad]
+    check = command(commit, arguments, benchmarks, _git(folder, "rev-parse", "--show-prefix"))
+    told(f"each commit is checked with: {shlex.join(check)}")
     scratch = Path(tempfile.mkdtemp(prefix="trainmark-bisect-"))
     tree = scratch / "tree"
-    commit = _git(folder, "rev-parse", "--verify", "--end-of-options", f"{good}^{{commit}}")
     try:
-        _git(folder, "worktree", "add", "--detach", "--quiet", str(tree), bad)
-        _git(tree, "bisect", "start", bad, commit)
-        _git(tree, "bisect", "run", *command(commit, arguments))
+        _git(folder, "worktree", "add", "--detach", "--quiet", str(tree), last)
+        _git(tree, "bisect", "start", last, commit)
+        _git(tree, "bisect", "run", *check)
         return _git(tree, "bisect", "log").splitlines()[-1].removeprefix("# ")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

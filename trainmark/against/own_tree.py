@@ -21,6 +21,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+BY_PATH = "pip install --editable . --config-settings editable_mode=compat"  # a folder on the path, not a finder
+
 
 class NotInThisTree(ModuleNotFoundError):
     """The side lacks a module that the working tree would have lent."""
@@ -74,6 +76,12 @@ class OwnTree:
         return inside and not own and not _is_of_an_environment(resolved)
 
     def _sentence(self, name: str, place: Path) -> str:
+        own = self.tree / place.resolve().relative_to(self.repository)
+        if own.exists():
+            return (
+                f"{name} is in {self.tree} too, but an editable install gives that of {place}: a side is measured with "
+                f"its own files alone. Install it by its path: {BY_PATH}"
+            )
         why = "" if _is_tracked(place, self.repository) else ", and git does not track it"
         return (
             f"{name} is not in {self.tree}, and would have come from {place}{why}: "

@@ -100,24 +100,38 @@ def place_of(parts: Sequence[str], folder: Path) -> Iterator[Place]:
         yield working_tree(name, folder, interpreter=interpreter, variables=variables)
         return
     commit = _commit_of(refs[0], folder)
+    refuse_other_engines(f"--against {name}", commit, folder)
     with _checked_out(commit, folder) as (tree, root):
-        _refuse_other_engines(name, root, folder)
         yield Place(name, root, tree, repository_of(folder), interpreter, variables, commit)
 
 
-def _refuse_other_engines(name: str, root: Path, folder: Path) -> None:
-    """Where the engine is part of the suite, the side must have one that speaks the protocol.
+def refuse_other_engines(asked: str, commit: str, folder: Path) -> None:
+    """A commit must have the suite and, where the engine is part of that, one that speaks the protocol.
+
+    Args:
+        asked: What asked for the commit: what the message begins with.
+        commit: Of the side.
+        folder: The root of the suite in the working tree.
 
     Raises:
-        SideError: It is from before trainmark was a package.
+        SideError: It lacks the suite, or is from before trainmark was a package.
     """
-    if not root.is_dir():
-        raise SideError(f"--against {name}: {folder.name} is not in that commit.")
-    if holds_engine(folder) and not (root / SERVER).is_file():
+    if not _has(commit, "", folder):
+        raise SideError(f"{asked}: {folder.name} is not in that commit.")
+    if holds_engine(folder) and not _has(commit, SERVER.as_posix(), folder):
         raise SideError(
-            f"--against {name}: that commit is from before trainmark was a package ({SERVER} is missing), and cannot "
+            f"{asked}: that commit is from before trainmark was a package ({SERVER} is missing), and cannot "
             "be measured beside this one. Name a later commit, or compare stored runs: trainmark check BASE NEW"
         )
+
+
+def _has(commit: str, path: str, folder: Path) -> bool:
+    """Whether a commit has a path, which is told from a folder on."""
+    try:
+        _git(folder, "cat-file", "-e", f"{commit}:./{path}")
+    except SideError:
+        return False
+    return True
 
 
 def _commit_of(ref: str, folder: Path) -> str:

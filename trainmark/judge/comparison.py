@@ -12,6 +12,7 @@ from trainmark import formatting
 from trainmark.judge.margins import Margins
 from trainmark.judge.sequential import Decision, Measured, decide, next_cells
 from trainmark.judge.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
+from trainmark.store.cell import WORKLOADS
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.pairs import Pair, PairedRun
 from trainmark.store.record import STATUSES, Record, Run
@@ -372,6 +373,9 @@ def _compare_cell(base: Record | None, new: Record | None, conditions: _Conditio
         return CellComparison(known.key, known.label, verdict, reason)
     if not conditions.same_machine and not conditions.allow_different_machine:
         return CellComparison(known.key, known.label, "incomparable", "measured on another machine")
+    if known.cell.workload not in WORKLOADS:  # of a run that brings no words of its own: its metrics were left out
+        unknown = f"what {formatting.plain(known.cell.workload)} measures is not known here: call from its suite"
+        return CellComparison(known.key, known.label, "incomparable", unknown)
     settings = _differences(base.settings, new.settings)
     if conditions.decisions is not None:
         settings = tuple(one for one in settings if one.name != "threads")  # set apart by the user

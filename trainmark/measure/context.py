@@ -25,11 +25,13 @@ class Context:
         workers: Where functions are called, each in a process of its own.
         limits: Of each call.
         peaks: Device -> what it was seen to reach; a workload may add what bounds it.
+        notes: Sentences that the user should hear at the end; a workload adds what its records lack, and why.
     """
 
     workers: Workers
     limits: Limits = field(default_factory=Limits)
     peaks: MutableMapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     _called: dict[tuple[Any, ...], Outcome] = field(default_factory=dict)
     _folder: TemporaryDirectory[str] | None = None
 

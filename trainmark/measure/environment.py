@@ -59,7 +59,7 @@ def describe(
         devices=devices,
         precisions={device: _precisions(device) for device in devices},
         compile_obstacle={device: obstacle for device in devices if (obstacle := _compile_obstacle(device))},
-        models={name: _model_facts(name) for name in models or suite.current().models_by_name()},
+        models={name: _model_facts(name) for name in models or suite.current().model_names()},
         cpu_flops=_probe_cpu(),
         default_data=suite.current().default_dataset or data.SYNTHETIC,
         found={entry.name: found for entry in entries() if (found := entry.look(places)) is not None},
@@ -213,7 +213,11 @@ def _model_facts(name: str) -> ModelFacts:
 def _default_dataset(wanted: Shape) -> str:
     """The suite's own where it fits a model's input, else made-up images."""
     name = suite.current().default_dataset
-    shape = data.sources()[name].shape if name else None
+    if name in ("", data.SYNTHETIC):
+        return data.SYNTHETIC
+    if name not in data.sources():
+        raise suite.SuiteError(f"[{suite.TABLE}]: default_dataset is {name}, and datasets has none of that name.")
+    shape = data.sources()[name].shape
     if shape is None:
         return data.SYNTHETIC
     try:

@@ -17,7 +17,7 @@ try:
     for source in data.sources().values():
         if source.preload is not None:
             source.preload()  # read once; every child shares the pages
-except Exception as error:  # noqa: BLE001  # whatever a suite's own files do when they are imported
+except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a suite's own files do when they are imported
     traceback.print_exc()
     failure = f"{type(error).__name__}: {error}"
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from pathlib import Path
+
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}  # where they lead to a file, it is another's to replace
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -15,14 +18,30 @@ def write_text(path: Path, text: str) -> Path:
     where it is missing. What is no regular file, such as ``/dev/stdout``, is written to as it is.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written; its ``filename`` is the path asked for.
     """
     encoded = text.encode("utf-8", "backslashreplace")
-    if path.exists() and not path.is_file():
-        with path.open("wb") as stream:
-            stream.write(encoded)
-        return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if str(path) in _STREAMS:
+            _write_stream(_STREAMS[str(path)], encoded)
+        elif path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                stream.write(encoded)
+        else:
+            _write_file(path, encoded)
+    except OSError as error:  # may name the unfinished file, or none
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return path
+
+
+def _write_stream(descriptor: int, encoded: bytes) -> None:
+    sys.stdout.flush()  # what was printed before comes before
+    with os.fdopen(os.dup(descriptor), "wb") as stream:
+        stream.write(encoded)
+
+
+def _write_file(path: Path, encoded: bytes) -> None:
     target = path.resolve()  # a link stays a link
     descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part")
     try:
@@ -37,7 +56,6 @@ def write_text(path: Path, text: str) -> Path:
             Path(unfinished).unlink()
         raise
     sync_folder(target.parent)
-    return path
 
 
 def sync_folder(folder: Path) -> None:

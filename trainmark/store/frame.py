@@ -9,7 +9,7 @@ import pandas as pd
 
 from trainmark.store.cell import WORKLOADS
 from trainmark.store.metrics import METRICS
-from trainmark.store.parameters import PARAMETERS, Value
+from trainmark.store.parameters import PARAMETERS, Value, default_of
 from trainmark.store.record import Record, Run
 from trainmark.store.runs import read_runs, run_files
 
@@ -52,15 +52,14 @@ def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
     for axis in PARAMETERS.values():
         if isinstance(axis.default, int):
             frame[axis.name] = frame[axis.name].astype("Int64")  # whole numbers with gaps
-    for metric in METRICS:
-        frame[metric] = pd.to_numeric(frame[metric])
-    return frame
+    frame[list(METRICS)] = pd.DataFrame({metric: pd.to_numeric(frame[metric]) for metric in METRICS})
+    return frame.copy()  # in one piece: pandas warns of a frame that was put together column by column
 
 
 def _axes(record: Record) -> dict[str, Value | None]:
     """Each axis with its value; its default where the record is older; None where the workload takes none."""
     workload = WORKLOADS.get(record.cell.workload)
-    defaults = {name: PARAMETERS[name].default for name in workload.parameters} if workload else {}
+    defaults = {name: default_of(name) for name in workload.parameters} if workload else {}
     return {name: record.cell.settings.get(name, defaults.get(name)) for name in PARAMETERS}
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BETTER = ("lower", "higher", "neither")
+COMPARED = ("time", "exact", "tolerance", "points", "no")
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -24,6 +27,12 @@ class Metric:
     compared: str
     meaning: str
     tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.better not in BETTER or self.compared not in COMPARED:
+            raise ValueError(f"{self.better} and {self.compared} are not how a metric is judged")
+        if (self.tolerance is None) == (self.compared in ("tolerance", "points")):
+            raise ValueError(f"compared by {self.compared}, a metric cannot have {self.tolerance} as its tolerance")
 
 
 METRICS: dict[str, Metric] = {

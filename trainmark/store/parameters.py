@@ -46,7 +46,8 @@ class Parameter:
 
     def worded(self, value: Value) -> str:
         """A value as a label shows it: with a word where it would not tell what it is of."""
-        return self.wording.format(value=value, s="" if value == 1 else "s")
+        plural = self.wording.replace("{s}", "" if value == 1 else "s")
+        return plural.replace("{value}", str(value))
 
 
 FOLDER = "folder:"

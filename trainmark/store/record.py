@@ -237,13 +237,13 @@ def read_records(documents: Sequence[Mapping[str, Any]], words: Any) -> tuple[Re
     """
     try:
         vocabulary.learn(words)
-        documents = [
-            {**one, "axes": vocabulary.fill(one["axes"], one["workload"], words)} if words is not None else one
-            for one in documents
-        ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SchemaError(f"what it says of its parameters and metrics cannot be read: {error!r}") from error
-    return tuple(Record.from_json(one) for one in documents)
+    try:
+        filled = [{**one, "axes": vocabulary.fill(one["axes"], one["workload"], words)} for one in documents]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SchemaError(f"not a record: {error!r}") from error
+    return tuple(Record.from_json(one) for one in filled)
 
 
 def parse_run(name: str, document: Any) -> Run:

@@ -7,54 +7,64 @@ it. What this process knows already stands: a run adds words, it changes none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from trainmark.store.cell import WORKLOADS, Cell, WorkloadFacts
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.parameters import PARAMETERS, Parameter, Value
 
-_OF_THIS_PROCESS = ("locate",)  # attributes of a parameter that no document holds
+_NOT_SAID = ("name", "locate")  # the one is the key of the rest, the other a function of this process
+_REGISTRIES: tuple[tuple[str, dict[str, Any], type], ...] = (
+    ("parameters", PARAMETERS, Parameter),
+    ("metrics", METRICS, Metric),
+    ("workloads", WORKLOADS, WorkloadFacts),
+)
+_learned: list[Any] = []  # entries that a stored run brought
 
 
 def describe(cells: Iterable[Cell], metrics: Iterable[str]) -> dict[str, Any]:
     """What it takes to read records of these cells with these metrics, as plain JSON types."""
     cells = list(cells)
-    names = dict.fromkeys(name for cell in cells for name, _ in cell.axes)
-    workloads = dict.fromkeys(cell.workload for cell in cells)
+    used = {
+        "parameters": dict.fromkeys(name for cell in cells for name, _ in cell.axes),
+        "metrics": dict.fromkeys(metrics),
+        "workloads": dict.fromkeys(cell.workload for cell in cells),
+    }
     return {
-        "parameters": {
-            name: {
-                key: value for key, value in vars(PARAMETERS[name]).items() if key not in ("name", *_OF_THIS_PROCESS)
-            }
-            for name in names
-            if name in PARAMETERS
-        },
-        "metrics": {name: asdict(METRICS[name]) for name in dict.fromkeys(metrics) if name in METRICS},
-        "workloads": {
-            name: {
-                item.name: getattr(WORKLOADS[name], item.name) for item in fields(WorkloadFacts) if item.name != "name"
-            }
-            for name in workloads
-            if name in WORKLOADS
-        },
+        kind: {name: _said(registry[name], of) for name in used[kind] if name in registry}
+        for kind, registry, of in _REGISTRIES
     }
 
 
+def _said(entry: Any, of: type) -> dict[str, Any]:
+    values = {item.name: getattr(entry, item.name) for item in fields(of) if item.name not in _NOT_SAID}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
 def learn(document: Any) -> None:
-    """Takes over what a stored run says and nobody here knows.
+    """Takes over what a stored run says and nobody here knows: all of it, or nothing.
 
     Raises:
-        TypeError: It is no vocabulary, or a part is missing or of the wrong kind.
+        KeyError, TypeError, AttributeError, ValueError: It is no vocabulary, or a part is missing or of the
+            wrong kind.
     """
     if document is None:
         return  # of a run that is older than this
-    for name, said in document["parameters"].items():
-        PARAMETERS.get(name) or PARAMETERS.setdefault(name, _entry(Parameter, {**said, "name": name}))
-    for name, said in document["metrics"].items():
-        METRICS.get(name) or METRICS.setdefault(name, _entry(Metric, said))
-    for name, said in document["workloads"].items():
-        WORKLOADS.get(name) or WORKLOADS.setdefault(name, _entry(WorkloadFacts, {**said, "name": name}))
+    said = [
+        (registry, name, _entry(of, name, one))
+        for kind, registry, of in _REGISTRIES
+        for name, one in document[kind].items()
+    ]
+    for registry, name, entry in said:
+        if name not in registry:
+            registry[name] = entry
+            _learned.append(entry)
+
+
+def is_learned(entry: Any) -> bool:
+    """Whether an entry is only what a stored run told, and gives way to what this process registers itself."""
+    return any(entry is one for one in _learned)
 
 
 def fill(axes: Mapping[str, Value], workload: str, document: Any) -> dict[str, Value]:
@@ -82,10 +92,19 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def _entry(of: type, document: Mapping[str, Any]) -> Any:
+def _entry(of: type, name: str, document: Mapping[str, Any]) -> Any:
     """A dataclass from its document; keys that it does not know are ignored."""
-    parts = {item.name: document[item.name] for item in fields(of) if item.name in document}
-    for name, value in parts.items():
-        if not isinstance(value, _KINDS.get(name, str)):
-            raise TypeError(f"{name} is {value!r}")
-    return of(**{name: tuple(value) if isinstance(value, list) else value for name, value in parts.items()})
+    known = [item.name for item in fields(of)]
+    parts = {key: document[key] for key in known if key in document and key not in _NOT_SAID}
+    for key, value in parts.items():
+        if not isinstance(value, _KINDS.get(key, str)):
+            raise TypeError(f"{key} of {name} is {value!r}")
+        if isinstance(value, list):
+            if not all(isinstance(one, str | int) for one in value):
+                raise TypeError(f"{key} of {name} are {value!r}")
+            parts[key] = tuple(value)
+        elif isinstance(value, str) and key != "default":
+            parts[key] = "".join(one if one.isprintable() else " " for one in value)  # a terminal shows it
+    if not name.isprintable():
+        raise ValueError(f"{name!r} is no name")
+    return of(**parts, **({"name": name} if "name" in known else {}))

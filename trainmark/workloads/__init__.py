@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trainmark.store.cell import WORKLOADS, Cell, WorkloadFacts
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.parameters import PARAMETERS, Parameter, Value
+from trainmark.store.vocabulary import is_learned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,14 +143,11 @@ def register(*workloads: Workload) -> None:
 
 def _add(registry: dict[str, Any], name: str, entry: Any) -> None:
     known = registry.get(name)
-    if known is not None and known != entry and not _was_read(known, entry):
+    if is_learned(known):
+        del registry[name]  # only a stored run told of it; what is registered takes its own place
+    elif known is not None and known != entry:
         raise ValueError(f"{name} is there already, as {known}")
     registry[name] = entry
-
-
-def _was_read(known: Any, entry: Any) -> bool:
-    """Whether what is known are only the facts that a stored run told of the same thing."""
-    return type(known) is WorkloadFacts and isinstance(entry, Workload)
 
 
 def entry_of(name: str) -> Workload:
