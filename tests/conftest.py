@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.lecture.findings import Claim, Lecture, SmallImage
+from bench.lecture.findings import Claim, Lecture, SmallImage, write_lecture
 from trainmark.store.cell import Cell
 from trainmark.store.metrics import METRICS
 from trainmark.store.pairs import Pair, PairedRun, Replicate
 from trainmark.store.record import Record, Run, RunFacts, run_section
+from trainmark.suite import open_suite
+
+open_suite(Path(__file__).parents[1])  # its workloads, parameters and metrics are those of the tests
 
 ENVIRONMENT = {
     "fingerprint": "1a2b3c4d5e6f",
@@ -344,16 +347,18 @@ def regressed_page() -> str:
 
 
 @pytest.fixture(scope="session")
-def everything_page() -> str:
+def everything_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page with every section: verdict, warnings, advice, comparison, all pictures, history, lecture."""
-    from reports.lecture import lesson
+    from reports.lecture import sections
     from trainmark.page.html import render
 
     base = full_run("0001_1a2b3c_20260101_120000", seed=0)
     new = slowed(slowed(full_run(), "train cnn 256 cpu fp32", 2), "train mlp 64 cpu fp32", 0.5)
     new = replace(new, commit={**COMMIT, "dirty": True}, facts=replace(new.facts, complete=False))
     older = full_run("0000_0a1b2c_20251231_120000", seed=2)
-    return render([new, base, older], compared(base, new), lesson=lesson(example_lecture()))
+    folder = tmp_path_factory.mktemp("lecture")
+    write_lecture(folder, example_lecture())
+    return render([new, base, older], compared(base, new), sections=list(sections(folder)))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from trainmark.cli import main
 from trainmark.judge.verdict import judge
 
+ROOT = Path(__file__).parents[1]
 Command = Callable[..., int]
 CNN = "train cnn 256 cpu fp32"
 
@@ -34,12 +36,28 @@ def newer(stored: Any, **fields: Any) -> Any:
     return replace(stored.run("0002_9f8e7d_20260102_090000", seed=1), **fields)
 
 
-def test_reports_start_without_torch_and_without_plots() -> None:
+def test_the_command_starts_without_torch_and_without_plots() -> None:
     code = (
-        "import reports, trainmark.cli, sys;"
+        "import trainmark.cli, sys;"
         "assert not {'torch', 'bench', 'models', 'matplotlib', 'seaborn', 'jinja2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_command_opens_the_suite_without_torch_and_without_plots(base: Any, stored: Any) -> None:
+    code = (
+        "import trainmark.cli, sys;"
+        f"assert trainmark.cli.main(['list', '--results', {str(stored.folder)!r}]) == 0;"
+        "assert 'bench.ngram' in sys.modules;"
+        "assert not {'torch', 'models', 'matplotlib', 'seaborn', 'jinja2', 'numba'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("module", ["trainmark", "reports"])
+def test_the_command_is_a_module_too(base: Any, stored: Any, module: str) -> None:
+    command = [sys.executable, "-m", module, "list", "--results", str(stored.folder)]
+    assert base.name in subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
 
 
 def test_the_page_is_drawn_without_torch() -> None:
@@ -190,8 +208,27 @@ def test_a_folder_without_runs_says_how_to_record_one(
 def test_a_page_that_cannot_be_written_is_a_usage_error(
     base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reports_command("html", "-o", str(stored.folder / "nowhere" / "page.html")) == 2
-    assert "No such file or directory" in capsys.readouterr().err
+    (stored.folder / "file").touch()
+    for output, told in (("file/page.html", "file: File exists."), ("file/below/page.html", "Not a directory."),
+                         ("", f"{stored.folder}: Is a directory.")):  # fmt: skip
+        assert reports_command("html", "-o", str(stored.folder / output)) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_verdict_that_finds_no_space_is_a_usage_error(
+    base: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reports_command("check", "1", "1", "--json", "/dev/full") == 2
+    assert capsys.readouterr().err == "/dev/full: No space left on device. Name another file or folder.\n"
+
+
+def test_the_folder_of_a_page_is_made_where_it_is_missing(base: Any, stored: Any, reports_command: Command) -> None:
+    page = stored.folder / "new" / "folder" / "page.html"
+    assert reports_command("html", "-o", str(page)) == 0
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_compare_lists_every_cell_with_the_largest_change_first(

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from trainmark import load_runs
 from trainmark.judge.explanation import artifact_links
-from trainmark.store.frame import load_runs
 from trainmark.store.journal import FOLDER as JOURNALS
 from trainmark.store.journal import read_journal
 from trainmark.store.runs import read_run, run_files
@@ -280,7 +280,7 @@ def test_a_profile_lies_beside_its_run_and_can_be_read(tmp_path) -> None:
     whole = metrics["instrumented_step_seconds"]
     assert sum(metrics[f"{phase}_seconds"] for phase in phases) == pytest.approx(whole, rel=0.03)
     done = subprocess.run(
-        [sys.executable, "-m", "reports", "profile", "train", "mlp", f"--results={tmp_path}"],
+        [sys.executable, "-m", "trainmark", "profile", "train", "mlp", f"--results={tmp_path}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -370,9 +370,9 @@ def test_a_run_can_go_to_a_file_of_ones_own_beside_another_to_compare_with(finis
     [
         (["--precision=fp8"], "--precision fp8: not one of fp32, tf32, bf16, fp16."),
         (["--batch-size=0"], "--batch-size 0: not a whole number above zero."),
-        (["--timeout=soon"], "--timeout soon: not a time; write 90, 90s, 15m or 2h."),
+        (["--timeout=soon"], "argument --timeout: soon: not a time; write 90, 90s, 15m or 2h."),
         (["--resume"], "No interrupted run in "),
-        (["-n", "2"], "Cells are measured one at a time: run pytest bench without -n and --dist."),
+        (["-n", "2"], "Benchmarks are measured one at a time: add -n0, and leave out --dist."),
         (["--model=mpl"], 'No model named "mpl". Name one of mlp, mlp-residual, cnn, '),
         (["--dataset=mnist-6k"], 'No data set named "mnist-6k". Name one of mnist-5k, mnist, '),
         (["--dataset=mnist", "--data-root=nowhere"], "add --download, or give --data-root."),

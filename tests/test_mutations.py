@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trainmark.against.sides import Place, Side
 
 from docs.evidence.mutations import FAULTS, HARMLESS, Base, Mutation, compare_with, flagged, mutated
+from trainmark.against.client import Side
+from trainmark.against.places import working_tree
 from trainmark.store.metrics import METRICS
 
 QUICK = ("missing no_grad", "lost shuffle of tensors", "smaller batch reported as the same", "layers named")
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a side forks it
 @pytest.fixture(scope="module")
 def base() -> Iterator[Base]:
     """The untouched tree: one server for all of them."""
-    with Side(Place("untouched", Path(__file__).parents[1])) as side:
+    with Side(working_tree("untouched", Path(__file__).parents[1])) as side:
         yield Base(side)
 
 

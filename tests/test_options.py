@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
+from trainmark import plugin
 from trainmark.against.run import Against
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import default_threads
-from trainmark.options import add_options, keep_options, read_against, read_options, restore_options
+from trainmark.options import DEST, add_options, keep_options, option, read_against, read_options, restore_options
 from trainmark.store.parameters import PARAMETERS
 from trainmark.workloads.planning import Request
 
@@ -29,20 +34,42 @@ OF_PYTEST_BENCHMARK = {
 
 
 class FakeParser:
-    """The part of pytest's parser that an option needs; behind it is argparse, as behind pytest's."""
+    """The part of pytest's parser that an option needs; behind it is argparse, as behind pytest's.
 
-    def __init__(self) -> None:
+    Args:
+        taken: Options of another plugin.
+    """
+
+    def __init__(self, *taken: str) -> None:
         self.arguments = argparse.ArgumentParser()
+        for name in taken:
+            self.arguments.add_argument(name)
 
     def getgroup(self, name: str, description: str = "") -> Any:
         return SimpleNamespace(addoption=self.arguments.add_argument_group(name, description).add_argument)
 
 
+class LateParser(FakeParser):
+    """That of pytest 8: what it is given goes to argparse when the command line is read."""
+
+    def __init__(self, *taken: str) -> None:
+        super().__init__()
+        self.added: list[Any] = [((name,), {}) for name in taken]
+        self._groups = [SimpleNamespace(options=[SimpleNamespace(names=lambda: list(taken))])]
+
+    def getgroup(self, name: str, description: str = "") -> Any:
+        return SimpleNamespace(addoption=lambda *names, **attributes: self.added.append((names, attributes)))
+
+    def read(self) -> None:
+        for names, attributes in self.added:
+            self.arguments.add_argument(*names, **attributes)
+
+
 class FakeConfig:
     """pytest's configuration, as far as options go."""
 
-    def __init__(self, *command_line: str, **of_pytest_benchmark: object) -> None:
-        parser = FakeParser()
+    def __init__(self, *command_line: str, taken: tuple[str, ...] = (), **of_pytest_benchmark: object) -> None:
+        parser = FakeParser(*taken)
         add_options(parser)  # type: ignore[arg-type]
         parser.arguments.set_defaults(**(OF_PYTEST_BENCHMARK | of_pytest_benchmark))
         self.option = parser.arguments.parse_args(command_line)
@@ -55,6 +82,22 @@ def read(*command_line: str, **of_pytest_benchmark: object) -> Invocation:
     return read_options(FakeConfig(*command_line, **of_pytest_benchmark))  # type: ignore[arg-type]
 
 
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """What argparse says of a command line that it refuses: it prints that, and pytest makes a usage error of it."""
+
+    def told(*command_line: str) -> str:
+        with pytest.raises(SystemExit) as caught:
+            read(*command_line)
+        assert caught.value.code == 2
+        return capsys.readouterr().err
+
+    return told
+
+
 @pytest.fixture(autouse=True)
 def threads_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -62,8 +105,8 @@ def threads_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pytest_itself_takes_every_option(pytestconfig: pytest.Config) -> None:
     for axis in PARAMETERS:
-        assert pytestconfig.getoption(axis) is None
-    assert pytestconfig.getoption("grid") == "quick"
+        assert option(pytestconfig, axis) is None
+    assert option(pytestconfig, "grid") == "quick"
     assert set(keep_options(pytestconfig)) > set(PARAMETERS)
 
 
@@ -75,6 +118,66 @@ def test_nothing_given_asks_for_the_quick_grid() -> None:
     assert (asked.settings.seed, asked.settings.min_rounds, asked.settings.max_seconds) == (0, 6, 0.5)
     assert asked.settings.places.root == Path("data").absolute()
     assert not asked.settings.places.download
+
+
+# Names
+
+
+def test_the_name_of_every_option_in_pytests_configuration_begins_with_ours() -> None:
+    """Whatever another plugin calls its own."""
+    parser = FakeParser()
+    assert add_options(parser) == {}  # type: ignore[arg-type]
+    ours = [action for action in parser.arguments._actions if action.dest != "help"]
+    assert len(ours) > len(PARAMETERS)
+    for action in ours:
+        (name,) = action.option_strings
+        assert action.dest == DEST + name.removeprefix("--").replace("-", "_")
+    assert len({action.dest for action in ours}) == len(ours)
+
+
+@pytest.mark.parametrize("kind", [FakeParser, LateParser])
+def test_an_option_whose_name_another_plugin_has_takes_a_longer_one(kind: type[FakeParser]) -> None:
+    parser = kind("--timeout", "--seed")
+    renamed = add_options(parser)  # type: ignore[arg-type]
+    assert renamed == {"--timeout": "--trainmark-timeout", "--seed": "--trainmark-seed"}
+    if isinstance(parser, LateParser):
+        parser.read()  # and argparse takes them all
+    given = parser.arguments.parse_args(["--timeout", "theirs", "--trainmark-timeout", "5m", "--trainmark-seed", "3"])
+    assert given.timeout == "theirs"
+    assert (given.trainmark_timeout, given.trainmark_seed) == (300.0, 3)
+
+
+def test_an_option_of_another_name_is_read_like_any_other() -> None:
+    config = FakeConfig("--trainmark-timeout", "5m", "--timeout", "theirs", taken=("--timeout",))
+    assert read_options(config).limits.seconds == 300  # type: ignore[arg-type]
+    assert keep_options(config)["timeout"] == 300  # type: ignore[arg-type]
+
+
+def test_the_header_says_which_options_have_another_name() -> None:
+    config = SimpleNamespace(stash={plugin.SESSION: None, plugin.RENAMED: {"--timeout": "--trainmark-timeout"}})
+    assert plugin.pytest_report_header(config) == [  # type: ignore[arg-type]
+        "trainmark: --timeout belongs to another plugin here, and ours is --trainmark-timeout"
+    ]
+    del config.stash[plugin.SESSION]  # where nothing is measured, nobody needs to know
+    assert plugin.pytest_report_header(config) == []  # type: ignore[arg-type]
+
+
+def test_pytest_itself_takes_both_options_of_one_name(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["trainmark.plugin"]\n')
+    (tmp_path / "other.py").write_text("def pytest_addoption(parser):\n    parser.addoption('--timeout')\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    repository = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "other", "--help", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": os.pathsep.join([str(repository), str(tmp_path)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    options = [line.split()[0].partition("=")[0] for line in done.stdout.splitlines() if line.startswith("  --")]
+    assert options.count("--timeout") == options.count("--trainmark-timeout") == 1
 
 
 # Axes
@@ -156,14 +259,8 @@ def test_numbers_reach_the_settings() -> None:
 
 @pytest.mark.parametrize("option", ["--threads", "--seeds"])
 @pytest.mark.parametrize("text", ["0", "two", "1.5", "²", ""])
-def test_a_number_that_is_none_is_refused_with_its_option(
-    option: str, text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises((pytest.UsageError, SystemExit)) as caught:
-        read(f"{option}={text}")
-    told = str(caught.value) + capsys.readouterr().err  # argparse prints what it refuses
-    assert "not a whole number above zero" in told
-    assert option in told
+def test_a_number_that_is_none_is_refused_with_its_option(option: str, text: str, refused: Refused) -> None:
+    assert f"{option}: {text}: not a whole number above zero" in refused(f"{option}={text}")
 
 
 @pytest.mark.parametrize(
@@ -175,9 +272,8 @@ def test_a_timeout_is_in_seconds_minutes_or_hours(text: str, seconds: float) -> 
 
 
 @pytest.mark.parametrize("text", ["", "0", "0s", "0.0m", "soon", "-5", "15 minutes", "2d", "m", "1h30m", "inf"])
-def test_a_timeout_that_is_no_time_is_refused_with_what_is(text: str) -> None:
-    with pytest.raises(pytest.UsageError, match=r"--timeout .*: not a time; write 90, 90s, 15m or 2h"):
-        read(f"--timeout={text}")
+def test_a_timeout_that_is_no_time_is_refused_with_what_is(text: str, refused: Refused) -> None:
+    assert f"--timeout: {text}: not a time; write 90, 90s, 15m or 2h" in refused(f"--timeout={text}")
 
 
 @pytest.mark.parametrize(
@@ -199,9 +295,8 @@ def test_a_memory_limit_is_a_size(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "lots", "GB", "4GiB", "-1GB", "4 GB of it", "0", "0GB", "0.1"])
-def test_a_memory_limit_that_is_no_size_is_refused_with_what_is(text: str) -> None:
-    with pytest.raises(pytest.UsageError, match=r"--memory-limit .*: not a size; write 500MB or 4GB"):
-        read(f"--memory-limit={text}")
+def test_a_memory_limit_that_is_no_size_is_refused_with_what_is(text: str, refused: Refused) -> None:
+    assert f"--memory-limit: {text}: not a size; write 500MB or 4GB" in refused(f"--memory-limit={text}")
 
 
 # What pytest-benchmark's options mean here
@@ -225,7 +320,7 @@ def test_disabled_benchmarks_take_one_step(disable: bool, enable: bool, once: bo
 def test_a_folder_is_known_by_its_name_and_found_by_its_path(tmp_path: Path) -> None:
     asked = read("--dataset", f"folder:{tmp_path / 'secret' / 'pets'},mnist")
     assert asked.request.given["dataset"] == ("folder:pets", "mnist")
-    assert asked.settings.places.folders == {"pets": tmp_path / "secret" / "pets"}
+    assert asked.settings.places.named == {"dataset": {"folder:pets": tmp_path / "secret" / "pets"}}
     assert "secret" not in str(asked.request)
 
 
@@ -233,16 +328,16 @@ def test_a_folder_may_be_named_from_here_or_from_home(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     places = read("--dataset", "folder:pets,folder:~/cars,folder:./", "--data-root", "~/data").settings.places
-    assert places.folders == {
-        "pets": tmp_path / "pets",
-        "cars": tmp_path / "home" / "cars",
-        tmp_path.name: tmp_path,
+    assert places.named["dataset"] == {
+        "folder:pets": tmp_path / "pets",
+        "folder:cars": tmp_path / "home" / "cars",
+        f"folder:{tmp_path.name}": tmp_path,
     }
     assert places.root == tmp_path / "home" / "data"
 
 
 def test_two_folders_of_one_name_are_refused() -> None:
-    with pytest.raises(pytest.UsageError, match="two folders are named pets; rename one"):
+    with pytest.raises(pytest.UsageError, match="--dataset: two are named pets; rename one"):
         read("--dataset", "folder:/a/pets,folder:/b/pets")
 
 
@@ -261,12 +356,12 @@ def test_a_folder_without_a_name_is_refused(text: str) -> None:
 def test_a_corpus_is_known_by_its_name_and_found_by_its_path(tmp_path: Path) -> None:
     asked = read("--corpus", f"{tmp_path / 'secret' / 'news.txt.xz'},pydoc")
     assert asked.request.given["corpus"] == ("news.txt.xz", "pydoc")
-    assert asked.settings.places.corpora == {"news.txt.xz": tmp_path / "secret" / "news.txt.xz"}
+    assert asked.settings.places.named == {"corpus": {"news.txt.xz": tmp_path / "secret" / "news.txt.xz"}}
     assert "secret" not in str(asked.request)
 
 
 def test_two_corpora_of_one_name_are_refused() -> None:
-    with pytest.raises(pytest.UsageError, match=r"two files are named news\.txt; rename one"):
+    with pytest.raises(pytest.UsageError, match=r"--corpus: two are named news\.txt; rename one"):
         read("--corpus", "/a/news.txt,/b/news.txt")
 
 
@@ -379,6 +474,5 @@ def test_a_memory_limit_that_would_not_be_kept_is_refused() -> None:
 
 
 @pytest.mark.parametrize("budget", ["soon", "0", "-1", "5d"])
-def test_a_budget_that_is_no_time_is_refused(budget: str) -> None:
-    with pytest.raises(pytest.UsageError, match="--budget"):
-        read_side("--against", "self", f"--budget={budget}")
+def test_a_budget_that_is_no_time_is_refused(budget: str, refused: Refused) -> None:
+    assert f"--budget: {budget}: not a time" in refused("--against", "self", f"--budget={budget}")

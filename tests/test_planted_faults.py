@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainmark.measure import data as datasets
+from bench import data as datasets
 from trainmark.measure import steps as workloads
-from trainmark.measure.protocol import measure
+from trainmark.measure.protocol import measure_steps
 from trainmark.measure.settings import Settings
 from trainmark.meters.phases import measure_phases
 from trainmark.store.cell import Cell
@@ -62,7 +62,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recor
 
     def measured(workload: str = "train", model: str = SOUND, **axes: Value) -> Record:
         cell = Cell.of(workload, **({"model": model, "batch_size": 8} | axes))
-        return measure(cell, QUICK, lambda doing: None, tmp_path)
+        return measure_steps(cell, QUICK, lambda doing: None, tmp_path)
 
     return measured
 
@@ -179,7 +179,7 @@ def test_phases_leave_the_training_as_it_is(tmp_path: Path) -> None:
 
     def last_loss(instrumented: int) -> float:
         torch.manual_seed(0)
-        steps = workloads.prepare(Cell.of("train", batch_size=8), QUICK)
+        steps = workloads.prepare(Cell.of("train", batch_size=8), QUICK, tmp_path)
         measure_phases(steps, "cpu", instrumented)
         return [steps.advance().item() for _ in range(6 - instrumented)][-1]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from trainmark.formatting import about, duration, prefixed
 from trainmark.measure.session import Measured
-from trainmark.progress import LABEL_WIDTH, cell_line, count, duration, opening, summary, time
+from trainmark.progress import LABEL_WIDTH, cell_line, opening, summary
 from trainmark.store.cell import Cell
 from trainmark.store.record import FAILED, Record
 
@@ -67,59 +68,60 @@ def with_metrics(record: Record, **metrics: float | None) -> Record:
         (90_000, "25 h 00 min"),
     ],
 )
-def test_a_duration_is_read_at_a_glance(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_a_time_that_nobody_needs_exactly_is_read_at_a_glance(seconds: float, text: str) -> None:
+    assert about(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (1.234, " 1.23 s"),
-        (12.34, " 12.3 s"),
+        (1.234, "1.23 s"),
+        (12.34, "12.3 s"),
         (0.001234, "1.23 ms"),
-        (0.0001234, " 123 µs"),
-        (0.000012, "  12 µs"),
-        (5e-9, "   5 ns"),
-        (1.0, "    1 s"),
-        (0.9996, "    1 s"),
-        (0.00099951, "   1 ms"),
-        (1234.0, " 1230 s"),
+        (0.0001234, "123 µs"),
+        (0.000012, "12.0 µs"),
+        (5e-9, "5.00 ns"),
+        (1.0, "1.00 s"),
+        (0.9996, "1.00 s"),
+        (0.00099951, "1.00 ms"),
+        (1234.0, "1,230 s"),
     ],
 )
 def test_a_short_time_has_three_digits_and_its_unit(seconds: float, text: str) -> None:
-    assert time(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("number", "text"),
     [
-        (25_800, " 25.8k"),
-        (1_234_567, " 1.23M"),
-        (2.5e9, "  2.5G"),
-        (999, "   999"),
-        (1000, "    1k"),
-        (12.345, "  12.3"),
-        (0.5, "   0.5"),
-        (999.7, "    1k"),
-        (999_700, "    1M"),
+        (25_800, "25.8 k"),
+        (1_234_567, "1.23 M"),
+        (2.5e9, "2.50 G"),
+        (999, "999"),
+        (1000, "1.00 k"),
+        (12.345, "12.3"),
+        (0.5, "0.500"),
+        (999.7, "1.00 k"),
+        (999_700, "1.00 M"),
     ],
 )
 def test_a_number_of_things_has_three_digits_and_its_factor(number: float, text: str) -> None:
-    assert count(number) == text
+    assert prefixed(number) == text
 
 
 @pytest.mark.parametrize("number", [10.0**power * part for power in range(-8, 3) for part in (1, 2.345, 9.994, 9.996)])
 def test_times_and_counts_have_one_width(number: float) -> None:
-    assert len(time(number)) == 7
-    assert len(count(number * 1e6)) == 6
-    assert "e" not in time(number) + count(number * 1e6)
+    times = {"step_seconds": number, "step_seconds_low": 0.99 * number, "step_seconds_high": 1.024 * number}
+    shown = line(with_metrics(TRAIN, **times, samples_per_second=number * 1e6))
+    assert [shown.index(sign) for sign in ("±", "/s")] == [line(TRAIN).index(sign) for sign in ("±", "/s")]
+    assert "e" not in duration(number) + prefixed(number * 1e6)
 
 
 # A finished cell
 
 
 def test_a_cell_that_takes_steps_shows_its_time_its_spread_and_its_throughput() -> None:
-    assert line(TRAIN) == f"{'train cnn 64 cpu fp32':{LABEL_WIDTH}} 1.23 ms ± 2.4%     52k/s  [1/1]"
+    assert line(TRAIN) == f"{'train cnn 64 cpu fp32':{LABEL_WIDTH}} 1.23 ms ± 2.4%  52.0 k/s  [1/1]"
 
 
 def test_the_spread_is_the_wider_half_of_the_interval() -> None:
@@ -133,7 +135,7 @@ def test_without_an_interval_there_is_no_spread() -> None:
 
 
 def test_a_compiled_cell_shows_how_long_it_compiled() -> None:
-    assert "52k/s  compiled in 31 s  [" in line(with_metrics(TRAIN, compile_seconds=31.2))
+    assert "52.0 k/s  compiled in 31 s  [" in line(with_metrics(TRAIN, compile_seconds=31.2))
     assert "compiled" not in line(TRAIN)
 
 
@@ -160,7 +162,7 @@ def test_a_cell_without_a_result_shows_why(status: str, workload: str) -> None:
 
 
 def test_flags_stand_behind_the_numbers() -> None:
-    assert "52k/s  ! disturbed  ! unsteady  [" in line(replace(TRAIN, flags=("disturbed", "unsteady")))
+    assert "52.0 k/s  ! disturbed  ! unsteady  [" in line(replace(TRAIN, flags=("disturbed", "unsteady")))
 
 
 def test_a_cell_from_the_journal_says_so() -> None:

@@ -17,7 +17,7 @@ from trainmark.store.pairs import PairedRun, paired_files, read_paired_run
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--model=mlp", "--batch-size=8", "--precision=fp32", "--compile=off", "--device=cpu", "-k", "train")
-PARTS = ("bench", "models", "reports", "results", "conftest.py", "pyproject.toml")
+PARTS = ("bench", "models", "reports", "trainmark", "conftest.py", "pyproject.toml")
 STEP = "    optimizer.step()\n    return loss\n"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a side forks its processes")
@@ -25,22 +25,23 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a side forks it
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with this code: ``old`` cannot be measured in pairs, ``main`` can."""
+    """A repository with this code: ``old`` is from before there was an engine in it that speaks, ``new`` is not."""
     if shutil.which("git") is None:
         pytest.skip("needs git")
     folder = tmp_path_factory.mktemp("project")
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            skipped = shutil.ignore_patterns("__pycache__", "*.json", "journal", "pairs")
+            skipped = shutil.ignore_patterns("__pycache__")
             shutil.copytree(source, folder / part, ignore=skipped)
         else:
             shutil.copy(source, folder / part)
     git(folder, "init", "--quiet", "--initial-branch=main")
-    side = (folder / "bench" / "side.py").read_bytes()
-    (folder / "bench" / "side.py").unlink()
+    server = folder / "trainmark" / "against" / "server.py"
+    code = server.read_bytes()
+    server.unlink()
     commit(folder, "old")
-    (folder / "bench" / "side.py").write_bytes(side)
+    server.write_bytes(code)
     commit(folder, "new")
     return folder
 
@@ -84,7 +85,7 @@ def only_run(runs: Path) -> PairedRun:
 
 
 def check(runs: Path, arguments: Sequence[str] = ()) -> int:
-    command = [sys.executable, "-m", "reports", "check", "latest", "--results", str(runs), *arguments]
+    command = [sys.executable, "-m", "trainmark", "check", "latest", "--results", str(runs), *arguments]
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode
 
 
@@ -103,7 +104,7 @@ def test_two_thread_settings_are_compared_end_to_end(project: Path, tmp_path: Pa
 
 
 def test_a_fault_in_the_working_tree_fails_the_check_against_its_commit(project: Path, tmp_path: Path) -> None:
-    file = project / "bench" / "training.py"
+    file = project / "trainmark" / "measure" / "training.py"
     sound = file.read_text(encoding="utf-8")
     assert STEP in sound
     file.write_text(sound.replace(STEP, STEP.replace("return", "loss.item()\n    return")), encoding="utf-8")
@@ -135,11 +136,11 @@ def test_after_ctrl_c_the_pairs_so_far_are_kept_and_the_checkout_is_gone(project
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--against", "old"], "old holds no trainmark that can be measured in pairs"),
+        (["--against", "old"], "--against old: that commit is from before trainmark was a package"),
         (["--against", "nowhere"], "no git ref, no Python interpreter and no env:NAME=value"),
         (["--against", "self", "--resume"], "--resume does not go with --against"),
         (["--against", "self", "--margin", "much"], "write 3% or 0.03"),
-        (["--against", "self", "--budget", "soon"], "--budget soon: not a time"),
+        (["--against", "self", "--budget", "soon"], "argument --budget: soon: not a time; write 90, 90s, 15m or 2h"),
     ],
 )
 def test_what_cannot_be_compared_is_a_usage_error_in_one_sentence(

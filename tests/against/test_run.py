@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from trainmark.against.sides import Place, SideEnded, SideError
-
+from trainmark.against.client import SideEnded
+from trainmark.against.places import Place, SideError
 from trainmark.against.run import Against, measure_against
 from trainmark.judge.comparison import compare_paired
 from trainmark.judge.verdict import Policy, Verdict, judge
@@ -20,17 +20,20 @@ from trainmark.store.pairs import PairedRun
 from trainmark.store.record import Record, RunFacts
 from trainmark.workloads.planning import Request
 
-TRAIN, INFERENCE, INPUT = Cell.of("train"), Cell.of("inference"), Cell.of("input")
+TRAIN, INFERENCE, INPUT, ACCURACY = map(Cell.of, ("train", "inference", "input", "accuracy"))
 RENAMED = Cell.of("train", model="mlp-2")
 
 
 class MadeUpSide:
     """A side that has cells, some of which end in a way of their own."""
 
-    def __init__(self, place: Place, cells: Sequence[Cell], ends: dict[Cell, BaseException]) -> None:
+    def __init__(
+        self, place: Place, cells: Sequence[Cell], ends: dict[Cell, BaseException], accuracy: float
+    ) -> None:
         self.place = place
         self.cells = cells
         self.ends = ends
+        self.accuracy = accuracy
 
     def __enter__(self) -> MadeUpSide:
         return self
@@ -47,13 +50,17 @@ class MadeUpSide:
         cell = Cell.of(request["cell"]["workload"], **request["cell"]["axes"])
         if cell in self.ends:
             raise self.ends[cell]
+        if cell.workload == "accuracy":
+            curves = [[self.accuracy + seed / 1000] for seed in range(3)]
+            series = {"seed": [0, 1, 2], "held_out_accuracy": curves}
+            return Record(cell, "ok", metrics={"accuracy": self.accuracy + 0.001}, series=series).to_json()
         return Record(cell, "ok", metrics={"parameters": 5}).to_json()
 
 
-def stood_in_session(obstacles: dict[Cell, str]) -> Any:
+def stood_in_session(skipped: dict[Cell, str]) -> Any:
     return SimpleNamespace(
         invocation=SimpleNamespace(settings=Settings(), limits=Limits(10), request=Request("quick", {}, None)),
-        obstacle_of=obstacles.get,
+        skip_reason_of=skipped.get,
         seeds_of=lambda cell: 1,
         finished_facts=lambda complete: RunFacts("20260101T120000-abcdef", "2026", complete=complete),
     )
@@ -68,17 +75,19 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
         new: Sequence[Cell],
         chosen: Sequence[Cell] | None = None,
         ends: dict[Cell, BaseException] | None = None,
-        obstacles: dict[Cell, str] | None = None,
+        skipped: dict[Cell, str] | None = None,
+        accuracies: tuple[float, float] = (0.9, 0.9),
     ) -> PairedRun:
         def side(place: Place, timeout: float) -> MadeUpSide:
             of_base = place.name == "env:A=1"
-            return MadeUpSide(place, base if of_base else new, {} if of_base else ends or {})
+            accuracy = accuracies[0] if of_base else accuracies[1]
+            return MadeUpSide(place, base if of_base else new, {} if of_base else ends or {}, accuracy)
 
         monkeypatch.setattr("trainmark.against.run.Side", side)
         asked = Against(("env:A=1",), 60, None, "3%", "warn", "fail")
         return measure_against(
             asked,
-            stood_in_session(obstacles or {}),
+            stood_in_session(skipped or {}),
             new if chosen is None else chosen,
             tmp_path,
             {"id": "c"},
@@ -126,8 +135,18 @@ def test_a_benchmark_that_was_broken_has_failed_with_its_reason(measured: Any) -
     assert list(run.pairs) == [INPUT.key]  # there is nothing to pair the other with
 
 
+@pytest.mark.parametrize(("accuracies", "verdict"), [((0.9, 0.9), "unchanged"), ((0.9, 0.5), "regressed")])
+def test_a_benchmark_that_takes_no_steps_is_judged_by_its_records(
+    measured: Any, accuracies: tuple[float, float], verdict: str
+) -> None:
+    run = measured([TRAIN, ACCURACY], [TRAIN, ACCURACY], accuracies=accuracies)
+    assert list(run.pairs) == [TRAIN.key]  # without an accuracy among them
+    verdicts = {cell.key: cell.verdict for cell in compare_paired(run).cells}
+    assert verdicts[ACCURACY.key] == verdict
+
+
 def test_what_this_machine_cannot_run_is_measured_on_neither_side(measured: Any) -> None:
-    run = measured([TRAIN, INPUT], [TRAIN, INPUT], obstacles={TRAIN: "bf16 needs more"})
+    run = measured([TRAIN, INPUT], [TRAIN, INPUT], skipped={TRAIN: "bf16 needs more"})
     assert labels(run.base.records) == labels(run.new.records) == [INPUT]
 
 

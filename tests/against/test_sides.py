@@ -11,8 +11,9 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from trainmark.against.sides import Place, Side, SideEnded, SideError, place_of
 
+from trainmark.against.client import Side, SideEnded
+from trainmark.against.places import Place, SideError, holds_engine, place_of, working_tree
 from trainmark.against.server import PROTOCOL, own_seconds
 
 HELLO = f"print('{{\"protocol\": {PROTOCOL}}}', flush=True)"
@@ -46,14 +47,27 @@ def repository(tmp_path: Path) -> Path:
     git(folder, "init", "--quiet", "--initial-branch=main")
     for content, tag in (("old", "old"), ("new", "new")):
         (folder / "inner" / "file").write_text(content, encoding="utf-8")
-        git(folder, "add", "--all")
-        git(folder, "-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--message", tag)
-        git(folder, "tag", tag)
+        commit(folder, tag)
     return folder
+
+
+def commit(folder: Path, tag: str) -> None:
+    git(folder, "add", "--all")
+    git(folder, "-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--message", tag)
+    git(folder, "tag", tag)
 
 
 def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def write_server(tree: Path, code: str) -> None:
+    """An engine of nothing but a server, which is a few lines of Python."""
+    package = tree / "trainmark" / "against"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package / "server.py").write_text(dedent(code), encoding="utf-8")
 
 
 @pytest.fixture
@@ -62,10 +76,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Side]]:
     started: list[Side] = []
 
     def start(code: str = FORKING, timeout: float = 10.0) -> Side:
-        (tmp_path / "bench").mkdir()
-        (tmp_path / "bench" / "__init__.py").touch()
-        (tmp_path / "bench" / "side.py").write_text(dedent(code), encoding="utf-8")
-        started.append(Side(Place("main", tmp_path), timeout))
+        write_server(tmp_path, code)
+        started.append(Side(working_tree("main", tmp_path), timeout))
         return started[-1]
 
     yield start
@@ -78,27 +90,28 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Side]]:
 
 def test_self_is_the_working_tree_in_this_environment(tmp_path: Path) -> None:
     with place_of(["self"], tmp_path) as place:
-        assert place == Place("self", tmp_path, sys.executable, {})
+        assert place == Place("self", tmp_path, tmp_path, tmp_path, sys.executable, {})
 
 
 def test_a_variable_is_set_on_that_side(tmp_path: Path) -> None:
     with place_of(["env:OMP_NUM_THREADS=4,2", "env:EMPTY="], tmp_path) as place:
         assert place.variables == {"OMP_NUM_THREADS": "4,2", "EMPTY": ""}
-        assert (place.folder, place.commit) == (tmp_path, None)
+        assert (place.root, place.commit) == (tmp_path, None)
 
 
 def test_an_interpreter_measures_the_working_tree(tmp_path: Path) -> None:
     with place_of([sys.executable], tmp_path) as place:
-        assert (place.interpreter, place.folder) == (sys.executable, tmp_path)
+        assert (place.interpreter, place.root) == (sys.executable, tmp_path)
 
 
 def test_a_ref_is_checked_out_beside_the_working_tree_and_removed(repository: Path) -> None:
     with place_of(["old", "env:A=1"], repository / "inner") as place:
-        assert (place.folder / "file").read_text(encoding="utf-8") == "old"
-        assert place.folder.name == "inner"
+        assert (place.root / "file").read_text(encoding="utf-8") == "old"
+        assert place.root == place.tree / "inner"
+        assert place.repository == repository
         assert place.commit == git(repository, "rev-parse", "old").strip()
         assert place.variables == {"A": "1"}
-    assert not place.folder.exists()
+    assert not place.tree.exists()
     assert len(git(repository, "worktree", "list").splitlines()) == 1
     assert (repository / "inner" / "file").read_text(encoding="utf-8") == "new"
 
@@ -130,6 +143,50 @@ def test_what_names_no_side_is_one_sentence(repository: Path, parts: list[str], 
 
 def test_a_ref_outside_a_repository_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SideError, match="no git ref"), place_of(["main"], tmp_path):
+        pass
+
+
+# From before the engine was a package
+
+
+@pytest.fixture
+def own_engine(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The engine that runs is the repository's own, from the commit ``engine`` on."""
+    write_server(repository, FORKING)
+    commit(repository, "engine")
+    monkeypatch.setattr("trainmark.__file__", str(repository / "trainmark" / "__init__.py"))
+    assert holds_engine(repository)
+    return repository
+
+
+def test_a_commit_from_before_the_engine_was_a_package_is_one_sentence(own_engine: Path) -> None:
+    told = (
+        r"^--against old: that commit is from before trainmark was a package \(trainmark/against/server\.py is missing\), "
+        r"and cannot be measured beside this one\. .*: trainmark check BASE NEW$"
+    )
+    with pytest.raises(SideError, match=told), place_of(["old"], own_engine):
+        pass
+    assert len(git(own_engine, "worktree", "list").splitlines()) == 1
+
+
+def test_a_commit_with_an_engine_of_its_own_is_measured_by_that(own_engine: Path) -> None:
+    with place_of(["engine"], own_engine) as place, Side(place) as side:
+        assert (place.root / "trainmark" / "against" / "server.py").is_file()
+        assert side.call("answer")["pid"]
+
+
+def test_an_engine_that_is_installed_elsewhere_measures_a_commit_without_one(repository: Path) -> None:
+    assert not holds_engine(repository)
+    with place_of(["old"], repository) as place:
+        assert (place.root / "inner" / "file").read_text(encoding="utf-8") == "old"
+
+
+def test_a_commit_without_the_suite_is_one_sentence(repository: Path) -> None:
+    (repository / "later").mkdir()
+    (repository / "later" / "file").touch()
+    commit(repository, "later")
+    told = r"^--against old: later is not in that commit\.$"
+    with pytest.raises(SideError, match=told), place_of(["old"], repository / "later"):
         pass
 
 
@@ -165,11 +222,7 @@ def test_a_task_that_hangs_is_ended_and_the_next_one_is_served(serve: Callable[.
     assert side.call("answer")["pid"]
 
 
-def test_an_older_trainmark_is_told_apart_from_a_broken_one(tmp_path: Path, serve: Callable[..., Side]) -> None:
-    (tmp_path / "old" / "bench").mkdir(parents=True)
-    (tmp_path / "old" / "bench" / "__init__.py").touch()
-    with pytest.raises(SideError, match=r"it has no bench/side\.py"):
-        Side(Place("v0.1", tmp_path / "old"))
+def test_a_side_that_does_not_start_says_its_last_words(serve: Callable[..., Side]) -> None:
     with pytest.raises(SideError, match=r"does not start: .*ImportError: no torch"):
         serve('raise ImportError("no torch")')
 
@@ -199,31 +252,39 @@ def test_the_side_sees_its_own_folder_first_and_its_own_variables(
 # What it is made of
 
 
-EDITABLE = """
+FINDER = """
     import sys
     from importlib.machinery import PathFinder
+    from importlib.util import spec_from_file_location
+    from pathlib import Path
+
+    MAPPING = {mapping!r}
 
     class Finder:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            if name in MAPPING:
+                return spec_from_file_location(name, Path(MAPPING[name], "__init__.py"))
             parent, _, _ = name.rpartition(".")
-            if name in {names}:
-                return PathFinder.find_spec(name, [{tree!r}])
-            return PathFinder.find_spec(name, [{tree!r} + "/" + parent]) if parent in {names} else None
+            return PathFinder.find_spec(name, [MAPPING[parent]]) if parent in MAPPING else None
 
     sys.meta_path.append(Finder)
 """
 
 
-@pytest.fixture
-def newer(tmp_path: Path) -> Path:
-    """A tree with a package and a module that an older one lacks."""
-    tree = tmp_path / "newer"
-    for name in ("bench", "models"):
-        (tree / name).mkdir(parents=True)
-        (tree / name / "__init__.py").touch()
-    (tree / "bench" / "added.py").touch()
-    return tree
+def importing(module: str) -> str:
+    """A server that tells where a module comes from when it is asked, or why there is none."""
+    return f"""
+        import json, sys
+        {HELLO}
+        sys.stdin.readline()
+        try:
+            import {module} as found
+            print(json.dumps({{"status": "ok", "reason": None, "value": {{"file": found.__file__}}}}), flush=True)
+        except ModuleNotFoundError as error:
+            print(json.dumps({{"status": "error", "reason": str(error)}}), flush=True)
+        print(json.dumps({{"gone": 0}}), flush=True)
+    """
 
 
 @pytest.fixture
@@ -233,66 +294,146 @@ def interpreter(tmp_path: Path) -> Path:
     return tmp_path / "venv" / "bin" / "python"
 
 
-def install(newer: Path, interpreter: Path, way: str) -> dict[str, str]:
-    """Makes the newer tree importable from everywhere, and gives the variables that it takes."""
-    (packages,) = interpreter.parents[1].glob("lib/python*/site-packages")
+def install(folder: Path, interpreter: Path, way: str) -> dict[str, str]:
+    """Makes the packages of a folder importable from everywhere, and gives the variables that it takes."""
+    (site_packages,) = interpreter.parents[1].glob("lib/python*/site-packages")
     if way == "variable":
-        return {"PYTHONPATH": str(newer)}
-    if way == "path":  # setup.py develop, and editable_mode=compat
-        (packages / "newer.pth").write_text(str(newer), encoding="utf-8")
-    else:  # what pip install --editable does
-        finder = dedent(EDITABLE).format(tree=str(newer), names=["bench", "models"])
-        (packages / "newer_finder.py").write_text(finder, encoding="utf-8")
-        (packages / "newer.pth").write_text("import newer_finder", encoding="utf-8")
+        return {"PYTHONPATH": str(folder)}
+    if way == "path":  # what pip install --editable does for a src layout
+        (site_packages / "project.pth").write_text(str(folder), encoding="utf-8")
+    else:  # and for any other, as setuptools writes it
+        mapping = {package.parent.name: str(package.parent) for package in folder.glob("*/__init__.py")}
+        finder = dedent(FINDER).format(mapping=mapping)
+        (site_packages / "project_finder.py").write_text(finder, encoding="utf-8")
+        (site_packages / "project.pth").write_text("import project_finder", encoding="utf-8")
     return {}
 
 
+@pytest.fixture
+def grown(repository: Path) -> Path:
+    """The repository with packages at its top: from ``old`` on ``shared``, from ``new`` on ``added`` too."""
+    for tag, modules in (("before", ("shared",)), ("after", ("shared", "shared/added", "added"))):
+        for module in modules:
+            (repository / module).mkdir(exist_ok=True)
+            (repository / module / "__init__.py").touch()
+        commit(repository, tag)
+    return repository
+
+
 @pytest.mark.parametrize(
-    ("way", "lent", "origin"),
+    ("way", "module", "told"),
     [
-        ("finder", "models", "models/__init__.py"),
-        ("finder", "bench.added", "bench/added.py"),
-        ("path", "models", "models/__init__.py"),
-        ("variable", "models", "models/__init__.py"),
+        ("finder", "added", "added is not in {tree}, and would have come from {here}/added/__init__.py: a side is"),
+        (
+            "finder",
+            "shared.added",
+            "shared.added is not in {tree}, and would have come from {here}/shared/added/__init__.py: a side is",
+        ),
+        ("path", "added", "No module named 'added'"),
+        ("path", "shared.added", "No module named 'shared.added'"),
+        ("variable", "added", "No module named 'added'"),
+        ("variable", "shared.added", "No module named 'shared.added'"),
     ],
 )
 def test_an_older_tree_is_lent_nothing_by_an_installed_one(
-    tmp_path: Path, newer: Path, interpreter: Path, monkeypatch: pytest.MonkeyPatch, way: str, lent: str, origin: str
+    grown: Path, interpreter: Path, monkeypatch: pytest.MonkeyPatch, way: str, module: str, told: str
 ) -> None:
-    for name, value in install(newer, interpreter, way).items():
+    for name, value in install(grown, interpreter, way).items():
         monkeypatch.setenv(name, value)
-    older = tmp_path / "older"
-    (older / "bench").mkdir(parents=True)
-    (older / "bench" / "__init__.py").touch()
-    (older / "bench" / "side.py").write_text(f"import {lent}\n{HELLO}\ninput()", encoding="utf-8")
-    told = f"main does not start: {lent} is not in {older}, and would have come from {newer / origin}: a side is"
-    with pytest.raises(SideError, match=told):
-        Side(Place("main", older, str(interpreter)))
+    with place_of(["before", str(interpreter)], grown) as place:
+        write_server(place.tree, f"import {module}\n{HELLO}\ninput()")
+        with pytest.raises(SideError) as error:
+            Side(place)
+        expected = told.format(tree=place.tree, here=grown)
+    assert str(error.value).startswith(f"before {interpreter} does not start: ")
+    assert expected in str(error.value)
 
 
-def test_a_module_that_is_lent_late_is_not_there_either(tmp_path: Path, newer: Path, interpreter: Path) -> None:
-    install(newer, interpreter, "finder")
-    (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "__init__.py").touch()
-    late = f"""
-        import json, sys
-        {HELLO}
-        sys.stdin.readline()
-        try:
-            import bench.added
-        except ModuleNotFoundError as error:
-            print(json.dumps({{"status": "error", "reason": str(error)}}), flush=True)
-        print(json.dumps({{"gone": 0}}), flush=True)
-    """
-    (tmp_path / "bench" / "side.py").write_text(dedent(late), encoding="utf-8")
-    told = rf"bench\.added is not in {tmp_path}, .* from {newer}/bench/added\.py"
-    with Side(Place("main", tmp_path, str(interpreter))) as side, pytest.raises(SideEnded, match=told):
-        side.call("answer")
+@pytest.mark.parametrize("way", ["finder", "path", "variable"])
+def test_the_working_tree_is_measured_with_what_is_installed_of_it(
+    grown: Path, interpreter: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    for name, value in install(grown, interpreter, way).items():
+        monkeypatch.setenv(name, value)
+    write_server(grown, importing("shared.added"))
+    with place_of([str(interpreter)], grown) as place, Side(place) as side:
+        assert side.call("answer") == {"file": str(grown / "shared" / "added" / "__init__.py")}
+
+
+def test_a_module_that_is_lent_late_is_not_there_either(grown: Path, interpreter: Path) -> None:
+    install(grown, interpreter, "finder")
+    with place_of(["before", str(interpreter)], grown) as place:
+        write_server(place.tree, importing("shared.added"))
+        told = rf"shared\.added is not in {place.tree}, .* from {grown}/shared/added/__init__\.py"
+        with Side(place) as side, pytest.raises(SideEnded, match=told):
+            side.call("answer")
 
 
 def test_what_no_other_tree_has_is_missing_as_ever(serve: Callable[..., Side]) -> None:
-    with pytest.raises(SideError, match=r"does not start: .*ModuleNotFoundError: No module named 'bench\.nowhere'"):
-        serve("import bench.nowhere")
+    with pytest.raises(SideError, match=r"does not start: .*ModuleNotFoundError: No module named 'trainmark\.nowhere'"):
+        serve("import trainmark.nowhere")
+
+
+# A package in src/, with a suite beside it
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """A repository with a package in src/ and a suite in perf/; ``old`` and ``new`` differ in the package."""
+    folder = tmp_path / "layout"
+    package, suite = folder / "src" / "package", folder / "perf"
+    package.mkdir(parents=True)
+    suite.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    (suite / "conftest.py").touch()
+    for tag in ("old", "new"):
+        (package / "__init__.py").write_text(f"AGE = {tag!r}", encoding="utf-8")
+        commit(folder, tag)
+    return folder
+
+
+@pytest.mark.parametrize("way", ["path", "variable"])
+def test_a_package_in_src_that_is_on_the_path_is_each_sides_own(
+    layout: Path, interpreter: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    for name, value in install(layout / "src", interpreter, way).items():
+        monkeypatch.setenv(name, value)
+    with place_of(["old", str(interpreter)], layout / "perf") as base:
+        new = working_tree("new", layout / "perf", interpreter=str(interpreter))
+        for place in (base, new):
+            write_server(place.root, importing("package"))
+            with Side(place) as side:
+                assert side.call("answer") == {"file": str(place.tree / "src" / "package" / "__init__.py")}
+    assert base.tree != new.tree == layout
+
+
+def test_a_package_in_src_that_a_finder_gives_is_refused_by_name(layout: Path, interpreter: Path) -> None:
+    install(layout / "src", interpreter, "finder")
+    with place_of(["old", str(interpreter)], layout / "perf") as base:
+        write_server(base.root, importing("package"))
+        told = (
+            f"package is in {base.tree} too, but an editable install gives that of {layout}/src/package/__init__.py: "
+            "a side is measured with its own files alone. "
+            "Install it by its path: pip install --editable . --config-settings editable_mode=compat"
+        )
+        with Side(base) as side, pytest.raises(SideEnded) as end:
+            side.call("answer")
+    assert end.value.reason == told
+
+
+def test_a_source_that_git_does_not_track_is_named_as_such(layout: Path, interpreter: Path) -> None:
+    made = layout / "src" / "made" / "__init__.py"
+    made.parent.mkdir()
+    made.touch()
+    install(layout / "src", interpreter, "finder")
+    with place_of(["old", str(interpreter)], layout / "perf") as base:
+        write_server(base.root, importing("made"))
+        with Side(base) as side, pytest.raises(SideEnded) as end:
+            side.call("answer")
+    assert end.value.reason == (
+        f"made is not in {base.tree}, and would have come from {made}, and git does not track it: "
+        "a side is measured with its own files alone"
+    )
 
 
 # A block's own time

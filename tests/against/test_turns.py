@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
-from trainmark.against.sides import Place, SideEnded
 
+from trainmark.against.client import SideEnded
+from trainmark.against.places import Place
 from trainmark.against.turns import (
     GENERATION_ROUNDS,
     QUADS,
@@ -93,9 +95,7 @@ def both(said: list[str], **new: Any) -> dict[str, Any]:
 
 
 def _place(name: str) -> Place:
-    from pathlib import Path
-
-    return Place(name, Path())
+    return Place(name, Path(), Path(), Path())
 
 
 # One pair

@@ -14,17 +14,21 @@ import pytest
 
 from trainmark.advise.recommend import advise
 from trainmark.export.essentials import essentials
-from trainmark.export.numbers import as_csv, as_json
+from trainmark.export.numbers import as_csv, as_json_lines
 from trainmark.judge.comparison import CellComparison, compare
 from trainmark.page.forest import MOST_BARS, WIDTH, forest
+from trainmark.store.record import Record
 
 CNN = "train cnn 256 cpu fp32"
 
 
-def test_the_json_holds_records_verdict_and_advice(stored: Any) -> None:
+def test_the_json_lines_hold_verdict_and_advice_and_then_a_line_a_record(stored: Any) -> None:
     base, new = stored.run(), stored.slowed(stored.run("0002"), CNN, 2)
-    document = json.loads(as_json(new, stored.compared(base, new), advise(new.records)))
-    assert len(document["records"]) == len(new.records)
+    text = as_json_lines(new, stored.compared(base, new), advise(new.records))
+    document, *records = map(json.loads, text.splitlines())
+    assert [record["key"] for record in records] == [record.key for record in new.records]
+    assert [Record.from_json(record) for record in records] == list(new.records)
+    assert document["run"]["id"] == new.facts.id
     assert document["verdict"]["word"] == "regressed"
     worst = document["verdict"]["cells"][0]
     assert (worst["label"], worst["verdict"]) == (CNN, "regressed")
@@ -45,9 +49,11 @@ def test_the_html_command_leaves_both_files_beside_the_page(
     stored.store(stored.run())
     page = tmp_path / "page.html"
     assert reports_command("html", "-o", str(page)) == 0
-    assert json.loads(page.with_suffix(".json").read_text())["run"]["name"] == stored.run().name
+    first = page.with_suffix(".jsonl").read_text().splitlines()[0]
+    assert json.loads(first)["run"]["name"] == stored.run().name
     assert page.with_suffix(".csv").read_text().startswith("run,")
-    assert 'href="page.json"' in page.read_text()
+    assert 'href="page.jsonl"' in page.read_text()
+    assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == ["page.csv", "page.html", "page.jsonl"]
 
 
 def test_the_essentials_begin_with_the_verdict_and_its_regressions(stored: Any) -> None:

@@ -58,7 +58,7 @@ def test_the_history_of_a_machine_names_the_commits_of_each_change(
     told = capsys.readouterr().out
     assert f"{5:040x}"[:12] + ".." + f"{6:040x}"[:12] in told
     assert "1.5" in told
-    assert "reports bisect GOOD BAD" in told
+    assert "trainmark bisect GOOD BAD" in told
 
 
 def test_a_history_without_changes_and_one_without_runs_say_so(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from trainmark.measure.capacity import RESOLUTION, largest_that_fits
+
+from trainmark.workloads.capacity import RESOLUTION, largest_that_fits
 
 
 @given(limit=st.integers(1, 2**20))

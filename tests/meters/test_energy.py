@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.meters import energy
+from trainmark.meters import energy
 from trainmark.meters.energy import Energy, EnergyMeter, measure_energy, measure_idle_power
 
 METRICS = ("energy_joules_per_step", "energy_joules_per_sample", "power_watts", "idle_power_watts")

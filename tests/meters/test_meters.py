@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.meters import clock, disturbance, memory
 from models import MODELS
+from trainmark.meters import clock, disturbance, memory
 from trainmark.meters.clock import Block, clock_of, event_clock, host_clock, synchronised_clock
 from trainmark.meters.disturbance import STEAL_LIMIT, WAITING_LIMIT, Disturbance, DisturbanceMeter
 from trainmark.meters.flops import count_flops, count_parameters

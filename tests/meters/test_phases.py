@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from trainmark.measure import steps as workloads
 from trainmark.measure.settings import Settings
+from trainmark.measure.steps import Steps, TrainingParts, prepare
 from trainmark.meters.phases import PhaseClock, measure_phases
 from trainmark.store.cell import Cell
 
@@ -83,7 +84,9 @@ def test_a_phase_within_another_is_taken_off_it_at_every_depth(stream: FakeStrea
 
 
 @pytest.fixture
-def step_on_cuda(stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], workloads.Steps]]:
+def step_on_cuda(
+    stream: FakeStream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[[str], Steps]]:
     """A training step of the CPU whose parts queue work of their own length on the stream."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -95,9 +98,9 @@ def step_on_cuda(stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
         return launched
 
-    def prepare(precision: str) -> workloads.Steps:
-        steps = workloads.prepare(Cell.of("train", batch_size=8, precision=precision), Settings())
-        assert isinstance(steps.parts, workloads.TrainingParts) and steps.model is not None
+    def prepared(precision: str) -> Steps:
+        steps: Steps = prepare(Cell.of("train", batch_size=8, precision=precision), Settings(), tmp_path)
+        assert isinstance(steps.parts, TrainingParts) and steps.model is not None
         monkeypatch.setattr(steps.model, "forward", launching(steps.model.forward, 1.0))
         monkeypatch.setattr(steps.parts.criterion, "forward", launching(steps.parts.criterion.forward, 2.0))  # type: ignore[attr-defined]
         monkeypatch.setattr(steps.parts.optimizer, "zero_grad", launching(steps.parts.optimizer.zero_grad, 4.0))
@@ -105,14 +108,12 @@ def step_on_cuda(stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setattr(steps.parts.optimizer, "step", launching(steps.parts.optimizer.step, 16.0))
         return steps
 
-    yield prepare
+    yield prepared
     torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_lines_of_a_step_are_told_apart_and_sum_to_it(
-    step_on_cuda: Callable[[str], workloads.Steps], precision: str
-) -> None:
+def test_the_lines_of_a_step_are_told_apart_and_sum_to_it(step_on_cuda: Callable[[str], Steps], precision: str) -> None:
     found = measure_phases(step_on_cuda(precision), "cuda", number=3)
     assert {name: round(seconds * 1e3, 6) for name, seconds in found.seconds.items()} == {
         "data": 0,

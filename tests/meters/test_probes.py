@@ -334,7 +334,10 @@ def test_a_device_has_its_clock_and_its_sizes(
 
 def test_peaks_are_read_and_compared_without_torch() -> None:
     """The process that runs a session neither imports torch nor touches a device."""
-    code = f"import pickle, sys; pickle.loads({pickle.dumps(PEAKS)!r}); import trainmark.meters.probes; print('torch' in sys.modules)"
+    code = (
+        f"import pickle, sys; pickle.loads({pickle.dumps(PEAKS)!r}); "
+        "import trainmark.meters.probes; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
-from reports.lecture import lesson
+from bench.lecture.findings import Lecture, write_lecture
+from reports.lecture import sections
 from trainmark.judge.comparison import compare, compare_paired
 from trainmark.page.anchors import anchor
 from trainmark.page.html import render, render_paired
+from trainmark.page.sections import Section, sections_of
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import write_paired_run
 from trainmark.store.record import Record, Run
@@ -100,9 +102,9 @@ def test_the_same_run_gives_the_same_bytes_in_another_folder_and_process(stored:
         folder = tmp_path / f"place {number}"
         folder.mkdir()
         shutil.copy(file, folder / file.name)
-        command = [sys.executable, "-m", "reports", "html", str(folder / file.name), "-o", str(folder / "page.html")]
+        command = [sys.executable, "-m", "trainmark", "html", str(folder / file.name), "-o", str(folder / "page.html")]
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, timeout=120)
-        pages.append([(folder / name).read_bytes() for name in ("page.html", "page.json", "page.csv")])
+        pages.append([(folder / name).read_bytes() for name in ("page.html", "page.jsonl", "page.csv")])
     assert pages[0] == pages[1]
 
 
@@ -334,8 +336,14 @@ def test_a_run_of_five_hundred_cells_is_below_two_megabytes(stored: Any) -> None
     assert len(page.encode()) < 2_000_000 * len(big.records) / 500
 
 
-def test_the_lecture_has_its_claims_with_verdicts_and_its_images(stored: Any) -> None:
-    page = Page(render([stored.run()], lesson=lesson(stored.lecture())))
+def lesson(lecture: Lecture, folder: Path) -> list[Section]:
+    """What the page shows of a lecture, from its file."""
+    write_lecture(folder, lecture)
+    return list(sections(folder))
+
+
+def test_the_lecture_has_its_claims_with_verdicts_and_its_images(stored: Any, tmp_path: Path) -> None:
+    page = Page(render([stored.run()], sections=lesson(stored.lecture(), tmp_path)))
     assert "2 of 6 claims hold, 2 fail, 2 could not be checked here." in page.text
     assert [word for word in page.words if word in ("holds", "fails", "unchecked")] == ["holds"] * 2 + ["fails"] * 2 + [
         "unchecked"
@@ -344,11 +352,23 @@ def test_the_lecture_has_its_claims_with_verdicts_and_its_images(stored: Any) ->
     assert "What was learned" not in Page(render([stored.run()])).text
 
 
-def test_hostile_words_of_a_lecture_are_text(stored: Any) -> None:
+def test_a_section_is_among_those_of_all_workloads_and_the_head_links_to_it(stored: Any, tmp_path: Path) -> None:
+    assert sections_of(tmp_path) == []
+    (section,) = lesson(stored.lecture(), tmp_path)
+    assert sections_of(tmp_path) == [section]
+    page = Page(render([stored.run()], sections=[section]))
+    links = {attributes["href"] for attributes in page.all("a")}
+    assert {f"#{anchor}" for anchor, _ in section.links} <= links
+    assert {anchor for anchor, _ in section.links} <= {one["id"] for _, one in page.elements if "id" in one}
+
+
+def test_hostile_words_of_a_lecture_are_text(stored: Any, tmp_path: Path) -> None:
     lecture = stored.lecture()
     claims = tuple(replace(claim, said="</script><script>alert(1)</script>" * 100) for claim in lecture.claims)
     images = tuple(replace(image, caption='" onload="alert(1)') for image in lecture.images)
-    page = Page(render([stored.run()], lesson=lesson(replace(lecture, claims=claims, images=images))))
+    hostile = lesson(replace(lecture, claims=claims, images=images), tmp_path)
+    page = Page(render([stored.run()], sections=hostile))
+    assert "alert(1)" in page.text
     assert len(page.all("script")) == 1
     assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
 

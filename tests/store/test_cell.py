@@ -14,13 +14,13 @@ from trainmark.store.parameters import PARAMETERS, Parameter, Value
 
 def test_a_cell_has_every_axis_of_its_workload_in_order() -> None:
     for name, workload in WORKLOADS.items():
-        assert tuple(axis for axis, _ in Cell.of(name).axes) == workload.axes
+        assert tuple(axis for axis, _ in Cell.of(name).axes) == workload.parameters
 
 
 def test_an_axis_not_given_has_its_default() -> None:
     cell = Cell.of("train", batch_size=128)
     assert cell["batch_size"] == 128
-    assert all(cell[axis] == PARAMETERS[axis].default for axis in WORKLOADS["train"].axes if axis != "batch_size")
+    assert all(cell[axis] == PARAMETERS[axis].default for axis in WORKLOADS["train"].parameters if axis != "batch_size")
 
 
 def test_a_value_for_an_axis_that_the_workload_does_not_take_is_refused() -> None:
@@ -34,7 +34,7 @@ def test_an_unknown_workload_is_refused() -> None:
 
 
 def test_every_workload_takes_only_known_axes() -> None:
-    assert {axis for workload in WORKLOADS.values() for axis in workload.axes} <= set(PARAMETERS)
+    assert {axis for workload in WORKLOADS.values() for axis in workload.parameters} <= set(PARAMETERS)
 
 
 def test_every_default_is_one_of_its_axis_values() -> None:
@@ -94,7 +94,7 @@ def values_of(axis: Parameter) -> st.SearchStrategy[Value]:
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no bug
 cells = st.sampled_from(sorted(WORKLOADS)).flatmap(
     lambda name: st.fixed_dictionaries(
-        {}, optional={axis: values_of(PARAMETERS[axis]) for axis in WORKLOADS[name].axes}
+        {}, optional={axis: values_of(PARAMETERS[axis]) for axis in WORKLOADS[name].parameters}
     ).map(lambda values: Cell.of(name, **values))
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import results
+import trainmark
 from trainmark.store.cell import Cell
 from trainmark.store.journal import Journal, JournalInUse, in_use, interrupted, read_journal
 from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts, SchemaError
@@ -329,6 +329,7 @@ WRITER = """
 import sys
 from itertools import count
 from pathlib import Path
+import trainmark.workloads
 from trainmark.store.cell import Cell
 from trainmark.store.journal import Journal
 from trainmark.store.record import Record, RunFacts
@@ -342,7 +343,7 @@ for size in count(1):
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is of POSIX")
 def test_every_cell_that_was_reported_outlives_sigkill(tmp_path: Path) -> None:
-    root = Path(results.__file__).parent.parent
+    root = Path(trainmark.__file__).parent.parent
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as writer:
         assert writer.stdout is not None

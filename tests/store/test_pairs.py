@@ -18,6 +18,7 @@ from trainmark.store.pairs import (
     PairedRun,
     Replicate,
     find_paired,
+    is_paired,
     paired_files,
     read_paired_run,
     read_paired_runs,
@@ -47,8 +48,25 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_paired_runs_are_not_taken_for_stored_ones(tmp_path: Path) -> None:
-    write_paired_run(RUN, tmp_path)
+    path = write_paired_run(RUN, tmp_path)
     assert run_files(tmp_path) == []
+    assert list(tmp_path.rglob("*.json")) == []  # which pytest-benchmark takes for runs
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_a_paired_run_of_the_older_ending_is_listed_in_its_turn_and_read(tmp_path: Path) -> None:
+    runs = [replace(RUN, new=replace(RUN.new, name=f"2026010{day}T120000-abcdef")) for day in (1, 2, 3)]
+    paths = [write_paired_run(run, tmp_path) for run in runs]
+    older = json.loads(paths[1].read_text(encoding="utf-8"))
+    for side in ("base", "new"):
+        del older[side]["vocabulary"]  # which came later
+    paths[1].unlink()
+    paths[1] = paths[1].with_suffix(".json")
+    paths[1].write_text(json.dumps(older), encoding="utf-8")
+    assert paired_files(tmp_path) == paths
+    assert read_paired_runs(tmp_path) == runs
+    assert find_paired("20260102", tmp_path) == paths[1]
+    assert is_paired(paths[0]) and is_paired(paths[1])
 
 
 @pytest.mark.parametrize("name", ["latest", "20260101", "abcdef"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -143,12 +145,11 @@ def test_a_folder_that_is_not_there_has_no_profiles(tmp_path: Path) -> None:
 def test_a_write_that_is_cut_off_leaves_the_old_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_profile(tmp_path, PROFILE)
 
-    def cut_off(self: Path, text: str, **_: Any) -> None:
-        with self.open("w", encoding="utf-8") as stream:
-            stream.write(text[:20])
-        raise OSError("no space left")
+    def cut_off(descriptor: int) -> None:
+        os.truncate(descriptor, 20)
+        raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr(Path, "write_text", cut_off)
+    monkeypatch.setattr(os, "fsync", cut_off)
     with pytest.raises(OSError, match="no space"):
         write_profile(tmp_path, replace(PROFILE, steps=7))
     assert read_profile(path) == PROFILE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trainmark.store.cell import Cell
-from trainmark.store.metrics import METRICS
+from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.record import (
     FAILED,
     SCHEMA_VERSION,
@@ -165,6 +165,22 @@ def test_every_metric_says_how_it_is_compared() -> None:
         assert metric.better in {"lower", "higher", "neither"}, name
         assert metric.compared in {"time", "exact", "tolerance", "points", "no"}, name
         assert (metric.tolerance is not None) == (metric.compared in {"tolerance", "points"}), name
+
+
+@pytest.mark.parametrize(
+    ("better", "compared", "tolerance"),
+    [
+        ("more", "exact", None),
+        ("lower", "smell", None),
+        ("lower", "tolerance", None),
+        ("lower", "points", None),
+        ("lower", "time", 0.1),
+        ("lower", "no", 0.0),
+    ],
+)
+def test_a_metric_that_nothing_could_judge_is_refused(better: str, compared: str, tolerance: float | None) -> None:
+    with pytest.raises(ValueError):
+        Metric("s", better, compared, "", tolerance)
 
 
 @pytest.mark.parametrize(

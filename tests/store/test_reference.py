@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from trainmark import load_runs
 from trainmark.measure.paths import PATH
-from trainmark.store.frame import load_runs
 from trainmark.store.metrics import METRICS
 from trainmark.store.runs import REFERENCE, read_run, run_files
 

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import results
+import trainmark
+from trainmark import load_runs
 from trainmark.store.cell import Cell
-from trainmark.store.frame import load_runs, to_frame
+from trainmark.store.frame import to_frame
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import SCHEMA_VERSION, SECTION, Record, RunFacts, run_section
@@ -137,7 +138,14 @@ def test_runs_are_listed_in_the_order_they_were_made_and_shipped_ones_last(folde
 
 
 def test_only_numbered_files_outside_the_journal_are_runs(folder: Path) -> None:
-    for other in ("journal/0001_a.json", "report.json", "Linux/notes.json", "Linux/0001_a.txt", "Linux/00001.json"):
+    for other in (
+        "journal/0001_a.json",
+        "report.json",
+        "report.jsonl",
+        "Linux/notes.json",
+        "Linux/0001_a.txt",
+        "Linux/00001.json",
+    ):
         (folder / other).parent.mkdir(exist_ok=True)
         (folder / other).write_text("{}")
     assert len(run_files(folder)) == 3
@@ -291,13 +299,23 @@ def test_arrays_and_traces_of_a_run_lie_beside_its_file() -> None:
 
 def in_a_fresh_interpreter(code: str) -> str:
     command = [sys.executable, "-c", code]
-    root = Path(results.__file__).parent.parent
+    root = Path(trainmark.__file__).parent.parent
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
 
 
 def test_reading_results_imports_neither_torch_nor_what_measures() -> None:
-    loaded = in_a_fresh_interpreter("import results, sys; print(*sys.modules)").split()
+    code = "import trainmark.store.frame, trainmark.store.pairs, trainmark.store.journal, sys; print(*sys.modules)"
+    loaded = in_a_fresh_interpreter(code).split()
     assert not {"torch", "torchvision", "bench", "models", "reports"} & {name.partition(".")[0] for name in loaded}
+    parts = {name.split(".")[1] for name in loaded if name.startswith("trainmark.")}
+    assert parts == {"store"}
+
+
+def test_loading_runs_opens_the_suite_and_leaves_torch_and_the_models_alone() -> None:
+    code = "import trainmark, sys; print(len(trainmark.load_runs([]).columns)); print(*sys.modules)"
+    columns, loaded = in_a_fresh_interpreter(code).splitlines()
+    assert int(columns) == len(COLUMNS)
+    assert not {"torch", "torchvision", "models"} & {name.partition(".")[0] for name in loaded.split()}
 
 
 def test_a_file_with_sorted_keys_gives_the_same_keys_and_labels(tmp_path: Path) -> None:

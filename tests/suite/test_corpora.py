@@ -12,9 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from bench.ngram.corpora import check, count_tokens, pydoc_sentences, spell, write_corpus, zipf_sentences
+from bench.ngram.corpora import (
+    Corpus,
+    check,
+    count_tokens,
+    locate,
+    pydoc_sentences,
+    spell,
+    write_corpus,
+    zipf_sentences,
+)
 from trainmark.measure.failures import MissingDataError, UnsupportedError
-from trainmark.measure.settings import Corpus, DataPlaces
 
 THREE = b"the cat sat\nthe dog\nthe bird\n"
 
@@ -23,8 +31,7 @@ def written(folder: Path, text: bytes, tokens: int = 0, split: bool = False, nam
     source = folder / "source"
     source.mkdir()
     (source / name).write_bytes(text)
-    places = DataPlaces(corpora={name: source / name})
-    return write_corpus(name, tokens, split, places, folder, lambda _: None, folder)
+    return write_corpus(name, tokens, split, source / name, folder, lambda _: None, folder)
 
 
 def test_the_help_of_python_is_lower_cased_english_with_its_punctuation_split_off() -> None:
@@ -119,9 +126,21 @@ def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_said_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "there.txt").touch()
-    check(DataPlaces(corpora={"there.txt": tmp_path / "there.txt"}))
+    check([tmp_path / "there.txt"])
     with pytest.raises(MissingDataError, match=r"No corpus gone\.txt"):
-        check(DataPlaces(corpora={"gone.txt": tmp_path / "gone.txt"}))
+        check([tmp_path / "there.txt", tmp_path / "gone.txt"])
+
+
+def test_a_file_is_named_by_its_last_part_and_what_is_made_here_has_no_place(tmp_path: Path) -> None:
+    assert locate(str(tmp_path / "secret" / "news.txt.xz")) == ("news.txt.xz", tmp_path / "secret" / "news.txt.xz")
+    assert (locate("pydoc"), locate("zipf")) == (("pydoc", None), ("zipf", None))
+    with pytest.raises(ValueError, match="a file named zipf would pass for the corpus of that name"):
+        locate(str(tmp_path / "zipf"))
+
+
+def test_no_other_text_stands_in_for_a_file_that_nobody_has_told_of(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"No corpus news\.txt"):
+        write_corpus("news.txt", 10, False, None, tmp_path, lambda _: None, tmp_path)
 
 
 def test_the_made_up_text_is_the_same_each_time_and_another_by_another_seed() -> None:

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from bench.lecture import claims
+from bench.lecture import networks as lecture
 from bench.lecture.findings import find_lecture
-from bench.lecture.networks import Trained, claims, measure_lecture, read_digits, shifted, shifted_accuracy
-from bench.lecture.networks import networks as lecture
+from bench.lecture.networks import Trained, measure_lecture, read_digits, shifted, shifted_accuracy
 from trainmark.measure.failures import UnsupportedError
 from trainmark.measure.machine import Machine
 from trainmark.measure.settings import Settings

@@ -9,9 +9,10 @@ import pytest
 
 from bench.ngram import engines as ngram_engines
 from bench.ngram.engines import ACROSS, ALL_COUNTS, ENGINES, KNESER_NEY, TOP_COUNTS, Engine, Task, engine_obstacle
-from trainmark.store.cell import OWN_ENGINES, PEERS
 from trainmark.store.parameters import PARAMETERS
 
+OWN_ENGINES = ("numba", "torch", "python")
+PEERS = ("counter", "nltk", "scikit-learn", "polars", "duckdb", "lmplz", "count_ngrams", "irstlm")
 SENTENCES = [line.split() for line in ("the cat sat", "the dog sat on the cat", "the cat sat", "a dog", "on")]
 
 

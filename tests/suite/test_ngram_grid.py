@@ -11,14 +11,16 @@ import pytest
 from bench.ngram.engines import ENGINES
 from trainmark.measure.machine import Machine
 from trainmark.measure.settings import Settings
-from trainmark.store.cell import PEERS, WORKLOADS, Cell
+from trainmark.store.cell import Cell
 from trainmark.store.parameters import Value
-from trainmark.workloads.planning import Request, estimate_seconds, find_obstacle, plan
+from trainmark.workloads import SkipReason, entries, entry_of
+from trainmark.workloads.planning import Request, estimate_seconds, find_skip_reason, plan
 
-PLAIN = Machine({}, ("cpu",), {"cpu": ("fp32",)}, {}, {}, cpu_flops=5e10)
-BARE = replace(PLAIN, engine_obstacle={name: f"no {name} here" for name in PEERS})
-WITH_CUDA = replace(PLAIN, devices=("cpu", "cuda"), precisions={"cpu": ("fp32",), "cuda": ("fp32",)})
 NGRAM = ("ngram_fit", "ngram_score")
+PEERS = [name for name, engine in ENGINES.items() if not engine.own]
+PLAIN = Machine({}, ("cpu",), {"cpu": ("fp32",)}, {}, {}, cpu_flops=5e10)
+BARE = replace(PLAIN, found={workload: {name: f"no {name} here" for name in PEERS} for workload in NGRAM})
+WITH_CUDA = replace(PLAIN, devices=("cpu", "cuda"), precisions={"cpu": ("fp32",), "cuda": ("fp32",)})
 
 
 def asking(grid: str = "quick", **given: Sequence[Value]) -> Request:
@@ -52,7 +54,7 @@ def test_no_grid_has_an_ngram_cell_twice_or_one_that_cannot_run(machine: Machine
     planned = plan(workload, asking(grid), machine)
     assert planned
     assert set(Counter(item.cell.key for item in planned).values()) == {1}
-    assert {item.obstacle for item in planned} == {None}
+    assert {item.skip_reason for item in planned} == {None}
     assert all(estimate_seconds(item, machine, Settings()) > 0 for item in planned)
 
 
@@ -96,7 +98,7 @@ def test_an_engine_is_given_what_it_computes(given, expected) -> None:
 def test_a_given_axis_has_the_values_given_and_no_others(workload: str, grid: str, axis: str, asked) -> None:
     planned = plan(workload, asking(grid, **{axis: asked}), WITH_CUDA)
     assert {item.cell[axis] for item in planned} == set(asked)
-    assert {item.obstacle for item in planned} == {None}
+    assert {item.skip_reason for item in planned} == {None}
 
 
 @pytest.mark.parametrize(
@@ -110,10 +112,10 @@ def test_a_given_axis_has_the_values_given_and_no_others(workload: str, grid: st
     ],
 )
 def test_what_was_asked_for_and_cannot_run_has_its_reason(given, reason: str) -> None:
-    machine = replace(WITH_CUDA, engine_obstacle={"polars": "no polars here"})
+    machine = replace(WITH_CUDA, found={"ngram_fit": {"polars": "no polars here"}})
     planned = plan("ngram_fit", asking(**given), machine)
     assert planned
-    assert all(item.obstacle is not None and reason in item.obstacle for item in planned)
+    assert all(item.skip_reason is not None and reason in item.skip_reason for item in planned)
 
 
 def test_an_order_of_one_leaves_out_what_needs_two() -> None:
@@ -122,16 +124,14 @@ def test_an_order_of_one_leaves_out_what_needs_two() -> None:
 
 def test_a_peer_is_not_asked_to_score() -> None:
     assert plan("ngram_score", asking("full", engine=["counter", "lmplz"]), PLAIN) == []
-    assert find_obstacle(Cell.of("ngram_score", engine="counter"), PLAIN) == (
-        "engine",
-        "counter gives no model that scores",
-    )
+    reason = find_skip_reason(entry_of("ngram_score"), Cell.of("ngram_score", engine="counter"), PLAIN)
+    assert reason == SkipReason("engine", "counter gives no model that scores")
 
 
 @pytest.mark.parametrize("axis", ["engine", "order", "smoothing", "corpus", "tokens"])
 def test_who_speaks_of_ngrams_alone_gets_nothing_else(axis: str) -> None:
     value = {"engine": "python", "order": 2, "smoothing": "mle", "corpus": "zipf", "tokens": 9}[axis]
-    for workload in set(WORKLOADS) - {*NGRAM, "capacity"}:
+    for workload in {entry.name for entry in entries() if not entry.option} - set(NGRAM):
         assert plan(workload, asking(**{axis: [value]}), PLAIN) == []
 
 

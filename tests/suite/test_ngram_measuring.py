@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from bench.ngram import measuring as ngram_measurement
+from bench.ngram.corpora import Corpus
 from bench.ngram.engines import ENGINES, Engine, Fitted, Task
-from bench.ngram.measuring import FIRST_TEXT, measure
+from bench.ngram.limits import CountingLimits
+from bench.ngram.measuring import FIRST_TEXT, fitting, measure_fit, measure_score, scoring
 from models.ngram import fit as fit_model
 from trainmark.measure.failures import UnsupportedError
-from trainmark.measure.settings import Corpus, Settings
-from trainmark.meters.probes import CountingLimits
+from trainmark.measure.settings import Places, Settings
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
+from trainmark.workloads import entry_of
 
 SLOW = 0.5  # seconds of a fit: more than a round needs
 LIMITS = CountingLimits(updates_per_second=1000.0, copy_bytes_per_second=10_000.0, threads=1, seconds_taken=0.0)
@@ -50,14 +52,22 @@ def corpus(tmp_path: Path) -> Corpus:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus: Corpus) -> Callable[..., Record]:
-    def run(engine: FakeEngine, cell: Cell | None = None, own: bool = True, **settings: Any) -> Record:
+    def run(
+        engine: FakeEngine,
+        cell: Cell | None = None,
+        own: bool = True,
+        limits: CountingLimits | None = None,
+        **settings: Any,
+    ) -> Record:
         cell = cell or Cell.of("ngram_fit", smoothing="kneser-ney")
         made = Engine({str(cell["smoothing"]): "what it computes"}, engine.fit, own=own)
         monkeypatch.setitem(ENGINES, str(cell["engine"]), made)
         scratch = tmp_path / "scratch"
         scratch.mkdir()
-        chosen = replace(Settings(min_rounds=6, max_seconds=0.01, corpus=corpus), **settings)
-        return measure(cell, chosen, lambda _: None, scratch)
+        chosen = replace(Settings(min_rounds=6, max_seconds=0.01), **settings)
+        if cell.workload == "ngram_fit":
+            return measure_fit(cell, chosen, corpus, limits, lambda _: None, scratch)
+        return measure_score(cell, chosen, corpus, lambda _: None, scratch)
 
     return run
 
@@ -75,7 +85,7 @@ def test_the_first_fit_compiles_the_second_warms_up_and_only_the_others_are_roun
 
 
 def test_stages_are_apart_and_shares_are_of_the_limits_of_this_run(measured) -> None:
-    metrics = measured(FakeEngine(SLOW), counting_limits=LIMITS).metrics
+    metrics = measured(FakeEngine(SLOW), limits=LIMITS).metrics
     assert [metrics[f"{stage}_seconds"] for stage in ("encode", "count", "estimate")] == [0.1, 0.2, 0.05]
     assert metrics["random_update_share"] == pytest.approx(70 / 0.2 / 1000)
     assert metrics["copy_share"] == pytest.approx((230 + 8 * 70 + 800) / SLOW / 10_000)
@@ -215,5 +225,58 @@ def test_a_peer_that_gives_no_model_cannot_score(measured) -> None:
         measured(FakeEngine(SLOW), Cell.of("ngram_score"), own=False)
 
 
-def test_the_module_is_where_the_session_looks_for_it() -> None:
-    assert callable(ngram_measurement.measure)
+@pytest.mark.parametrize("workload", ["ngram_fit", "ngram_score"])
+def test_the_functions_are_where_the_entry_looks_for_them(workload: str) -> None:
+    entry = entry_of(workload)
+    assert pkgutil.resolve_name(entry.measured_by) in (measure_fit, measure_score)
+    assert pkgutil.resolve_name(entry.steps) in (fitting, scoring)
+
+
+# As half of a pair
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Settings:
+    """Settings with a text of twenty sentences, the last two of which are held out where some are."""
+    path = tmp_path / "tiny.txt"
+    path.write_bytes(b"the cat sat\n" * 18 + b"the dog\n" * 2)
+    return Settings(places=Places(named={"corpus": {"tiny.txt": path}}))
+
+
+def test_a_fit_is_repeated_as_a_whole_and_gives_the_entries_of_its_table(text: Settings, tmp_path: Path) -> None:
+    cell = Cell.of("ngram_fit", engine="python", order=1, corpus="tiny.txt")
+    repeated = fitting(cell, text, tmp_path)
+    found = fit_model((tmp_path / "tiny.txt").read_bytes(), order=1, engine="python")
+    with repeated.context:
+        assert [repeated.advance().item() for _ in range(2)] == [sum(map(len, found.counts.levels))] * 2
+
+
+def test_each_repeated_fit_reads_the_text_anew(
+    text: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(SLOW)
+    monkeypatch.setitem(ENGINES, "numba", Engine({"mle": "what it computes"}, engine.fit, own=True))
+    repeated = fitting(Cell.of("ngram_fit", corpus="tiny.txt"), text, tmp_path)
+    assert engine.texts == []
+    repeated.advance()
+    repeated.advance()
+    assert engine.texts == [(tmp_path / "tiny.txt").read_bytes()] * 2
+
+
+def test_a_pass_is_over_the_held_out_text_by_a_model_that_was_fitted_before(
+    text: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(SLOW, model=fit_model(b"the cat sat\n" * 18, order=2, smoothing="additive"))
+    monkeypatch.setitem(ENGINES, "numba", Engine({"additive": "what it computes"}, engine.fit, own=True))
+    repeated = scoring(Cell.of("ngram_score", order=2, smoothing="additive", corpus="tiny.txt"), text, tmp_path)
+    assert engine.texts == [b"the cat sat\n" * 18]
+    assert [repeated.advance().item() for _ in range(2)] == [6, 6]  # two sentences of two words and an end
+    assert len(engine.texts) == 1
+
+
+def test_what_gives_no_model_is_no_half_of_a_pair_of_scores(
+    text: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINES, "numba", Engine({"mle": "what it computes"}, FakeEngine(SLOW).fit))
+    with pytest.raises(UnsupportedError, match="numba gives no model that scores"):
+        scoring(Cell.of("ngram_score", corpus="tiny.txt"), text, tmp_path)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.reports.conftest import compared, example_run
 
+from reports.ngram import ngram_fit_table, ngram_score_table
+from tests.conftest import compared, example_run
 from trainmark.export.terminal import comparison_table
 from trainmark.judge.comparison import compare
 from trainmark.judge.verdict import judge
 from trainmark.page.html import render
-from trainmark.page.tables import cells_table, ngram_fit_table, ngram_score_table
+from trainmark.page.tables import cells_table
 from trainmark.store.cell import Cell
 from trainmark.store.frame import to_frame
 from trainmark.store.metrics import METRICS
@@ -120,7 +121,7 @@ def test_a_score_that_was_not_measured_has_no_perplexity_at_all() -> None:
 
 def test_all_cells_show_their_times(run: Run) -> None:
     titles = [column.title.split(" (")[0] for column in cells_table(run.records, {}).columns]
-    assert {"Fit", "Scoring"} <= set(titles)
+    assert {"Fit", "Score"} <= set(titles)
     assert ("Step time" in titles) == (len(run.records) > len(NGRAM))
 
 

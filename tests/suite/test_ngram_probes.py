@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.ngram.limits import CountingLimits, counting_shares
 from bench.ngram.probes import METHODS, measure_limits
-from trainmark.meters.probes import CountingLimits, counting_shares
 
+ROOT = Path(__file__).parents[2]
 LIMITS = CountingLimits(updates_per_second=1e8, copy_bytes_per_second=2e10, threads=1, seconds_taken=1.0)
 
 
@@ -50,6 +51,10 @@ def test_a_share_that_lacks_a_number_is_none(limits, table_bytes, count_seconds,
 
 
 def test_the_process_of_pytest_needs_neither_numba_nor_torch_to_plan_and_keep_ngram_cells() -> None:
-    code = "import sys, trainmark.measure.session, trainmark.options; print([n for n in ('numba', 'torch', 'polars') if n in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = (
+        "import sys, trainmark.measure.session, trainmark.options; from trainmark import suite; suite.current(); "
+        "from trainmark.workloads import entry_of; entry_of('ngram_fit'); "
+        "print([name for name in ('numba', 'torch', 'polars') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert told.strip() == "[]"

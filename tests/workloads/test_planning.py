@@ -8,21 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from bench.grids import LARGE_MODELS, SMALL_MODELS
 from models import MODELS
 from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import WORKLOADS, Cell
 from trainmark.store.parameters import PARAMETERS, Value
-from trainmark.workloads.planning import (
-    FULL_TRAINING,
-    LARGE_MODELS,
-    SMALL_MODELS,
-    PlannedCell,
-    Request,
-    estimate_seconds,
-    find_obstacle,
-    plan,
-)
+from trainmark.workloads import SkipReason, entry_of
+from trainmark.workloads.grids import GRIDS
+from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, find_skip_reason, plan
 
 FACTS = {
     name: ModelFacts(
@@ -33,7 +27,7 @@ FACTS = {
     )
     for name, spec in MODELS.items()
 }
-PLAIN = Machine({}, ("cpu",), {"cpu": ("fp32",)}, {}, FACTS, cpu_flops=5e10)
+PLAIN = Machine({}, ("cpu",), {"cpu": ("fp32",)}, {}, FACTS, cpu_flops=5e10, default_data="mnist-5k")
 WITH_BF16 = replace(PLAIN, precisions={"cpu": ("fp32", "bf16", "fp16")})
 WITH_CUDA = replace(
     PLAIN, devices=("cpu", "cuda"), precisions={"cpu": ("fp32",), "cuda": ("fp32", "tf32", "bf16", "fp16")}
@@ -148,7 +142,7 @@ def test_no_grid_has_a_cell_twice_or_one_that_cannot_run(machine: Machine, workl
     planned = plan(workload, asking(grid), machine)
     assert planned
     assert set(Counter(item.cell.key for item in planned).values()) == {1}
-    assert {item.obstacle for item in planned} == {None}
+    assert {item.skip_reason for item in planned} == {None}
 
 
 # The full grid
@@ -176,7 +170,7 @@ def test_the_full_grid_varies_all_that_the_machine_can_do() -> None:
 
 def test_the_full_grid_trains_as_long_as_the_lecture_in_every_precision() -> None:
     planned = plan("accuracy", asking("full"), WITH_BF16)
-    assert {(item.cell["epochs"], item.seeds) for item in planned} == {FULL_TRAINING} == {(10, 3)}
+    assert {(item.cell["epochs"], item.seeds) for item in planned} == {GRIDS["full"].other_training} == {(10, 3)}
     assert values([item.cell for item in planned], "precision") == {"fp32", "bf16", "fp16"}
 
 
@@ -213,7 +207,7 @@ def test_an_axis_that_is_given_has_the_values_given_and_no_others(
     workload: str, grid: str, axis: str, asked: tuple[Value, ...]
 ) -> None:
     found = cells(workload, WITH_CUDA, asking(grid, **{axis: asked}))
-    if axis in WORKLOADS[workload].axes:
+    if axis in WORKLOADS[workload].parameters:
         assert values(found, axis) == set(asked)
     else:
         assert found == cells(workload, WITH_CUDA, asking(grid))
@@ -260,7 +254,11 @@ def test_seeds_are_for_accuracy_alone() -> None:
         assert {item.seeds for item in plan(workload, asking(seeds=5), PLAIN)} == {1}
 
 
-# Obstacles
+# Skip reasons
+
+
+def skip_reason(cell: Cell, machine: Machine) -> SkipReason | None:
+    return find_skip_reason(entry_of(cell.workload), cell, machine)
 
 
 @pytest.mark.parametrize(
@@ -278,12 +276,12 @@ def test_seeds_are_for_accuracy_alone() -> None:
         (Cell.of("accuracy", dataset="synthetic"), "dataset", "they have no accuracy"),
     ],
 )
-def test_an_obstacle_names_its_axis_and_its_reason(cell: Cell, axis: str, reason: str) -> None:
+def test_a_skip_reason_names_its_parameter_and_says_why(cell: Cell, axis: str, reason: str) -> None:
     machine = replace(PLAIN, compile_obstacle={"cpu": "no compiler here"})
-    blamed, obstacle = find_obstacle(cell, machine)
-    assert blamed == axis
-    assert obstacle is not None
-    assert reason in obstacle
+    found = skip_reason(cell, machine)
+    assert found is not None
+    assert found.parameter == axis
+    assert reason in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -297,9 +295,9 @@ def test_an_obstacle_names_its_axis_and_its_reason(cell: Cell, axis: str, reason
         Cell.of("accuracy"),
     ],
 )
-def test_what_can_run_has_no_obstacle(cell: Cell) -> None:
+def test_what_can_run_has_no_skip_reason(cell: Cell) -> None:
     machine = replace(WITH_CUDA, compile_obstacle={"cpu": "no compiler here"})
-    assert find_obstacle(cell, machine) == (None, None)
+    assert skip_reason(cell, machine) is None
 
 
 @pytest.mark.parametrize(
@@ -313,13 +311,13 @@ def test_what_can_run_has_no_obstacle(cell: Cell) -> None:
         ("accuracy", {"dataset": ("synthetic",)}),
     ],
 )
-def test_what_was_asked_for_and_cannot_run_is_planned_with_its_obstacle(
+def test_what_was_asked_for_and_cannot_run_is_planned_with_its_skip_reason(
     workload: str, given: dict[str, tuple[Value, ...]]
 ) -> None:
     machine = replace(PLAIN, compile_obstacle={"cpu": "no compiler here"})
     planned = plan(workload, asking(**given), machine)
     assert planned
-    assert all(item.obstacle for item in planned)
+    assert all(item.skip_reason for item in planned)
 
 
 def test_what_the_grid_alone_would_make_and_cannot_run_is_left_out() -> None:
@@ -331,9 +329,9 @@ def test_what_the_grid_alone_would_make_and_cannot_run_is_left_out() -> None:
     assert values(cells("accuracy", machine, asking("full")), "dataset") == {"mnist-5k"}
 
 
-def test_of_two_devices_the_one_that_lacks_the_precision_has_the_obstacle() -> None:
+def test_of_two_devices_the_one_that_lacks_the_precision_has_the_skip_reason() -> None:
     planned = plan("inference", asking(model=["mlp"], precision=["bf16"]), WITH_CUDA)
-    assert [(item.cell["device"], item.obstacle is None) for item in planned] == [("cpu", False), ("cuda", True)]
+    assert [(item.cell["device"], item.skip_reason is None) for item in planned] == [("cpu", False), ("cuda", True)]
 
 
 # The estimate
@@ -356,8 +354,8 @@ def test_every_estimate_is_above_zero(machine: Machine, workload: str, grid: str
     assert all(estimate_seconds(item, machine, Settings()) > 0 for item in plan(workload, asking(grid), machine))
 
 
-def test_a_cell_with_an_obstacle_takes_no_time() -> None:
-    assert estimate_seconds(replace(planned("train"), obstacle="no"), PLAIN, Settings()) == 0
+def test_a_cell_with_a_skip_reason_takes_no_time() -> None:
+    assert estimate_seconds(replace(planned("train"), skip_reason="no"), PLAIN, Settings()) == 0
 
 
 def test_a_cell_takes_no_less_than_the_rounds_that_are_asked_for() -> None:
