@@ -23,7 +23,7 @@ help:  ## what can be made
 bench: $(READY)  ## measure the quick grid, then write results/report.html
 	@status=0; $(BIN)/pytest bench --benchmark-autosave $(ARGS) || status=$$?; \
 	if [ $$status -gt 1 ]; then exit $$status; fi; \
-	report=0; $(BIN)/python -m reports html || report=$$?; \
+	report=0; $(BIN)/python -m trainmark html || report=$$?; \
 	if [ $$status -eq 0 ]; then status=$$report; fi; \
 	exit $$status  # 1: a cell failed, and the report says which
 
@@ -31,10 +31,10 @@ test: $(READY)  ## run the tests
 	$(BIN)/pytest $(ARGS)
 
 report: $(READY)  ## write the report of the latest run
-	$(BIN)/python -m reports html
+	$(BIN)/python -m trainmark html
 
 check: two-runs $(READY)  ## judge a run by another: make check BASE=baseline NEW=latest
-	$(BIN)/python -m reports check "$(BASE)" "$(NEW)"
+	$(BIN)/python -m trainmark check "$(BASE)" "$(NEW)"
 
 two-runs:
 	@[ -n "$(BASE)" ] && [ -n "$(NEW)" ] || { echo "Name two runs: make check BASE=baseline NEW=latest"; exit 2; }

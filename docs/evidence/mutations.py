@@ -21,18 +21,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from trainmark.against.sides import Place, Side
-
-from trainmark.against.turns import PAIRED, Findings, PairSettings, measure_pairs, measure_records
+from trainmark.against.client import Side
+from trainmark.against.places import Place, working_tree
+from trainmark.against.turns import Findings, PairSettings, measure_pairs, measure_records
 from trainmark.judge.comparison import Comparison, compare_paired, open_cells
 from trainmark.judge.margins import Margins
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import PairedRun
 from trainmark.store.record import Record, Run, RunFacts
+from trainmark.workloads import entry_of
 
 ROOT = Path(__file__).parents[2]
-CODE = ("bench", "models", "results")
+CODE = ("bench", "models", "trainmark")
 BUDGET_SECONDS = 150.0
 DEFAULT = Margins()
 
@@ -43,8 +44,8 @@ COMPILED = Cell.of("train", model="mlp-residual", compile="default")
 INFERENCE, INPUT, LOADED = Cell.of("inference"), Cell.of("input"), Cell.of("input", loader="dataloader")
 LEARNT, LECTURE = Cell.of("accuracy", epochs=1), Cell.of("accuracy", epochs=1, loader="dataloader")
 
-TRAINING, WORKLOADS, DATASETS = "bench/training.py", "bench/workloads.py", "bench/datasets.py"
-MEASUREMENT, MLP, MODEL_CNN = "bench/measurement.py", "models/mlp.py", "models/cnn.py"
+TRAINING, STEPS, DATA = (f"trainmark/measure/{name}.py" for name in ("training", "steps", "data"))
+PROTOCOL, MLP, MODEL_CNN = "trainmark/measure/protocol.py", "models/mlp.py", "models/cnn.py"
 STEP = "    optimizer.step()\n    return loss\n"
 
 
@@ -118,7 +119,7 @@ FAULTS = (
     ),
     Mutation(
         "lost channels_last",
-        WORKLOADS,
+        STEPS,
         'if cell["memory_format"] == "channels_last":',
         "if False:",
         "copies_per_step",
@@ -126,7 +127,7 @@ FAULTS = (
     ),
     Mutation(
         "quadratic Python in the loop",
-        DATASETS,
+        DATA,
         "            chosen = order[start : start + self.batch_size]\n",
         "            chosen = order[start : start + self.batch_size]\n"
         "            assert all(chosen.tolist().count(one) == 1 for one in chosen.tolist())\n",
@@ -136,9 +137,9 @@ FAULTS = (
     ),
     Mutation(
         "images turned into tensors twice",
-        DATASETS,
-        "transforms.Compose([transforms.ToTensor()])\n    train",
-        "transforms.Compose([transforms.ToTensor(), transforms.ToPILImage(), transforms.ToTensor()])\n    train",
+        DATA,
+        "= [transforms.ToTensor()]",
+        "= [transforms.ToTensor(), transforms.ToPILImage(), transforms.ToTensor()]",
         "step_seconds",
         (LOADED,),
         timed=True,
@@ -154,30 +155,30 @@ FAULTS = (
     ),
     Mutation(
         "inference in training mode",
-        WORKLOADS,
-        "built(spec, cell).train(training)",
+        STEPS,
+        "built(spec, cell).eval()",
         "built(spec, cell).train()",
         "new_bytes_per_step",
         (INFERENCE,),
     ),
     Mutation(
         "missing no_grad",
-        WORKLOADS,
-        "nullcontext() if training else torch.inference_mode()",
-        "nullcontext()",
+        STEPS,
+        ", torch.inference_mode())",
+        ", nullcontext())",
         "activation_bytes",
         (INFERENCE,),
     ),
     Mutation(
         "lost shuffle of tensors",
-        DATASETS,
+        DATA,
         "orders = [torch.randperm(self.size, device=self.device)",
         "orders = [torch.arange(self.size, device=self.device)",
         "repeated_samples_per_epoch",
     ),
     Mutation(
         "lost shuffle of the DataLoader",
-        DATASETS,
+        DATA,
         "shuffle=True))",
         "shuffle=False))",
         "repeated_samples_per_epoch",
@@ -186,7 +187,7 @@ FAULTS = (
     Mutation("wrong learning rate", TRAINING, "LEARNING_RATE = 1e-3", "LEARNING_RATE = 1e-1", "accuracy", (LEARNT,)),
     Mutation(
         "dropped epoch",
-        MEASUREMENT,
+        PROTOCOL,
         "for epoch in range(epochs):\n",
         "for epoch in range(max(1, epochs - 1)):\n",
         "training_samples",
@@ -194,7 +195,7 @@ FAULTS = (
     ),
     Mutation(
         "dropped last batch",
-        DATASETS,
+        DATA,
         "range(0, len(order), self.batch_size)",
         "range(0, len(order) - self.batch_size, self.batch_size)",
         "training_samples",
@@ -209,7 +210,7 @@ FAULTS = (
     ),
     Mutation(
         "optimizer with more state",
-        WORKLOADS,
+        STEPS,
         "lr=LEARNING_RATE)",
         "lr=LEARNING_RATE, amsgrad=True)",
         "optimizer_bytes",
@@ -224,14 +225,14 @@ FAULTS = (
     Mutation("missing zero_grad", TRAINING, "    optimizer.zero_grad()\n", "", "gradient_additions_per_step"),
     Mutation(
         "smaller batch reported as the same",
-        DATASETS,
+        DATA,
         "self.batch_size = batch_size\n",
         "self.batch_size = batch_size // 2\n",
         "samples_per_step",
     ),
     Mutation(
         "lost autocast",
-        WORKLOADS,
+        STEPS,
         "precision.autocast_dtype(name), precision",
         "None, precision",
         "activation_bytes",
@@ -289,7 +290,7 @@ HARMLESS = (
     ),
     Mutation(
         "a partial made a lambda",
-        WORKLOADS,
+        STEPS,
         "return partial(train_step, self.model, self.criterion, self.optimizer)",
         "return lambda images, labels: train_step(self.model, self.criterion, self.optimizer, images, labels)",
         None,
@@ -307,7 +308,7 @@ HARMLESS = (
     ),
     Mutation(
         "islice written out",
-        DATASETS,
+        DATA,
         "return islice(self.epoch(), batches)",
         "return (batch for _, batch in zip(range(batches), self.epoch()))",
         None,
@@ -354,6 +355,7 @@ def mutated(mutation: Mutation) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="trainmark-mutation-") as folder:
         for name in CODE:
             shutil.copytree(ROOT / name, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
         file = Path(folder) / mutation.file
         text = file.read_text(encoding="utf-8")
         if mutation.old not in text:
@@ -367,16 +369,16 @@ def compare_with(
 ) -> Comparison:
     how = settings(seed)
     with mutated(mutation) as folder:
-        places = {"base": base.side.place, "new": Place(mutation.name, folder)}
+        places = {"base": base.side.place, "new": Place(mutation.name, folder, folder, ROOT)}
         findings = Findings()
         findings.records["base"] = base.measured(mutation.cells, how)
         with Side(places["new"], how.timeout) as side:
             cells = {cell: _seeds(cell) for cell in mutation.cells}
             findings.records["new"] = measure_records(side, cells, how, lambda _told: None)
         if mutation.timed:
-            labels = {cell.key: cell.label for cell in mutation.cells if cell.workload in PAIRED}
+            paired = [cell for cell in mutation.cells if entry_of(cell.workload).steps]
+            labels = {cell.key: cell.label for cell in paired}
             look = partial(open_cells, margins=margins, labels=labels)
-            paired = [cell for cell in mutation.cells if cell.workload in PAIRED]
             until = time.monotonic() + budget_seconds
             measure_pairs(places, paired, how, findings, look, until, lambda _told: None)
     runs = {
@@ -405,7 +407,7 @@ def timed(comparison: Comparison) -> str:
 def main(names: list[str]) -> None:
     caught = flags = 0
     chosen = [one for one in (*FAULTS, *HARMLESS) if not names or any(name in one.name for name in names)]
-    with Side(Place("untouched", ROOT), 240) as side:
+    with Side(working_tree("untouched", ROOT), 240) as side:
         base = Base(side)
         for mutation in chosen:
             begun = time.monotonic()

@@ -82,15 +82,20 @@ def made_up(name: str, seed: int) -> Run:
     return Run(name, facts, {"fingerprint": "f", "cpu": "made up", "memory_gib": 24}, {"id": "0"}, kept)
 
 
-def main() -> None:
-    folder = Path(tempfile.mkdtemp())
+def store(folder: Path) -> None:
+    """Two such runs, as they are stored."""
     for seed, name in enumerate(("0001_base", "0002_new")):
         run = made_up(name, seed)
         document = {"machine_info": run.environment, "commit_info": run.commit, "benchmarks": []}
         document["trainmark"] = run_section(run.facts, run.records)
         (folder / f"{name}.json").write_text(json.dumps(document))
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp())
+    store(folder)
     page = folder / "report.html"
-    command = [sys.executable, "-m", "reports", "html", "2", "--baseline", "1", "--results", folder, "-o", page]
+    command = [sys.executable, "-m", "trainmark", "html", "2", "--baseline", "1", "--results", folder, "-o", page]
     for _ in range(BUILDS):
         begun = time.perf_counter()
         subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
