@@ -8,12 +8,16 @@ Prints, for each cell, its counts and whether any of them ever differed; docs/me
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+from trainmark import suite
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Workers
 from trainmark.store.cell import Cell
 from trainmark.store.metrics import METRICS
 
+ROOT = Path(__file__).parents[2]
+suite.open_suite(ROOT)  # its workloads are known from here on
 CELLS = (
     Cell.of("train", model="cnn"),
     Cell.of("inference", model="cnn", batch_size=256, precision="bf16"),
@@ -23,11 +27,11 @@ COUNTS = [name for name, metric in METRICS.items() if metric.compared == "exact"
 
 
 def main(runs: int) -> None:
-    workers = Workers()
+    workers = Workers(ROOT)
     for cell in CELLS:
         found: dict[str, list[float]] = {name: [] for name in COUNTS}
         for _ in range(runs):
-            outcome = workers.call("trainmark.measure.protocol:measure", cell, Settings(max_seconds=0.05))
+            outcome = workers.call("trainmark.measure.protocol:measure_steps", cell, Settings(max_seconds=0.05))
             if outcome.status != "ok":
                 raise RuntimeError(outcome.reason)
             for name in COUNTS:

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and is not installed
+
 from models.ngram import NgramModel, fit, oracle
 from models.ngram.arpa import read_arpa, write_arpa
 from models.ngram.fitting import encode_with

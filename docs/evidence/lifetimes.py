@@ -32,7 +32,7 @@ def time_steps(kept: str, report: Callable[[str], None], scratch: Path) -> tuple
         keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    steps = prepare(Cell.of("train", model="cnn"), Settings())
+    steps = prepare(Cell.of("train", model="cnn"), Settings(), scratch)
     batch = loss = None
     seconds = []
     for number in range(WARM_STEPS + STEPS):

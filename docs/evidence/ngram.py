@@ -30,6 +30,8 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and is not installed
+
 from bench.ngram.engines import ENGINES, Task, engine_obstacle
 from bench.ngram.programs import run_program
 
@@ -211,10 +213,9 @@ def count_text(path: Path) -> int:
 
 def write_zipf(tokens: int, path: Path) -> None:
     from bench.ngram.corpora import write_corpus
-    from trainmark.measure.settings import DataPlaces
 
     with TemporaryDirectory(dir=path.parent) as folder:
-        corpus = write_corpus("zipf", tokens, False, DataPlaces(), Path(folder), lambda _: None, Path(folder))
+        corpus = write_corpus("zipf", tokens, False, None, Path(folder), lambda _: None, Path(folder))
         corpus.path.rename(path)
     print(f"{corpus.tokens:,} tokens in {path}, digest {corpus.digest}")
 

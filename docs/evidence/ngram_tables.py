@@ -12,14 +12,16 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and is not installed
+
 from bench.ngram.engines import ENGINES
-from trainmark.store.cell import OWN_ENGINES
 
 LIMITS = "limits"  # what the machine's limits are called among the engines
 OURS = "numba"
@@ -65,7 +67,7 @@ def print_engines(title: str, group: pd.DataFrame, limits: pd.DataFrame) -> None
         stages = [
             f"{stage} {spread(1e3 * part[f'{stage}_seconds'])} ms"
             for stage in ("encode", "count", "estimate", "kernel")
-            if engine in OWN_ENGINES and part[f"{stage}_seconds"].notna().any()
+            if ENGINES[engine].own and part[f"{stage}_seconds"].notna().any()
         ]
         if stages:
             print(f"{engine} {smoothing}: {', '.join(stages)}")

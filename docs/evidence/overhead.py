@@ -58,7 +58,7 @@ def compare(name: str, batch_size: int, report: Callable[[str], None], scratch: 
     keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    steps = prepare(Cell.of("train", model=name, batch_size=batch_size), Settings())
+    steps = prepare(Cell.of("train", model=name, batch_size=batch_size), Settings(), scratch)
     begun, taken = time.perf_counter(), 0
     while time.perf_counter() - begun < WARM_SECONDS:
         steps.advance()

@@ -19,10 +19,12 @@ from typing import Any
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from trainmark import suite
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record, Run, RunFacts, run_section
 
 ROOT = Path(__file__).parents[2]
+suite.open_suite(ROOT)  # its workloads are known from here on
 BUILDS = 5
 MODELS = {"mlp": 1.3e-3, "mlp-residual": 1.6e-3, "cnn": 47e-3, "resnet20": 0.21, "resnet18-cifar": 2.4}
 SPEED = {"fp32": 1.0, "bf16": 0.6}

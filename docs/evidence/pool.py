@@ -17,12 +17,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainmark.against.sides import Place, Side
-
+from trainmark import suite
+from trainmark.against.client import Side
+from trainmark.against.places import working_tree
 from trainmark.against.turns import BLOCK_SECONDS, GENERATION_ROUNDS, WARM_SECONDS, measure_pair
 from trainmark.store.cell import Cell
 
+ROOT = Path(__file__).parents[2]
 POOL = Path(__file__).with_name("pool.csv.gz")
+suite.open_suite(ROOT)  # its workloads are known from here on
 CELLS = (
     Cell.of("train"),
     Cell.of("train", batch_size=256),
@@ -43,13 +46,13 @@ def _micros(blocks: Sequence[float], steps: int) -> str:
 
 def main(moment: str, seconds: float, path: Path) -> None:
     order = random.Random()
-    place = Place("self", Path.cwd())
+    place = working_tree("self", ROOT)
     until = time.monotonic() + seconds
     steps: dict[Cell, int] = {}
     settings = {
         "threads": 1,
         "max_seconds": WARM_SECONDS,
-        "places": {"root": "data", "download": False, "folders": {}},
+        "places": {"root": "data", "download": False, "named": {}},
         "compile_cache": None,
     }
     while time.monotonic() < until:

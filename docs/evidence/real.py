@@ -16,9 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-from trainmark.against.sides import Place, Side
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and is not installed
 
-from docs.evidence.mutations import ROOT, WORKLOADS, Base, Mutation, compare_with
+from docs.evidence.mutations import ROOT, STEPS, Base, Mutation, compare_with
+from trainmark.against.client import Side
+from trainmark.against.places import working_tree
 from trainmark.judge.margins import Margins
 from trainmark.store.cell import Cell
 
@@ -46,11 +48,11 @@ def main(kind: str, seconds: float, file: Path) -> None:
     share = 0.0 if kind == "a/a" else float(kind.removesuffix("%")) / 100
     margins = Margins(0.01) if kind == "3%" else Margins()
     code = SLOWER.replace("SHARE", str(share)).replace("thread_time", "__import__('time').thread_time")
-    mutation = Mutation(kind, WORKLOADS, STEP, code if share else STEP, None, CELLS, timed=True)
+    mutation = Mutation(kind, STEPS, STEP, code if share else STEP, None, CELLS, timed=True)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         begun, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S")
-        with Side(Place("untouched", ROOT), 240) as side:
+        with Side(working_tree("untouched", ROOT), 240) as side:
             seed = random.SystemRandom().getrandbits(32)
             comparison = compare_with(
                 Base(side), mutation, margins=margins, budget_seconds=BUDGET_SECONDS[kind], seed=seed

@@ -17,12 +17,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.ngram.corpora import write_corpus
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and is not installed
+
+from bench.ngram.corpora import Corpus, write_corpus
 from models.ngram import NgramModel, fit
 from models.ngram.counts import BOUNDARY, UNKNOWN
 from models.ngram.fitting import encode_with
 from models.ngram.text import read_views
-from trainmark.measure.settings import Corpus, DataPlaces
 
 ORDER = 6
 GROWING_ORDER = 3
@@ -52,8 +53,7 @@ def main(path: Path, sizes: list[int]) -> None:
 
 
 def prepared(path: Path, tokens: int, folder: Path, split: bool) -> Corpus:
-    places = DataPlaces(corpora={path.name: path})
-    return write_corpus(path.name, tokens, split, places, folder, lambda _: None, folder)
+    return write_corpus(path.name, tokens, split, path, folder, lambda _: None, folder)
 
 
 def print_sparsity(model: NgramModel) -> None:

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import sys
 from itertools import permutations
+from pathlib import Path
 from statistics import median
 
+from trainmark import suite
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Workers
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
 
+ROOT = Path(__file__).parents[2]
+suite.open_suite(ROOT)  # its workloads are known from here on
 CELLS = (
     Cell.of("train"),
     Cell.of("train", model="cnn"),
@@ -26,12 +30,12 @@ CELLS = (
 
 
 def main(processes: int) -> None:
-    workers = Workers()
+    workers = Workers(ROOT)
     records: dict[Cell, list[Record]] = {cell: [] for cell in CELLS}
     for _ in range(processes):
         for cell in CELLS:  # by turns, so that a bad minute hits all of them
             records[cell].append(
-                workers.call("trainmark.measure.protocol:measure", cell, Settings(max_seconds=0.5)).value
+                workers.call("trainmark.measure.protocol:measure_steps", cell, Settings(max_seconds=0.5)).value
             )
     for cell, found in records.items():
         medians = [record.metrics["step_seconds"] or 0.0 for record in found]
