@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from bench.ngram.corpora import write_corpus
 from models.ngram import NgramModel, fit
-from models.ngram.counts import BOUNDARY, UNKNOWN
 from models.ngram.fitting import encode_with
+from models.ngram.levels import BOUNDARY, UNKNOWN
 from models.ngram.text import read_views
 from trainmark.measure.settings import Corpus, DataPlaces
 

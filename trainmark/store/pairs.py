@@ -240,7 +240,7 @@ def _run_to_json(run: Run) -> dict[str, Any]:
         "facts": run.facts.to_json(),
         "environment": dict(run.environment),
         "commit": dict(run.commit),
-        "vocabulary": describe_records(run.records),
+        "glossary": describe_records(run.records),
         "records": [record.to_json() for record in run.records],
     }
 
@@ -251,7 +251,7 @@ def _run_from_json(name: str, document: Mapping[str, Any]) -> Run:
         facts=RunFacts.from_json(document["facts"]),
         environment=document["environment"],
         commit=document["commit"],
-        records=read_records(document["records"], document.get("vocabulary")),
+        records=read_records(document["records"], document.get("glossary")),
     )
 
 

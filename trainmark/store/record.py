@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from trainmark.store import vocabulary
+from trainmark.store import glossary
 from trainmark.store.cell import Cell, join_key, label
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import Value
 
 SCHEMA_VERSION = 1
 # 1  first version: cell, status, metrics, rounds, series, settings, disturbance, flags. A run may also hold its
-#    vocabulary: what it takes to read it without the suite that measured it.
+#    glossary: what it takes to read it without the suite that measured it.
 
 STATUSES = {
     "ok": "measured",
@@ -213,14 +213,14 @@ def run_section(facts: RunFacts, records: Sequence[Record]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "run": facts.to_json(),
-        "vocabulary": describe_records(records),
+        "glossary": describe_records(records),
         "records": [record.to_json() for record in records],
     }
 
 
 def describe_records(records: Sequence[Record]) -> dict[str, Any]:
     """What it takes to read these records without the suite that measured them."""
-    return vocabulary.describe(
+    return glossary.describe(
         (record.cell for record in records), (name for record in records for name in record.metrics)
     )
 
@@ -233,14 +233,14 @@ def read_records(documents: Sequence[Mapping[str, Any]], words: Any) -> tuple[Re
         words: What :func:`describe_records` gave; None of a run that is older than it.
 
     Raises:
-        SchemaError: A record or the vocabulary is not one.
+        SchemaError: A record or the glossary is not one.
     """
     try:
-        vocabulary.learn(words)
+        glossary.learn(words)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SchemaError(f"what it says of its parameters and metrics cannot be read: {error!r}") from error
     try:
-        filled = [{**one, "axes": vocabulary.fill(one["axes"], one["workload"], words)} for one in documents]
+        filled = [{**one, "axes": glossary.fill(one["axes"], one["workload"], words)} for one in documents]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SchemaError(f"not a record: {error!r}") from error
     return tuple(Record.from_json(one) for one in filled)
@@ -268,7 +268,7 @@ def parse_run(name: str, document: Any) -> Run:
         facts=RunFacts.from_json(section["run"]),
         environment=environment,
         commit=commit,
-        records=read_records(section["records"], section.get("vocabulary")),
+        records=read_records(section["records"], section.get("glossary")),
     )
 
 
