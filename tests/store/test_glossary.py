@@ -17,11 +17,12 @@ import trainmark
 from trainmark.formatting import metric
 from trainmark.store import glossary
 from trainmark.store.cell import WORKLOADS, Cell, WorkloadFacts
+from trainmark.store.documents import SchemaError
 from trainmark.store.frame import to_frame
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.pairs import PairedRun, read_paired_run, write_paired_run
 from trainmark.store.parameters import PARAMETERS, Parameter
-from trainmark.store.record import SECTION, Record, Run, RunFacts, SchemaError, parse_run, read_records, run_section
+from trainmark.store.record import SECTION, Record, Run, RunFacts, parse_run, read_records, run_section
 from trainmark.store.runs import UnreadableRun, read_run
 from trainmark.workloads import Workload, register
 
