@@ -1,6 +1,6 @@
 """The quick and the full grid of this suite."""
 
-from trainmark.workloads.grids import Grid
+from trainmark.workloads.grid import Grid
 
 SMALL_MODELS = ("mlp", "mlp-residual", "cnn", "resnet20")
 LARGE_MODELS = ("resnet18-cifar", "resnet50-cifar", "resnet18", "resnet50", "resnet152")

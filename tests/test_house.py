@@ -21,7 +21,7 @@ BELOW = {
     "judge": {"store", "formatting"},
     "workloads": {"store", "formatting", "measure", "suite"},
     "advise": {"store", "judge", "formatting", "workloads"},
-    "page": {"store", "judge", "advise", "formatting", "workloads"},
+    "page": {"store", "judge", "advise", "formatting", "workloads", "suite"},
     "export": {"store", "judge", "advise", "formatting", "workloads"},
     "meters": {"store"},
     "measure": {"store", "meters", "workloads", "suite", "model"},

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import data as datasets
+from bench import datasets
 from trainmark.measure import steps as workloads
+from trainmark.measure.phases import measure_phases
 from trainmark.measure.protocol import measure_steps
 from trainmark.measure.settings import Settings
-from trainmark.meters.phases import measure_phases
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import Value
 from trainmark.store.record import Record

@@ -17,7 +17,7 @@ from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.suite import ROOT_VARIABLE, Suite, SuiteError, current, find_root, open_suite, read_suite
 from trainmark.workloads import entry_of
-from trainmark.workloads.grids import GRIDS, Grid
+from trainmark.workloads.grid import GRIDS, Grid
 
 ENTRY = """
 from trainmark.store.metrics import Metric
@@ -165,7 +165,7 @@ def test_an_opened_suite_has_its_workloads_parameters_metrics_and_grids(write: W
         'workloads = ["opened_here:WORKLOADS"]\ngrids = "opened_here_too:GRIDS"',
         {
             "opened_here.py": workload("opened"),
-            "opened_here_too.py": "from trainmark.workloads.grids import Grid\nGRIDS = {'tiny': Grid('a test')}\n",
+            "opened_here_too.py": "from trainmark.workloads.grid import Grid\nGRIDS = {'tiny': Grid('a test')}\n",
         },
     )
     assert open_suite(root) == current() == read_suite(root)

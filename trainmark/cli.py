@@ -21,10 +21,11 @@ from trainmark.judge.explanation import NoProfile, explain, find_profile, fittin
 from trainmark.judge.margins import MarginError, Margins
 from trainmark.judge.verdict import FINE, POLICIES, USAGE, Policy, Verdict, judge
 from trainmark.scaffold import ScaffoldError, make_suite
+from trainmark.store.documents import SchemaError
 from trainmark.store.files import write_text
 from trainmark.store.pairs import PairedRun, find_paired, is_paired, read_paired_run, read_paired_runs
 from trainmark.store.profiles import read_timeline, timeline_path, trace_path
-from trainmark.store.record import Run, SchemaError
+from trainmark.store.record import Run
 from trainmark.store.runs import (
     RunNotFound,
     UnreadableRun,

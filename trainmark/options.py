@@ -17,7 +17,7 @@ from trainmark.measure.worker import Limits
 from trainmark.store.parameters import PARAMETERS, Parameter, Value
 from trainmark.units import parse_count, parse_seconds, parse_size
 from trainmark.workloads import entries
-from trainmark.workloads.grids import GRIDS
+from trainmark.workloads.grid import GRIDS
 from trainmark.workloads.planning import Request
 
 DEST = "trainmark_"  # what every name in pytest's configuration begins with

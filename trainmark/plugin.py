@@ -28,9 +28,10 @@ from trainmark.measure.session import Measured, Session, SessionError, find_inte
 from trainmark.options import add_options, keep_options, option, read_against, read_options, restore_options
 from trainmark.replay import measured_clock, replay
 from trainmark.store.cell import Cell
+from trainmark.store.documents import SchemaError
 from trainmark.store.journal import JournalInUse, in_use
 from trainmark.store.pairs import read_paired_runs, write_paired_run
-from trainmark.store.record import SECTION, Record, SchemaError, run_section
+from trainmark.store.record import SECTION, Record, run_section
 from trainmark.store.runs import find_saved
 from trainmark.suite import Suite, SuiteError
 from trainmark.workloads import entry_of

@@ -14,7 +14,7 @@ CONFTEST = f'''"""Makes this project a suite: ``pytest {{folder}}`` measures it.
 
 {PLUGIN}
 '''
-BENCHMARKS = '''"""What this project measures: each function is one workload, over the values of every parameter it takes."""
+BENCHMARKS = '''"""What this project measures: a function a workload, over the values of its parameters."""
 
 import pytest
 

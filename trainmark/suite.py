@@ -7,7 +7,7 @@ import pkgutil
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Suite:
         datasets: Dotted name of a mapping of names to Source.
         default_dataset: What a model that it fits is fed where the command line names nothing.
         grids: Dotted name of a mapping of names to Grid.
+        targets: Data set -> accuracy that pictures of it draw as a line.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class Suite:
     datasets: str = ""
     default_dataset: str = ""
     grids: str = ""
+    targets: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def models_by_name(self) -> Mapping[str, Any]:
         """Name -> ModelSpec, of those that are registered; importing them imports torch."""
@@ -95,8 +97,12 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-_WORDS = {_is_text: "a string", _is_list: "a list of strings"}
-_KINDS = {"workloads": (_is_list,), "models": (_is_text, _is_list)}
+def _is_shares(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, float) and 0 < one <= 1 for one in value.values())
+
+
+_WORDS = {_is_text: "a string", _is_list: "a list of strings", _is_shares: "a table of shares of one"}
+_KINDS = {"workloads": (_is_list,), "models": (_is_text, _is_list), "targets": (_is_shares,)}
 
 
 def find_root(start: Path) -> Path:
@@ -134,7 +140,7 @@ def open_suite(root: Path) -> Suite:
 
 def _make_known(suite: Suite) -> None:
     from trainmark.workloads import register
-    from trainmark.workloads.grids import GRIDS
+    from trainmark.workloads.grid import GRIDS
 
     for name in suite.workloads:
         lacking = () if name.partition(":")[0].endswith(EACH) else _REQUIRED  # not each package needs to have some

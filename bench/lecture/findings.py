@@ -6,15 +6,14 @@ import base64
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from trainmark.store.documents import SchemaError, convert
 from trainmark.store.files import write_text
 from trainmark.store.profiles import slug
-from trainmark.store.record import SchemaError
 
 LECTURE_VERSION = 1
 # 1  first version: key, claims, shifts, confusion, images.
@@ -140,14 +139,7 @@ def read_lecture(path: Path) -> Lecture:
         version = document["lecture_version"]
         if not isinstance(version, int) or not 1 <= version <= LECTURE_VERSION:
             raise SchemaError(f"version {version!r}, this version reads up to {LECTURE_VERSION}")
-        lecture = Lecture(
-            key=str(document["key"]),
-            dataset=str(document["dataset"]),
-            claims=tuple(_parts(Claim, claim) for claim in document["claims"]),
-            shifts={str(name): [float(share) for share in curve] for name, curve in document["shifts"].items()},
-            confusion=tuple(tuple(int(count) for count in row) for row in document["confusion"]),
-            images=tuple(_parts(SmallImage, image) for image in document["images"]),
-        )
+        lecture = convert(document, Lecture, "the lecture's findings")
         for image in lecture.images:
             image.array  # noqa: B018  # raises where the pixels do not fit
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -163,13 +155,3 @@ def find_lecture(folder: Path) -> Lecture | None:
         except SchemaError as error:
             warnings.warn(str(error), stacklevel=2)
     return None
-
-
-def _parts(of: Any, document: Mapping[str, Any]) -> Any:
-    """A dataclass from its document; a TypeError for a part of the wrong kind."""
-    kinds: dict[str, type | tuple[type, ...]] = {"height": int, "width": int, "low": (int, float), "high": (int, float)}
-    parts = {item.name: document[item.name] for item in fields(of) if item.name in document}
-    for name, value in parts.items():
-        if not isinstance(value, kinds.get(name, str)) or isinstance(value, bool):
-            raise TypeError(f"{name} is {value!r}")
-    return of(**parts)

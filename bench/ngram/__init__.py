@@ -88,8 +88,8 @@ class NgramWorkload(Workload):
     scores: bool = False
 
     def combinations(self, request: Request, machine: Machine) -> Iterable[Mapping[str, Value]]:
-        """See :func:`bench.ngram.grid.combinations`."""
-        from bench.ngram.grid import combinations
+        """See :func:`bench.ngram.choices.combinations`."""
+        from bench.ngram.choices import combinations
 
         given = {name: values for name, values in request.given.items() if name in self.parameters}
         exhaustive = request.values.exhaustive
@@ -109,7 +109,7 @@ class NgramWorkload(Workload):
 
     def skip_reason(self, cell: Cell, machine: Machine) -> SkipReason | None:
         """What does not go together, or an engine that is not installed."""
-        from bench.ngram.grid import find_clash
+        from bench.ngram.choices import find_clash
 
         clash = find_clash(cell.settings, scores=self.scores)
         if clash is not None:
@@ -149,7 +149,7 @@ class Fit(NgramWorkload):
 
     def _more(self, settings: Settings, context: Context) -> tuple[Any, ...]:
         """What bounds counting here: probed in each run, since a neighbour's share of memory's speed changes."""
-        probed = context.once("bench.ngram.probes:measure_limits", settings.threads)
+        probed = context.once("bench.ngram.counting_probes:measure_limits", settings.threads)
         if probed.status != "ok":
             told = f"no share of the machine's limits: its probes ended with {probed.reason}"
             context.notes[:] = dict.fromkeys([*context.notes, told])  # once a run

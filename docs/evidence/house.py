@@ -75,6 +75,7 @@ class OldSide(Side):
         return server
 
     def send(self, document: Mapping[str, Any]) -> None:
+        """Writes one line, with places as that tree knows them."""
         if "settings" in document:
             places = {"root": "data", "download": False, "folders": {}}
             document = {**document, "settings": {**document["settings"], "places": places}}
@@ -95,7 +96,7 @@ def steps(old: Path) -> None:
         return {key: False for key, some in pairs.items() if sum(not pair.disturbed for pair in some) < PAIRS}
 
     how = PairSettings(Settings(), 1, 300.0, 3600.0, random.SystemRandom().randrange(2**32))
-    measure_pairs(places, cells, how, findings, look, time.monotonic() + 3600.0, lambda line: None, start)
+    measure_pairs(places, cells, how, findings, look, time.monotonic() + 3600.0, lambda _line: None, start)
     for cell in cells:
         kept = [pair for pair in findings.pairs[cell.key] if not pair.disturbed]
         ratio = hodges_lehmann([pair.log_ratio for pair in kept], 0.95)

@@ -133,7 +133,7 @@ def one(values: dict[str, str | int]) -> None:
     """What the fresh process does."""
     job = Job(**values)  # type: ignore[arg-type]
     if job.engine == LIMITS:
-        from bench.ngram.probes import measure_limits
+        from bench.ngram.counting_probes import measure_limits
 
         limits = measure_limits(job.threads, lambda _: None, Path())
         told = {"seconds": limits.seconds_taken, "peak_memory_bytes": own_peak_bytes()}

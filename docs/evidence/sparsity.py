@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and 
 
 from bench.ngram.corpora import Corpus, write_corpus
 from models.ngram import NgramModel, fit
-from models.ngram.counts import BOUNDARY, UNKNOWN
 from models.ngram.fitting import encode_with
+from models.ngram.levels import BOUNDARY, UNKNOWN
 from models.ngram.text import read_views
 
 ORDER = 6

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from models.ngram.arpa import ArpaError, read_arpa, write_arpa
-from models.ngram.counts import BOUNDARY, MAX_ORDER, UNKNOWN
 from models.ngram.fitting import ENGINES, Progress, SettingsError, encode_with, fit
 from models.ngram.kneser_ney import FallbackDiscountsWarning
-from models.ngram.model import SMOOTHINGS, NgramModel
+from models.ngram.language_model import SMOOTHINGS, NgramModel
+from models.ngram.levels import BOUNDARY, MAX_ORDER, UNKNOWN
 from models.ngram.padded import Padded
 from models.ngram.sampling import MAX_WORDS, sample
 from models.ngram.scoring import Scores

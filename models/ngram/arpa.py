@@ -17,11 +17,11 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import BOUNDARY, MAX_ORDER, UNKNOWN, Counts, Level
 from models.ngram.fitting import Progress
 from models.ngram.kernel import kernel
 from models.ngram.kneser_ney import Estimate
-from models.ngram.model import NgramModel
+from models.ngram.language_model import NgramModel
+from models.ngram.levels import BOUNDARY, MAX_ORDER, UNKNOWN, Counts, Level
 from models.ngram.pool import Pool
 from models.ngram.search import ABSENT, find
 from models.ngram.vocabulary import SPECIAL, Vocabulary

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import BOUNDARY, Counts, Level
 from models.ngram.intrinsics import prefetch
 from models.ngram.kernel import kernel
+from models.ngram.levels import BOUNDARY, Counts, Level
 from models.ngram.pool import ALONE, Pool
 from models.ngram.sorting import NO_NGRAM, Buckets, count_windows
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram import counting, spilling
-from models.ngram.counts import MAX_ORDER, UNKNOWN, Counts
 from models.ngram.encoding import Encoder
 from models.ngram.kneser_ney import estimate
-from models.ngram.model import SMOOTHINGS, NgramModel
+from models.ngram.language_model import SMOOTHINGS, NgramModel
+from models.ngram.levels import MAX_ORDER, UNKNOWN, Counts
 from models.ngram.padded import Padded
 from models.ngram.text import CorpusError, Source, TextOptions, read_views
 from models.ngram.vocabulary import SPECIAL, Vocabulary
@@ -231,7 +231,7 @@ def count(
 ) -> Counts:
     """The n-grams of orders 1 to ``order``, counted by an engine; the arguments are those of :func:`fit`."""
     if engine == "python":
-        from models.ngram.lecture import count_ids
+        from models.ngram.nested import count_ids
 
         return count_ids(ids, vocabulary_size, order)
     if engine == "torch":

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import BOUNDARY, Counts, Level
 from models.ngram.intrinsics import prefetch
 from models.ngram.kernel import kernel
+from models.ngram.levels import BOUNDARY, Counts, Level
 from models.ngram.pool import Pool
 from models.ngram.search import find_shifted
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from models.ngram.lecture import context_of
+from models.ngram.nested import context_of
 
 Ngram = tuple[str, ...]
 FALLBACK = (0.5, 1.0, 1.5)  # lmplz --discount_fallback

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import BOUNDARY, Counts
-from models.ngram.model import NgramModel
+from models.ngram.language_model import NgramModel
+from models.ngram.levels import BOUNDARY, Counts
 from models.ngram.pool import Pool
 from models.ngram.search import ABSENT, find
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import BOUNDARY, UNKNOWN, Counts
 from models.ngram.kneser_ney import Estimate
+from models.ngram.levels import BOUNDARY, UNKNOWN, Counts
 from models.ngram.pool import Pool
 from models.ngram.search import ABSENT, find
 

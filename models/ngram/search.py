@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import Level
 from models.ngram.intrinsics import prefetch
 from models.ngram.kernel import kernel
+from models.ngram.levels import Level
 from models.ngram.pool import Pool
 
 ABSENT = np.uint32(0xFFFFFFFF)  # instead of an entry

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import Level
 from models.ngram.intrinsics import add, exchange
 from models.ngram.kernel import kernel
+from models.ngram.levels import Level
 from models.ngram.pool import Pool
 
 DIGIT_BITS = 12  # of a radix pass: its 4,096 counters fill half of a first-level cache

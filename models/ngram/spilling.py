@@ -18,7 +18,7 @@ import psutil
 from numpy.typing import NDArray
 
 from models.ngram.counting import Piece, Stage, run_group, tally, unigrams
-from models.ngram.counts import MAX_ORDER, Counts, Level
+from models.ngram.levels import MAX_ORDER, Counts, Level
 from models.ngram.pool import Pool
 from models.ngram.sorting import NO_NGRAM
 

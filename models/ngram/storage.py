@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import MAX_ORDER, Counts, Level
 from models.ngram.kneser_ney import Estimate
-from models.ngram.model import NgramModel
+from models.ngram.language_model import NgramModel
+from models.ngram.levels import MAX_ORDER, Counts, Level
 from models.ngram.text import TextOptions
 from models.ngram.vocabulary import Vocabulary
 

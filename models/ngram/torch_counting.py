@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.ngram.counts import BOUNDARY, Counts, Level
+from models.ngram.levels import BOUNDARY, Counts, Level
 
 KEY_BITS = 63  # of an int64 without its sign: torch sorts no uint64
 

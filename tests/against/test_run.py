@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from trainmark.against.client import SideEnded
 from trainmark.against.places import Place, SideError
 from trainmark.against.run import Against, measure_against
@@ -27,9 +28,7 @@ RENAMED = Cell.of("train", model="mlp-2")
 class MadeUpSide:
     """A side that has cells, some of which end in a way of their own."""
 
-    def __init__(
-        self, place: Place, cells: Sequence[Cell], ends: dict[Cell, BaseException], accuracy: float
-    ) -> None:
+    def __init__(self, place: Place, cells: Sequence[Cell], ends: dict[Cell, BaseException], accuracy: float) -> None:
         self.place = place
         self.cells = cells
         self.ends = ends

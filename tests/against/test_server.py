@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +68,7 @@ def test_the_plan_has_the_cells_that_were_asked_for_and_the_environment(
 ) -> None:
     assert set(cells) == {*REPEATED, "accuracy"}
     assert cells["train"] == Cell.of("train", batch_size=8)
-    assert cells["ngram_fit"] == Cell.of(
-        "ngram_fit", engine="python", order=2, smoothing="additive", corpus="tiny.txt"
-    )
+    assert cells["ngram_fit"] == Cell.of("ngram_fit", engine="python", order=2, smoothing="additive", corpus="tiny.txt")
     assert plan["environment"]["fingerprint"]
     assert plan["threads"] == 1
 

@@ -161,7 +161,8 @@ def own_engine(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_commit_from_before_the_engine_was_a_package_is_one_sentence(own_engine: Path) -> None:
     told = (
-        r"^--against old: that commit is from before trainmark was a package \(trainmark/against/server\.py is missing\), "
+        r"^--against old: that commit is from before trainmark was a package "
+        r"\(trainmark/against/server\.py is missing\), "
         r"and cannot be measured beside this one\. .*: trainmark check BASE NEW$"
     )
     with pytest.raises(SideError, match=told), place_of(["old"], own_engine):

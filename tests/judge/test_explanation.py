@@ -27,8 +27,8 @@ from trainmark.judge.explanation import (
 )
 from trainmark.meters.profiler import measure_profile
 from trainmark.store.cell import Cell
+from trainmark.store.documents import SchemaError
 from trainmark.store.profiles import OTHERS, Operator, Profile, profile_path, trace_path, write_profile
-from trainmark.store.record import SchemaError
 from trainmark.store.runs import artifact_folder
 
 Command = Callable[..., int]

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from bench.data import mnist_5k
+from bench.datasets import mnist_5k
 from models import MODELS
 from trainmark.measure.data import Adaptation, Batch, Data, Feed, as_tensors, check, load, names
 from trainmark.measure.failures import MissingDataError, UnsupportedError

@@ -424,6 +424,6 @@ def test_in_a_suite_without_data_sets_every_model_is_fed_synthetic_images(
 
 
 def test_a_default_data_set_that_the_suite_has_not_is_told(described: Any, of_suite: Callable[..., None]) -> None:
-    of_suite(models=("models.mlp:mlp",), datasets="bench.data:DATASETS", default_dataset="mnst")
+    of_suite(models=("models.mlp:mlp",), datasets="bench.datasets:DATASETS", default_dataset="mnst")
     with pytest.raises(SuiteError, match="default_dataset is mnst, and datasets has none of that name"):
         described()

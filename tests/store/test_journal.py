@@ -16,8 +16,9 @@ import pytest
 
 import trainmark
 from trainmark.store.cell import Cell
+from trainmark.store.documents import SchemaError
 from trainmark.store.journal import Journal, JournalInUse, in_use, interrupted, read_journal
-from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts, SchemaError
+from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts
 
 FACTS = RunFacts(
     id="20260101T120000Z-1a2b",

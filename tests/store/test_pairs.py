@@ -59,7 +59,7 @@ def test_a_paired_run_of_the_older_ending_is_listed_in_its_turn_and_read(tmp_pat
     paths = [write_paired_run(run, tmp_path) for run in runs]
     older = json.loads(paths[1].read_text(encoding="utf-8"))
     for side in ("base", "new"):
-        del older[side]["vocabulary"]  # which came later
+        del older[side]["glossary"]  # which came later
     paths[1].unlink()
     paths[1] = paths[1].with_suffix(".json")
     paths[1].write_text(json.dumps(older), encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from trainmark.store.documents import SchemaError
 from trainmark.store.profiles import (
     OTHERS,
     PROFILE_VERSION,
@@ -24,7 +25,6 @@ from trainmark.store.profiles import (
     trace_path,
     write_profile,
 )
-from trainmark.store.record import SchemaError
 from trainmark.store.runs import artifact_folder, run_files
 
 ADDMM = Operator("aten::addmm", "256, 64x784, 784x256", 1.0, 2e-4, 3e-4, None, 25.7e6, 65536.0, "operator")

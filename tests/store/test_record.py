@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from trainmark.store.cell import Cell
+from trainmark.store.documents import SchemaError
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.record import (
     FAILED,
@@ -16,7 +17,6 @@ from trainmark.store.record import (
     STATUSES,
     Record,
     RunFacts,
-    SchemaError,
     check_schema_version,
     parse_run,
     run_section,

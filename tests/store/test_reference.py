@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trainmark import load_runs
-from trainmark.measure.paths import PATH
+from trainmark.store.folders import PATH
 from trainmark.store.metrics import METRICS
 from trainmark.store.runs import REFERENCE, read_run, run_files
 

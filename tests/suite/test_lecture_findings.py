@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.lecture.findings import Claim, Lecture, SmallImage, find_lecture, read_lecture, write_lecture
-from trainmark.store.record import SchemaError
+from trainmark.store.documents import SchemaError
 
 
 @pytest.fixture

@@ -251,9 +251,7 @@ def test_a_fit_is_repeated_as_a_whole_and_gives_the_entries_of_its_table(text: S
         assert [repeated.advance().item() for _ in range(2)] == [sum(map(len, found.counts.levels))] * 2
 
 
-def test_each_repeated_fit_reads_the_text_anew(
-    text: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_repeated_fit_reads_the_text_anew(text: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine(SLOW)
     monkeypatch.setitem(ENGINES, "numba", Engine({"mle": "what it computes"}, engine.fit, own=True))
     repeated = fitting(Cell.of("ngram_fit", corpus="tiny.txt"), text, tmp_path)

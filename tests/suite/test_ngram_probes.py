@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.ngram.counting_probes import METHODS, measure_limits
 from bench.ngram.limits import CountingLimits, counting_shares
-from bench.ngram.probes import METHODS, measure_limits
 
 ROOT = Path(__file__).parents[2]
 LIMITS = CountingLimits(updates_per_second=1e8, copy_bytes_per_second=2e10, threads=1, seconds_taken=1.0)

@@ -15,7 +15,7 @@ from trainmark.measure.settings import Settings
 from trainmark.store.cell import WORKLOADS, Cell
 from trainmark.store.parameters import PARAMETERS, Value
 from trainmark.workloads import SkipReason, entry_of
-from trainmark.workloads.grids import GRIDS
+from trainmark.workloads.grid import GRIDS
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, find_skip_reason, plan
 
 FACTS = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from trainmark.store.documents import SchemaError
 from trainmark.store.profiles import (
     KINDS,
     OTHERS,
@@ -19,7 +20,6 @@ from trainmark.store.profiles import (
     read_profile,
     trace_path,
 )
-from trainmark.store.record import SchemaError
 from trainmark.store.runs import artifact_folder
 
 NOISE = 0.02  # of a step: what operators of identical code differ by from one profile to the next

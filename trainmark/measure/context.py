@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from trainmark.measure.paths import without_folders
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Outcome, Workers
 from trainmark.meters.probes import Peaks, utilisation
 from trainmark.store.cell import Cell
+from trainmark.store.folders import without_folders
 from trainmark.store.record import Record
 
 

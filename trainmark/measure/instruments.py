@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from trainmark.measure.data import Batch
+from trainmark.measure.phases import measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import Steps, TrainingParts, prepare
 from trainmark.meters import counts
 from trainmark.meters.flops import count_flops, count_parameters
-from trainmark.meters.phases import measure_phases
 from trainmark.store.cell import Cell
 
 PHASE_SHARE = 0.5  # of max_seconds, at most

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trainmark.measure.paths import without_folders
 from trainmark.meters.clock import Clock, clock_of
 from trainmark.meters.flops import Call, call_flops, flops_of_call
 from trainmark.meters.timeline import record_timeline
 from trainmark.store.cell import Cell
+from trainmark.store.folders import without_folders
 from trainmark.store.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
 
 ROWS = 100  # of each kind; below the hundredth an operator takes less than 1% of what they take together

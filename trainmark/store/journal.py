@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from trainmark.store.documents import SchemaError
 from trainmark.store.files import sync_folder
-from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts, SchemaError, check_schema_version
+from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts, check_schema_version
 
 try:
     import fcntl

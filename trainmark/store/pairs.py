@@ -12,16 +12,9 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
+from trainmark.store.documents import SchemaError, convert
 from trainmark.store.files import write_text
-from trainmark.store.record import (
-    SCHEMA_VERSION,
-    Run,
-    RunFacts,
-    SchemaError,
-    check_schema_version,
-    describe_records,
-    read_records,
-)
+from trainmark.store.record import SCHEMA_VERSION, Run, RunFacts, check_schema_version, describe_records, read_records
 from trainmark.store.runs import UnreadableRun
 
 FOLDER = "pairs"  # beside the stored runs
@@ -240,7 +233,7 @@ def _run_to_json(run: Run) -> dict[str, Any]:
         "facts": run.facts.to_json(),
         "environment": dict(run.environment),
         "commit": dict(run.commit),
-        "vocabulary": describe_records(run.records),
+        "glossary": describe_records(run.records),
         "records": [record.to_json() for record in run.records],
     }
 
@@ -251,17 +244,12 @@ def _run_from_json(name: str, document: Mapping[str, Any]) -> Run:
         facts=RunFacts.from_json(document["facts"]),
         environment=document["environment"],
         commit=document["commit"],
-        records=read_records(document["records"], document.get("vocabulary")),
+        records=read_records(document["records"], document.get("glossary")),
     )
 
 
-def _pair_from_json(document: Mapping[str, Any]) -> Pair:
-    sides = {
-        side: Replicate(
-            **(document[side] | {name: tuple(map(float, document[side][name])) for name in ("blocks", "wall_blocks")})
-        )
-        for side in ("base", "new")
-    }
-    if not all(replicate.blocks and replicate.seconds > 0 for replicate in sides.values()):
+def _pair_from_json(document: Any) -> Pair:
+    pair = convert(document, Pair, "a pair")
+    if not all(half.blocks and half.seconds > 0 for half in (pair.base, pair.new)):
         raise ValueError("a pair has blocks, and they take time")
-    return Pair(**(dict(document) | sides))
+    return pair

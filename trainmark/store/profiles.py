@@ -8,12 +8,12 @@ import math
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trainmark.store.documents import SchemaError, convert
 from trainmark.store.files import write_text
-from trainmark.store.record import SchemaError
 
 PROFILE_VERSION = 1
 # 1  first version: key, label, steps, step_seconds, device, operators.
@@ -110,11 +110,7 @@ class Profile:
         if not isinstance(document, Mapping) or "profile_version" not in document:
             raise SchemaError("not a stored profile")
         _check_version(document["profile_version"])
-        try:
-            operators = tuple(Operator(**_parts(Operator, row)) for row in document["operators"])
-            return cls(**{**_parts(cls, document), "operators": operators})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise SchemaError(f"not a profile: {error!r}") from error
+        return convert(document, cls, "a profile")
 
 
 def _check_version(version: Any) -> None:
@@ -124,22 +120,6 @@ def _check_version(version: Any) -> None:
         raise SchemaError(
             f"a profile of version {version}, this version reads up to {PROFILE_VERSION}: update trainmark to read it"
         )
-
-
-_WORDS = {"key", "label", "device", "name", "shapes", "kind"}
-_OPTIONAL = {"device_seconds_per_step", "flops_per_step", "allocated_bytes_per_step"}
-
-
-def _parts(of: type, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a dataclass in a document; a TypeError for one of the wrong kind."""
-    parts = {item.name: document[item.name] for item in fields(of)}
-    for name, value in parts.items():
-        if name == "operators" or (value is None and name in _OPTIONAL):
-            continue
-        expected = str if name in _WORDS else (int, float)
-        if not isinstance(value, expected) or isinstance(value, bool):
-            raise TypeError(f"{name} is {value!r}")
-    return parts
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from trainmark.store import vocabulary
+from trainmark.store import glossary
 from trainmark.store.cell import Cell, join_key, label
+from trainmark.store.documents import SchemaError, convert
 from trainmark.store.metrics import METRICS
-from trainmark.store.parameters import Value
 
 SCHEMA_VERSION = 1
 # 1  first version: cell, status, metrics, rounds, series, settings, disturbance, flags. A run may also hold its
-#    vocabulary: what it takes to read it without the suite that measured it.
+#    glossary: what it takes to read it without the suite that measured it.
 
 STATUSES = {
     "ok": "measured",
@@ -26,10 +26,6 @@ STATUSES = {
     "skipped": "this machine cannot run it",
 }
 FAILED = ("oom", "timeout", "crashed", "nan", "error")
-
-
-class SchemaError(ValueError):
-    """A stored document is not a run or a record of a schema that this version reads."""
 
 
 @dataclass(frozen=True)
@@ -116,31 +112,11 @@ class Record:
             SchemaError: A needed part is missing or of the wrong kind.
         """
         try:
-            axes: dict[str, Value] = dict(document["axes"])
-            known = {item.name for item in fields(cls)} - {"cell"}
-            parts = {name: value for name, value in document.items() if name in known}
-            for name in ("rounds", "host_rounds", "flags"):
-                parts[name] = tuple(parts.get(name, ()))
-            parts["metrics"] = {name: value for name, value in parts["metrics"].items() if name in METRICS}
-            _check_kinds(document["workload"], axes, parts)
-            return cls(cell=Cell(document["workload"], tuple(axes.items())), **parts)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            cell = {"workload": document["workload"], "axes": list(document["axes"].items())}
+            metrics = {name: value for name, value in document["metrics"].items() if name in METRICS}
+        except (KeyError, TypeError, AttributeError) as error:
             raise SchemaError(f"not a record: {error!r}") from error
-
-
-def _check_kinds(workload: Any, axes: Mapping[Any, Any], parts: Mapping[str, Any]) -> None:
-    """Refuses with a TypeError what would fail only later, where nobody expects it."""
-    if not isinstance(workload, str):
-        raise TypeError(f"workload is {workload!r}")
-    for name, value in axes.items():
-        if not isinstance(value, str | int):
-            raise TypeError(f"axis {name} is {value!r}")
-    for name in ("rounds", "host_rounds"):
-        if not all(isinstance(seconds, float | int) for seconds in parts[name]):
-            raise TypeError(f"{name} are {parts[name]!r}")
-    for name in ("metrics", "series", "settings", "disturbance"):
-        if not isinstance(parts.get(name, {}), Mapping):
-            raise TypeError(f"{name} is {parts[name]!r}")
+        return convert({**document, "cell": cell, "metrics": metrics}, cls, "a record")
 
 
 @dataclass(frozen=True)
@@ -176,14 +152,7 @@ class RunFacts:
         Raises:
             SchemaError: A needed part is missing.
         """
-        try:
-            known = {item.name for item in fields(cls)}
-            parts = {name: value for name, value in document.items() if name in known}
-            if not isinstance(parts.get("id"), str):
-                raise TypeError(f"id is {parts.get('id')!r}")
-            return cls(**(parts | {"planned": tuple(parts.get("planned", ()))}))
-        except (TypeError, AttributeError) as error:
-            raise SchemaError(f"not the facts of a run: {error!r}") from error
+        return convert(document, cls, "the facts of a run")
 
 
 @dataclass(frozen=True)
@@ -213,14 +182,14 @@ def run_section(facts: RunFacts, records: Sequence[Record]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "run": facts.to_json(),
-        "vocabulary": describe_records(records),
+        "glossary": describe_records(records),
         "records": [record.to_json() for record in records],
     }
 
 
 def describe_records(records: Sequence[Record]) -> dict[str, Any]:
     """What it takes to read these records without the suite that measured them."""
-    return vocabulary.describe(
+    return glossary.describe(
         (record.cell for record in records), (name for record in records for name in record.metrics)
     )
 
@@ -233,14 +202,14 @@ def read_records(documents: Sequence[Mapping[str, Any]], words: Any) -> tuple[Re
         words: What :func:`describe_records` gave; None of a run that is older than it.
 
     Raises:
-        SchemaError: A record or the vocabulary is not one.
+        SchemaError: A record or the glossary is not one.
     """
     try:
-        vocabulary.learn(words)
+        glossary.learn(words)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SchemaError(f"what it says of its parameters and metrics cannot be read: {error!r}") from error
     try:
-        filled = [{**one, "axes": vocabulary.fill(one["axes"], one["workload"], words)} for one in documents]
+        filled = [{**one, "axes": glossary.fill(one["axes"], one["workload"], words)} for one in documents]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SchemaError(f"not a record: {error!r}") from error
     return tuple(Record.from_json(one) for one in filled)
@@ -268,7 +237,7 @@ def parse_run(name: str, document: Any) -> Run:
         facts=RunFacts.from_json(section["run"]),
         environment=environment,
         commit=commit,
-        records=read_records(section["records"], section.get("vocabulary")),
+        records=read_records(section["records"], section.get("glossary")),
     )
 
 

@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+from trainmark.store.documents import SchemaError
 from trainmark.store.journal import FOLDER as JOURNAL_FOLDER
-from trainmark.store.record import Run, SchemaError, parse_run
+from trainmark.store.record import Run, parse_run
 
 DEFAULT_FOLDER = Path("results")
 REFERENCE = "reference"  # holds runs of other machines that came with the project

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trainmark.store.cell import WORKLOADS, Cell, WorkloadFacts
+from trainmark.store.glossary import is_learned
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.parameters import PARAMETERS, Parameter, Value
-from trainmark.store.vocabulary import is_learned
 
 if TYPE_CHECKING:
     from pathlib import Path

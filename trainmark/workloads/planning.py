@@ -10,7 +10,7 @@ from trainmark.measure.settings import Settings
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import Value
 from trainmark.workloads import SkipReason, Workload, entry_of
-from trainmark.workloads.grids import GRIDS, Grid
+from trainmark.workloads.grid import GRIDS, Grid
 
 
 @dataclass(frozen=True)

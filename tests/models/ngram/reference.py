@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from models.ngram.counts import Counts
+from models.ngram.levels import Counts
 
 
 def count_slowly(ids: Sequence[int], order: int) -> list[dict[tuple[int, ...], int]]:

@@ -10,7 +10,7 @@ from corpora import SENTENCES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ngram.lecture import context_of, count, fit, probability
+from models.ngram.nested import context_of, count, fit, probability
 
 THE_THOUSAND = [["the", "cat"]] * 50 + [["the", "dog"]] * 30 + [["the", "rest"]] * 920
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.ngram import torch_counting
-from models.ngram.counts import Counts
-from models.ngram.lecture import count_ids
+from models.ngram.levels import Counts
+from models.ngram.nested import count_ids
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

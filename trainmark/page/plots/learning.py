@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import PercentFormatter
 
-from trainmark import formatting
+from trainmark import formatting, suite
 from trainmark.page.plots.canvas import (
     SECONDS,
     Numbers,
@@ -24,8 +24,6 @@ from trainmark.page.plots.canvas import (
 )
 from trainmark.page.plots.speed import unique_styles
 
-LECTURE_TARGET = 0.978  # of the lecture's MLP on the full MNIST; no other data set has a target
-TARGETS = {"mnist": LECTURE_TARGET}
 _PERCENT = PercentFormatter(1, decimals=None)
 
 
@@ -86,7 +84,7 @@ def _accuracy(title: str, panel: pd.DataFrame) -> Plot:
         f"{len(last)} trainings end between {formatting.percent(low)} and {formatting.percent(high)}, "
         f"after {formatting.duration(last['seconds'].median())}."
     )
-    target = TARGETS.get(str(panel["dataset"].iloc[0]))
+    target = suite.current().targets.get(str(panel["dataset"].iloc[0]))
     if target is not None:
         reached = int(last["held_out"].ge(target).sum())
         finding += f" {reached} of {len(last)} reach {formatting.percent(target, 1)}."

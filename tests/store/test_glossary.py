@@ -15,13 +15,14 @@ import pytest
 
 import trainmark
 from trainmark.formatting import metric
-from trainmark.store import vocabulary
+from trainmark.store import glossary
 from trainmark.store.cell import WORKLOADS, Cell, WorkloadFacts
+from trainmark.store.documents import SchemaError
 from trainmark.store.frame import to_frame
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.pairs import PairedRun, read_paired_run, write_paired_run
 from trainmark.store.parameters import PARAMETERS, Parameter
-from trainmark.store.record import SECTION, Record, Run, RunFacts, SchemaError, parse_run, read_records, run_section
+from trainmark.store.record import SECTION, Record, Run, RunFacts, parse_run, read_records, run_section
 from trainmark.store.runs import UnreadableRun, read_run
 from trainmark.workloads import Workload, register
 
@@ -67,7 +68,7 @@ def document() -> dict[str, Any]:
 
 
 def words(document: dict[str, Any]) -> dict[str, Any]:
-    return document[SECTION]["vocabulary"]  # type: ignore[no-any-return]
+    return document[SECTION]["glossary"]  # type: ignore[no-any-return]
 
 
 # What nobody here knows
@@ -90,7 +91,7 @@ def test_what_was_learned_can_be_stored_again_as_it_was(document: dict[str, Any]
 
 
 def test_a_vocabulary_is_of_plain_json_types_and_holds_what_its_records_need_alone() -> None:
-    said = vocabulary.describe([Cell.of("input"), Cell.of("input", loader="dataloader")], ["step_seconds"])
+    said = glossary.describe([Cell.of("input"), Cell.of("input", loader="dataloader")], ["step_seconds"])
     assert json.loads(json.dumps(said)) == said
     assert list(said["workloads"]) == ["input"]
     assert list(said["metrics"]) == ["step_seconds"]
@@ -281,7 +282,7 @@ def test_a_parameter_that_a_workload_takes_and_no_record_names_leaves_the_frame_
     assert frame["width"].tolist() == [5, 7]
 
 
-# What is no vocabulary
+# What is no glossary
 
 
 def broken(kind: str, name: str, **parts: Any) -> Any:
@@ -345,7 +346,7 @@ def test_a_malformed_vocabulary_is_told_and_nothing_of_it_learned(
 
 @pytest.mark.parametrize("said", [[], {}, "words", 3, True, {"parameters": {}}])
 def test_what_is_no_vocabulary_at_all_is_told(document: dict[str, Any], said: Any) -> None:
-    document[SECTION]["vocabulary"] = said
+    document[SECTION]["glossary"] = said
     with pytest.raises(SchemaError, match="what it says of its parameters and metrics cannot be read"):
         parse_run("a", document)
 

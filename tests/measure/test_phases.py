@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainmark.measure.phases import PhaseClock, measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import Steps, TrainingParts, prepare
-from trainmark.meters.phases import PhaseClock, measure_phases
 from trainmark.store.cell import Cell
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainmark.measure.paths import without_folders
+from trainmark.store.folders import without_folders
 
 
 @pytest.mark.parametrize(

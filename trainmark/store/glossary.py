@@ -46,7 +46,7 @@ def learn(document: Any) -> None:
     """Takes over what a stored run says and nobody here knows: all of it, or nothing.
 
     Raises:
-        KeyError, TypeError, AttributeError, ValueError: It is no vocabulary, or a part is missing or of the
+        KeyError, TypeError, AttributeError, ValueError: It is no glossary, or a part is missing or of the
             wrong kind.
     """
     if document is None:

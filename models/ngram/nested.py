@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import BOUNDARY, Counts, Level
+from models.ngram.levels import BOUNDARY, Counts, Level
 from models.ngram.vocabulary import Vocabulary
 
 Context = tuple[str, ...]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.counts import BOUNDARY, UNKNOWN, Counts
 from models.ngram.kneser_ney import Estimate
+from models.ngram.levels import BOUNDARY, UNKNOWN, Counts
 from models.ngram.scoring import Scores, score_additive, score_kneser_ney
 from models.ngram.text import TextOptions
 from models.ngram.vocabulary import Vocabulary
