@@ -36,9 +36,10 @@ QUICK = (
 
 
 def touched(patch: str) -> set[str]:
-    """Files that a patch touches; those of a new workload's folder as that folder."""
-    files = re.findall(r"^diff --git a/(\S+)", (PATCHES / f"{patch}.patch").read_text(), re.MULTILINE)
-    return {re.sub(r"^(bench/\w+/).*", r"\1", file) for file in files}
+    """Files that a patch touches; those that it makes in a new folder of workloads as that folder."""
+    text = (PATCHES / f"{patch}.patch").read_text()
+    changed = re.findall(r"^diff --git a/(\S+) b/\S+\n(new file)?", text, re.MULTILINE)
+    return {re.sub(r"^(bench/\w+/).*", r"\1", file) if made else file for file, made in changed}
 
 
 @pytest.fixture(scope="module")

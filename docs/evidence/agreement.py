@@ -24,7 +24,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and is not installed
 
-from bench.data import mnist_5k
+from bench.datasets import mnist_5k
 from trainmark.measure.allocator import keep_freed_memory
 from trainmark.measure.protocol import measure_steps
 from trainmark.measure.settings import Settings
