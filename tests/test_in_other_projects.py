@@ -148,7 +148,7 @@ def test_a_second_package_of_the_name_on_the_path_is_refused_with_both_folders(t
     options = ("--model=models.mlp:small", "--collect-only", "-q")
     done = call(ours, "pytest", "bench", *options, path=[str(theirs)])
     assert done.returncode == 4
-    assert "a package models lies in" in done.stderr
+    assert "a module models.mlp lies in" in done.stderr
     assert str(ours) in done.stderr
     assert str(theirs) in done.stderr
 

@@ -113,11 +113,11 @@ def two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, 
     return folders
 
 
-def test_a_package_that_lies_in_two_folders_is_refused_with_both_named(two_folders: tuple[Path, Path]) -> None:
+def test_a_module_that_lies_in_two_folders_is_refused_with_both_named(two_folders: tuple[Path, Path]) -> None:
     with pytest.raises(UnknownModel) as caught:
         load_model("networks_of_a_user:plain")
     here, elsewhere = two_folders
-    assert f"a package networks_of_a_user lies in {here} and in {elsewhere}, and the first" in str(caught.value)
+    assert f"a module networks_of_a_user lies in {here} and in {elsewhere}, and the first" in str(caught.value)
     assert "without the other on PYTHONPATH" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "networks_of_a_user" not in sys.modules  # and neither is imported

@@ -6,7 +6,6 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +62,7 @@ def load_model(name: str) -> ModelSpec:
     if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
         listed = f"Name one of {', '.join(registered)}; or your own as" if registered else "Name it as"
         raise UnknownModel(f'No model named "{name}". {listed} package.module:factory.')
-    _refuse_two_of_one_name(name, module_name.partition(".")[0])
+    _refuse_two_of_one_name(name, module_name)
     from torch import nn
 
     try:
@@ -88,20 +87,21 @@ def load_model(name: str) -> ModelSpec:
     )
 
 
-def _refuse_two_of_one_name(model: str, package: str) -> None:
-    """A package that lies in two folders of the search path is nobody's: the first would stand for both.
+def _refuse_two_of_one_name(model: str, module: str) -> None:
+    """A module that lies in two folders of the search path is nobody's: the first would stand for both.
 
     Raises:
         UnknownModel: It does; the message says where.
     """
-    found: dict[str, str] = {}
-    for folder in dict.fromkeys(str(Path(entry or ".").resolve()) for entry in sys.path):
-        spec = PathFinder.find_spec(package, [folder])
-        if spec is not None and spec.origin is not None:
-            found.setdefault(str(Path(spec.origin).resolve()), folder)
-    if len(found) > 1:
-        here, elsewhere = list(found.values())[:2]
+    found: dict[Path, Path] = {}
+    for folder in dict.fromkeys(Path(entry or ".").resolve() for entry in sys.path):
+        place = folder.joinpath(*module.split("."))
+        for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+            if file.is_file():
+                found.setdefault(file.resolve(), folder)
+    if len(set(found.values())) > 1:
+        here, elsewhere = list(dict.fromkeys(found.values()))[:2]
         raise UnknownModel(
-            f'The model "{model}": a package {package} lies in {here} and in {elsewhere}, and the first would be '
+            f'The model "{model}": a module {module} lies in {here} and in {elsewhere}, and the first would be '
             "measured. Call from the folder of the one that you mean, without the other on PYTHONPATH."
         )

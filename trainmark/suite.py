@@ -6,6 +6,7 @@ import os
 import pkgutil
 import sys
 import tomllib
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
@@ -167,6 +168,8 @@ def _modules(name: str) -> list[tuple[str, str]]:
     if not module.endswith(EACH):
         return [(module, attribute)]
     parent = _imported(module.removesuffix(EACH), name)
+    if not hasattr(parent, "__path__"):
+        raise SuiteError(f"[{TABLE}] names {name}, and {parent.__name__} is a module: only a package has packages.")
     inner = sorted(part.name for part in pkgutil.iter_modules(parent.__path__) if part.ispkg)
     return [(f"{parent.__name__}.{part}", attribute) for part in inner]
 
@@ -194,5 +197,12 @@ def _resolve(name: str, lacking: Any = _REQUIRED) -> Any:
 def _imported(module: str, name: str) -> Any:
     try:
         return import_module(module)
-    except ImportError as error:
-        raise SuiteError(f"[{TABLE}] names {name}, and importing it fails: {error}.") from error
+    except Exception as error:  # whatever a project's own file does when it is imported
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, ImportError) else f" in {frame.filename}, line {frame.lineno}"
+        raise SuiteError(f"[{TABLE}] names {name}, and importing it fails{where}: {_told(error)}.") from error
+
+
+def _told(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or [""])[0].removesuffix(".")
+    return text if isinstance(error, ImportError) and text else f"{type(error).__name__}: {text}"

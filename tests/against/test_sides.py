@@ -90,7 +90,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Side]]:
 
 def test_self_is_the_working_tree_in_this_environment(tmp_path: Path) -> None:
     with place_of(["self"], tmp_path) as place:
-        assert place == Place("self", tmp_path, tmp_path, tmp_path, sys.executable, {})
+        assert place == Place("self", tmp_path, tmp_path, tmp_path, sys.executable, {})  # tmp_path is in no repository
 
 
 def test_a_variable_is_set_on_that_side(tmp_path: Path) -> None:
@@ -406,6 +406,22 @@ def test_a_package_in_src_that_is_on_the_path_is_each_sides_own(
             with Side(place) as side:
                 assert side.call("answer") == {"file": str(place.tree / "src" / "package" / "__init__.py")}
     assert base.tree != new.tree == layout
+
+
+def test_a_linked_working_tree_is_not_lent_what_is_installed_from_the_main_one(
+    layout: Path, interpreter: Path, tmp_path: Path
+) -> None:
+    """As a search by bisection has them: each commit is checked out beside the user's own files."""
+    install(layout / "src", interpreter, "path")
+    linked = tmp_path / "linked"
+    git(layout, "worktree", "add", "--detach", "--quiet", str(linked), "new")
+    with place_of(["old", str(interpreter)], linked / "perf") as base:
+        new = working_tree("new", linked / "perf", interpreter=str(interpreter))
+        for place in (base, new):
+            write_server(place.root, importing("package"))
+            with Side(place) as side:
+                assert side.call("answer") == {"file": str(place.tree / "src" / "package" / "__init__.py")}
+    assert new.tree == linked
 
 
 def test_a_package_in_src_that_a_finder_gives_is_refused_by_name(layout: Path, interpreter: Path) -> None:

@@ -1,11 +1,11 @@
 """What the interpreter of a side is started with: its modules come from the side's own files, or not at all.
 
-    PYTHONPATH=ROOT python -P own_tree.py '{"root": …, "tree": …, "repository": …}'
+    PYTHONPATH=ROOT python -P own_tree.py '{"root": …, "tree": …, "working_trees": […]}'
 
 A side is a suite in a tree: the working tree, or a commit that is checked out elsewhere. What is installed
-in editable mode, or named on PYTHONPATH, lies in the working tree and would lend it to both sides. So a
-folder of the search path that lies in the working tree stands for the same folder of the side's tree; and a
-module that comes from the working tree all the same, as the finder of an editable install gives it, is
+in editable mode, or named on PYTHONPATH, lies in a working tree and would lend it to both sides. So a
+folder of the search path that lies in a working tree stands for the same folder of the side's tree; and a
+module that comes from a working tree all the same, as the finder of an editable install gives it, is
 refused by name. This file is that of the tree that compares, and imports nothing of either.
 """
 
@@ -35,12 +35,12 @@ class OwnTree:
 
     Args:
         tree: All of the side's own files.
-        repository: The working tree.
+        working_trees: Of the repository: what lies in one of them and not in ``tree`` is none of the side's.
     """
 
-    def __init__(self, tree: Path, repository: Path) -> None:
+    def __init__(self, tree: Path, working_trees: Sequence[Path]) -> None:
         self.tree = tree.resolve()
-        self.repository = repository.resolve()
+        self.working_trees = sorted((one.resolve() for one in working_trees), key=lambda one: -len(one.parts))
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -48,41 +48,42 @@ class OwnTree:
         """Where the module is; None where nobody finds it.
 
         Raises:
-            NotInThisTree: It lies in the working tree, and not in the side's own.
+            NotInThisTree: It lies in a working tree, and not in the side's own.
         """
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             spec = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
             if spec is None:
                 continue
             places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
-            lent = next((place for place in places if self._is_lent(Path(place))), None)
-            if lent is not None:
-                raise NotInThisTree(self._sentence(name, Path(lent)), name=name)
+            for place in map(Path, places):
+                lender = self._lender(place)
+                if lender is not None:
+                    raise NotInThisTree(self._sentence(name, place, lender), name=name)
             return spec
         return None
 
     def own(self, entry: str) -> str:
-        """A folder of the search path, or the same folder in the side's tree where it is one of the working tree's."""
+        """A folder of the search path, or the same folder in the side's tree where it is one of a working tree's."""
         place = Path(entry or ".").resolve()
-        return str(self.tree / place.relative_to(self.repository)) if self._is_lent(place) else entry
+        lender = self._lender(place)
+        return entry if lender is None else str(self.tree / place.relative_to(lender))
 
-    def _is_lent(self, place: Path) -> bool:
-        """Whether it lies in the working tree, outside the side; an environment that lies there is everybody's."""
-        if self.tree == self.repository:
-            return False
+    def _lender(self, place: Path) -> Path | None:
+        """The working tree that it lies in; None where it is the side's own, or of an environment, or in none."""
         resolved = place.resolve()
-        inside = resolved == self.repository or self.repository in resolved.parents
-        own = resolved == self.tree or self.tree in resolved.parents
-        return inside and not own and not _is_of_an_environment(resolved)
+        around = (resolved, *resolved.parents)
+        if self.tree in around or _is_of_an_environment(resolved):
+            return None
+        return next((one for one in self.working_trees if one in around), None)
 
-    def _sentence(self, name: str, place: Path) -> str:
-        own = self.tree / place.resolve().relative_to(self.repository)
+    def _sentence(self, name: str, place: Path, lender: Path) -> str:
+        own = self.tree / place.resolve().relative_to(lender)
         if own.exists():
             return (
                 f"{name} is in {self.tree} too, but an editable install gives that of {place}: a side is measured with "
                 f"its own files alone. Install it by its path: {BY_PATH}"
             )
-        why = "" if _is_tracked(place, self.repository) else ", and git does not track it"
+        why = "" if _is_tracked(place, lender) else ", and git does not track it"
         return (
             f"{name} is not in {self.tree}, and would have come from {place}{why}: "
             "a side is measured with its own files alone"
@@ -95,18 +96,18 @@ def _is_of_an_environment(place: Path) -> bool:
     return any(root == place or root in place.parents for root in roots)
 
 
-def _is_tracked(place: Path, repository: Path) -> bool:
+def _is_tracked(place: Path, working_tree: Path) -> bool:
     listed = subprocess.run(
-        ["git", "ls-files", "--error-unmatch", "--", str(place)], cwd=repository, capture_output=True, check=False
+        ["git", "ls-files", "--error-unmatch", "--", str(place)], cwd=working_tree, capture_output=True, check=False
     )
     return listed.returncode == 0
 
 
 def main() -> None:
     """Serves the side as ``python -m trainmark.against.server`` would."""
-    place = {name: Path(path) for name, path in json.loads(sys.argv[1]).items()}
-    guard = OwnTree(place["tree"], place["repository"])
-    sys.path[:] = [str(place["root"]), *(guard.own(entry) for entry in sys.path)]
+    place = json.loads(sys.argv[1])
+    guard = OwnTree(Path(place["tree"]), [Path(one) for one in place["working_trees"]])
+    sys.path[:] = [place["root"], *(guard.own(entry) for entry in sys.path)]
     importlib.invalidate_caches()
     sys.meta_path.insert(0, guard)
     sys.argv[1:] = []

@@ -35,6 +35,7 @@ class Place:
         interpreter: Python that measures it.
         variables: Set in its environment beside this process's own.
         commit: Of the tree; None for the working tree as it is.
+        others: Other working trees of the repository, from which something may be installed: likewise.
     """
 
     name: str
@@ -44,16 +45,18 @@ class Place:
     interpreter: str = sys.executable
     variables: Mapping[str, str] = field(default_factory=dict)
     commit: str | None = None
+    others: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What the side's own process needs to know of it, as plain JSON types."""
-        return {"root": str(self.root), "tree": str(self.tree), "repository": str(self.repository)}
+        not_its_own = dict.fromkeys(map(str, (self.repository, *self.others)))
+        return {"root": str(self.root), "tree": str(self.tree), "working_trees": list(not_its_own)}
 
 
 def working_tree(name: str, root: Path, **parts: Any) -> Place:
     """The suite as it lies in the working tree."""
     repository = repository_of(root)
-    return Place(name, root, repository, repository, **parts)
+    return Place(name, root, repository, repository, others=_working_trees(root), **parts)
 
 
 def repository_of(root: Path) -> Path:
@@ -62,6 +65,15 @@ def repository_of(root: Path) -> Path:
         return Path(_git(root, "rev-parse", "--show-toplevel")).resolve()
     except SideError:
         return root
+
+
+def _working_trees(root: Path) -> tuple[Path, ...]:
+    """All that git has checked out of the repository that a folder is in."""
+    try:
+        listed = _git(root, "worktree", "list", "--porcelain").splitlines()
+    except SideError:
+        return ()
+    return tuple(Path(line.removeprefix("worktree ")).resolve() for line in listed if line.startswith("worktree "))
 
 
 def holds_engine(root: Path) -> bool:
@@ -102,7 +114,8 @@ def place_of(parts: Sequence[str], folder: Path) -> Iterator[Place]:
     commit = _commit_of(refs[0], folder)
     refuse_other_engines(f"--against {name}", commit, folder)
     with _checked_out(commit, folder) as (tree, root):
-        yield Place(name, root, tree, repository_of(folder), interpreter, variables, commit)
+        repository, others = repository_of(folder), _working_trees(folder)
+        yield Place(name, root, tree, repository, interpreter, variables, commit, others)
 
 
 def refuse_other_engines(asked: str, commit: str, folder: Path) -> None:

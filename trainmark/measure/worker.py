@@ -117,8 +117,10 @@ class Workers:
         receiver, sender = self._context.Pipe(duplex=False)
         log_path = scratch / "log"
         root = self.root or suite.current().root
-        child = self._context.Process(target=_child, args=(sender, root, function, arguments, scratch, log_path))
-        with _environment(ROOT_VARIABLE, str(root)):  # for the fork server, which is started with the first child
+        preloaded = self._start == "forkserver"
+        asked = (sender, root, function, arguments, scratch, log_path, preloaded)
+        child = self._context.Process(target=_child, args=asked)
+        with _environment(**_for_the_fork_server(root)):  # it is started with the first child
             child.start()
         sender.close()
         try:
@@ -257,22 +259,38 @@ def _stop(child: Any) -> None:
         child.join()
 
 
+def _for_the_fork_server(root: Path) -> dict[str, str]:
+    """Variables that tell it of the suite, and where this very trainmark is: it may be installed nowhere."""
+    engine = str(Path(__file__).parents[2])
+    return {
+        ROOT_VARIABLE: str(root),
+        "PYTHONPATH": os.pathsep.join(filter(None, [engine, os.environ.get("PYTHONPATH")])),
+    }
+
+
 @contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Sets a variable for the length of the block."""
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _environment(**variables: str) -> Iterator[None]:
+    """Sets variables for the length of the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _child(
-    sender: Connection, root: Path, function: str, arguments: tuple[Any, ...], scratch: Path, log_path: Path
+    sender: Connection,
+    root: Path,
+    function: str,
+    arguments: tuple[Any, ...],
+    scratch: Path,
+    log_path: Path,
+    preloaded: bool,
 ) -> None:
     """Runs in the new process: calls the function and sends how it ended."""
     if hasattr(os, "setsid"):
@@ -288,7 +306,8 @@ def _child(
             os.fdopen(2, "wb", closefd=False), encoding="utf-8", errors="replace", line_buffering=True
         )
         faulthandler.enable(log, all_threads=False)
-        failed = getattr(sys.modules.get(PRELOAD), "failure", None)
+        lacking = "the fork server has not found trainmark" if preloaded and PRELOAD not in sys.modules else None
+        failed = getattr(sys.modules.get(PRELOAD), "failure", lacking)
         if failed is not None:
             sender.send(Finished("error", None, f"what every cell needs cannot be imported: {failed}"))
             return
