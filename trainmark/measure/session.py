@@ -216,9 +216,9 @@ class Session:
         return self._keep(replace(record, started=started), log)
 
     def _keep(self, record: Record, log: str = "") -> Measured:
+        self.records[record.key] = record  # first: Ctrl-C may come while the journal waits for the disk
         if self._journal is not None:
             self._journal.append(record)
-        self.records[record.key] = record
         return Measured(record, log)
 
     @property
