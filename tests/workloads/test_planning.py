@@ -401,3 +401,13 @@ def test_an_accuracy_takes_its_epochs_times_its_seeds() -> None:
 def test_a_model_of_unknown_size_has_an_estimate() -> None:
     facts = {"mine:net": ModelFacts("mine:net", "mnist-5k", None, has_convolution=True)}
     assert estimate_seconds(planned("train", model="mine:net"), replace(PLAIN, models=facts), Settings()) > 0
+
+
+@pytest.mark.parametrize("workload", ["train", "inference", "accuracy", "capacity"])
+def test_a_model_of_the_grid_that_a_side_does_not_have_is_left_out(workload: str) -> None:
+    """An older side of a comparison knows its own grid, and may lack what it names."""
+    lacking = replace(PLAIN, models={name: facts for name, facts in FACTS.items() if name != "cnn"})
+    request = Request(only="capacity" if workload == "capacity" else None)
+    assert values(cells(workload, lacking, request), "model") == set(SMALL_MODELS) - {"cnn"}
+    nothing = replace(request, given={"model": ("nowhere:factory",)})
+    assert cells(workload, lacking, nothing) == []

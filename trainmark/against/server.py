@@ -30,7 +30,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +110,7 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
             continue  # a model of the other side alone
         known.append(name)
     machine = describe(known, (), settings.places, settings.threads, lambda _doing: None, scratch)
-    lacks_all = bool(asked.models) and not known
-    if "model" in given:
-        asked = replace(asked, given={**given, "model": tuple(known)})
-    planned = [
-        item
-        for entry in entries()
-        if not (lacks_all and "model" in entry.parameters)
-        for item in plan(entry.name, asked, machine)
-    ]
+    planned = [item for entry in entries() for item in plan(entry.name, asked, machine)]
     return {
         "environment": dict(machine.environment),
         "threads": settings.threads,

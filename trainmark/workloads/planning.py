@@ -41,8 +41,8 @@ class Request:
         return tuple(str(name) for name in asked) if asked else self.values.models
 
     def models_on(self, machine: Machine) -> tuple[str, ...]:
-        """The models to measure, by name."""
-        return self.models or tuple(machine.models)
+        """The models to measure, by name; without those that the machine's side of a comparison does not have."""
+        return tuple(name for name in self.models or machine.models if name in machine.models)
 
 
 @dataclass(frozen=True)
