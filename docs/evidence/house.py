@@ -33,7 +33,7 @@ from trainmark.judge.statistics import hodges_lehmann
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import Cell
 
-PAIRS = 60
+PAIRS = 24
 CELLS = (("mlp", 64), ("mlp", 256), ("cnn", 64))
 FIT = """
 import sys, time
@@ -93,7 +93,9 @@ def steps(old: Path) -> None:
         return (OldSide if place.name == "before" else Side)(place, timeout)
 
     def look(pairs: Mapping[str, Any]) -> dict[str, bool]:
-        return {key: False for key, some in pairs.items() if sum(not pair.disturbed for pair in some) < PAIRS}
+        told = ", ".join(f"{len(some)} ({sum(pair.disturbed for pair in some)} disturbed)" for some in pairs.values())
+        print(f"pairs so far: {told}", file=sys.stderr, flush=True)
+        return {key: False for key, some in pairs.items() if len(some) < PAIRS}
 
     how = PairSettings(Settings(), 1, 300.0, 3600.0, random.SystemRandom().randrange(2**32))
     measure_pairs(places, cells, how, findings, look, time.monotonic() + 3600.0, lambda _line: None, start)
@@ -105,7 +107,7 @@ def steps(old: Path) -> None:
         print(f"{cell.label}: {middle:.4f} [{low:.4f}, {high:.4f}], {len(kept)} pairs")
 
 
-def fits(old: Path, turns: int = 15) -> None:
+def fits(old: Path, turns: int = 11) -> None:
     """Seconds of an n-gram fit of a million tokens by turns, each in a fresh process, new over old."""
     from bench.ngram.corpora import write_corpus
 
