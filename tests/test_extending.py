@@ -7,10 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from trainmark.store.cell import WORKLOADS
+from trainmark.store.metrics import METRICS
+from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 from trainmark.store.runs import read_run, run_files
 
@@ -73,12 +77,16 @@ def call(extended: Path):
 
 
 @pytest.fixture(scope="module")
-def records(extended: Path, call) -> dict[str, Record]:
-    """What the extended suite has measured, by workload."""
+def records(extended: Path, call) -> Iterator[dict[str, Record]]:
+    """What the extended suite has measured, by workload; the words that its runs bring are forgotten afterwards."""
     call("pytest", "bench", *MEASURED, *QUICK, "-k", "train or ngram_fit")
     call("pytest", "bench", "--device=cpu", *QUICK, "-k", "sorting")
+    known = [(registry, dict(registry)) for registry in (PARAMETERS, METRICS, WORKLOADS)]
     runs = [read_run(file) for file in run_files(extended / "results")]
-    return {record.cell.workload: record for run in runs for record in run.records}
+    yield {record.cell.workload: record for run in runs for record in run.records}
+    for registry, before in known:
+        registry.clear()
+        registry.update(before)
 
 
 @pytest.mark.parametrize("patch", PLACES)
