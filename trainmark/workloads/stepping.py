@@ -41,7 +41,7 @@ class ModelWorkload(Workload):
     passes: int = 3
 
     def choices(self, model: str, device: str, request: Request, machine: Machine) -> Mapping[str, Sequence[Value]]:
-        """The grid's values of the parameters that it varies, for one model on one device: the data set that fits it."""
+        """Values of what the grid varies, for one model on one device; here, the data set that fits it."""
         return {"dataset": (machine.models[model].dataset,)}
 
     def combinations(self, request: Request, machine: Machine) -> Iterable[Mapping[str, Value]]:
