@@ -33,7 +33,7 @@ from trainmark.judge.statistics import hodges_lehmann
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import Cell
 
-PAIRS = 24
+PAIRS = 120
 CELLS = (("mlp", 64), ("mlp", 256), ("cnn", 64))
 FIT = """
 import sys, time

@@ -60,8 +60,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, regressed_page: str, tmp_path: Path) -> Any:
-    """The browser with the page of a run that regressed against another, at the width of a desk."""
-    return show(browser, tmp_path, regressed_page)
+    """The browser with the page of a run that regressed against another, at the width of a desk, its script run."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    shown = show(browser, tmp_path, regressed_page)
+    # On a loaded machine the driver may answer from the page before: the buttons are what the script makes.
+    WebDriverWait(shown, 60).until(lambda it: it.find_elements("css selector", "#cells ~ .scroll thead button"))
+    return shown
 
 
 def show(browser: Any, folder: Path, text: str, width: int = 1280) -> Any:
