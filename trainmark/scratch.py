@@ -1,0 +1,85 @@
+"""Temporary folders: each is removed when its block ends, and what a killed process left by the next that makes one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed process leaves there stays
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX = "trainmark-"
+LONGEST = 60  # characters: multiprocessing adds some 40 to the path of a socket, which may have 104
+LOCK = ".in-use"  # locked by the process that made the folder, for as long as it lives
+
+
+@contextlib.contextmanager
+def scratch(kind: str, clear: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """An empty folder, removed with all that is in it when the block ends.
+
+    Args:
+        kind: Part of its name.
+        clear: Called with each folder of this kind that a killed process has left, before that is removed.
+    """
+    _clear_left_behind(kind, clear)
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-"))
+    # Not inherited by a program that is started; a fork shares the lock, and is one that still uses the folder.
+    with (folder / LOCK).open("wb") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # a killed child may have left files being written
+
+
+@contextlib.contextmanager
+def keeping_in(folder: Path) -> Iterator[None]:
+    """Lets this process, and what it starts, put temporary files into a folder that will be removed with them.
+
+    Where its path is so long that a socket in it would have none, they go where they always do.
+    """
+    before, told = tempfile.tempdir, os.environ.get("TMPDIR")
+    if len(str(folder)) > LONGEST:
+        yield
+        return
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        if told is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = told
+
+
+def _clear_left_behind(kind: str, clear: Callable[[Path], None] | None) -> None:
+    if fcntl is None:
+        return
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}{kind}-*"):
+        with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+            if folder.stat().st_uid != os.getuid() or not _is_left(folder):
+                continue
+            if clear is not None:
+                clear(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether nobody holds its lock; one without a lock is only just being made."""
+    lock = folder / LOCK
+    if not lock.exists():
+        return False
+    with lock.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
