@@ -26,6 +26,7 @@ FACTS = RunFacts(
     options={"--model": ["mlp"]},
     planned=("train", "train batch_size=128"),
 )
+CODE = {"id": "1a2b3c", "dirty": True, "difference": "4d5e6f"}
 RECORDS = [
     Record(Cell.of("train", batch_size=size), "ok", metrics={"step_seconds": 0.01, "loss": None}, rounds=(0.01, 0.02))
     for size in (64, 128, 256)
@@ -33,7 +34,7 @@ RECORDS = [
 
 
 def begin(folder: Path, records: list[Record] | None = None) -> Journal:
-    journal = Journal.begin(folder, FACTS, fingerprint="f1", commit="1a2b3c")
+    journal = Journal.begin(folder, FACTS, fingerprint="f1", code=CODE)
     for record in RECORDS if records is None else records:
         journal.append(record)
     return journal
@@ -50,19 +51,13 @@ def test_a_journal_gives_back_what_was_put_in(tmp_path: Path) -> None:
     state = read_journal(finished(tmp_path / "journal"))
     assert list(state.records.values()) == RECORDS
     assert list(state.records) == [record.key for record in RECORDS]
-    assert (state.facts, state.fingerprint, state.commit, state.damaged) == (FACTS, "f1", "1a2b3c", 0)
+    assert (state.facts, state.fingerprint, state.code, state.damaged) == (FACTS, "f1", CODE, 0)
 
 
 def test_a_journal_can_be_read_while_its_run_goes_on(tmp_path: Path) -> None:
     journal = begin(tmp_path)
     assert len(read_journal(journal.path).records) == len(RECORDS)
     journal.close()
-
-
-def test_a_journal_outside_a_repository_has_no_commit(tmp_path: Path) -> None:
-    journal = Journal.begin(tmp_path, FACTS, fingerprint="f1", commit=None)
-    journal.close()
-    assert read_journal(journal.path).commit is None
 
 
 def test_a_record_is_in_the_file_and_synced_before_append_returns(
@@ -293,7 +288,7 @@ def test_a_removed_journal_is_gone(tmp_path: Path) -> None:
 
 def test_interrupted_journals_are_listed_newest_first_without_those_in_use(tmp_path: Path) -> None:
     def named(name: str) -> Journal:
-        return Journal.begin(tmp_path, RunFacts(name, "2026-01-01T12:00:00+00:00"), "f1", None)
+        return Journal.begin(tmp_path, RunFacts(name, "2026-01-01T12:00:00+00:00"), "f1", {})
 
     for name in ("20260101", "20260103"):
         named(name).close()
@@ -335,7 +330,7 @@ from trainmark.store.cell import Cell
 from trainmark.store.journal import Journal
 from trainmark.store.record import Record, RunFacts
 
-journal = Journal.begin(Path(sys.argv[1]), RunFacts("killed", "2026-01-01T12:00:00+00:00"), "f1", None)
+journal = Journal.begin(Path(sys.argv[1]), RunFacts("killed", "2026-01-01T12:00:00+00:00"), "f1", {})
 for size in count(1):
     journal.append(Record(Cell.of("train", batch_size=size), "ok", settings={"padding": "x" * 20_000}))
     print(size, flush=True)

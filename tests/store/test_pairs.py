@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ from trainmark.store.pairs import (
     write_paired_run,
 )
 from trainmark.store.record import Run, RunFacts
-from trainmark.store.runs import UnreadableRun, run_files
+from trainmark.store.runs import RunNotFound, UnreadableRun, run_files
 
 PAIR = Pair(Replicate((0.02, 0.021, 0.019, 0.03), (0.03,) * 4), Replicate((0.04, 0.042, 0.038, 0.06), (0.06,) * 4), 3)
 FACTS = RunFacts("20260101T120000-abcdef", "2026-01-01T12:00:00+00:00", complete=True)
@@ -37,6 +37,7 @@ RUN = PairedRun(
     steps={"train": 8},
     seed=5,
     margins="3%",
+    pair_seconds=1.5,
 )
 blocks = st.lists(st.floats(1e-6, 10), min_size=1, max_size=12)
 
@@ -51,18 +52,16 @@ def test_paired_runs_are_not_taken_for_stored_ones(tmp_path: Path) -> None:
     path = write_paired_run(RUN, tmp_path)
     assert run_files(tmp_path) == []
     assert list(tmp_path.rglob("*.json")) == []  # which pytest-benchmark takes for runs
-    assert len(path.read_text(encoding="utf-8").splitlines()) == 1
+    assert is_paired(path)
 
 
 def test_a_paired_run_of_the_older_ending_is_listed_in_its_turn_and_read(tmp_path: Path) -> None:
     runs = [replace(RUN, new=replace(RUN.new, name=f"2026010{day}T120000-abcdef")) for day in (1, 2, 3)]
     paths = [write_paired_run(run, tmp_path) for run in runs]
-    older = json.loads(paths[1].read_text(encoding="utf-8"))
-    for side in ("base", "new"):
-        del older[side]["glossary"]  # which came later
     paths[1].unlink()
     paths[1] = paths[1].with_suffix(".json")
-    paths[1].write_text(json.dumps(older), encoding="utf-8")
+    paths[1].write_text(json.dumps(whole(runs[1])), encoding="utf-8")
+    runs[1] = replace(runs[1], pair_seconds=None)  # which nobody kept then
     assert paired_files(tmp_path) == paths
     assert read_paired_runs(tmp_path) == runs
     assert find_paired("20260102", tmp_path) == paths[1]
@@ -83,7 +82,8 @@ def test_a_side_names_the_latest_run_against_it(tmp_path: Path) -> None:
     paths = [write_paired_run(run, tmp_path) for run in runs]
     assert find_paired("main", tmp_path) == paths[1]
     assert find_paired("latest", tmp_path) == find_paired("self", tmp_path) == paths[2]
-    assert find_paired("abcdef", tmp_path) is None  # a part of three names
+    with pytest.raises(RunNotFound, match=r"3 paired runs fit 'abcdef' in .*: pairs/20260101T120000-abcdef, pairs/"):
+        find_paired("abcdef", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["latest", "nowhere"])
@@ -92,8 +92,28 @@ def test_what_is_not_there_is_not_found(tmp_path: Path, name: str) -> None:
     assert find_paired(name, tmp_path) is None
 
 
+def whole(run: PairedRun) -> dict[str, object]:
+    """The run as it was stored before each pair had a line of its own: one document."""
+
+    def told(side: Run) -> dict[str, object]:
+        words = {"name": side.name, "environment": side.environment, "commit": side.commit, "records": []}
+        return {**words, "facts": side.facts.to_json()}
+
+    return {
+        "schema_version": 1,
+        "side": run.side,
+        "seed": run.seed,
+        "seconds": run.seconds,
+        "margins": run.margins,
+        "base": told(run.base),
+        "new": told(run.new),
+        "steps": run.steps,
+        "pairs": {key: [asdict(pair) for pair in pairs] for key, pairs in run.pairs.items()},
+    }
+
+
 def broken(**parts: object) -> str:
-    return json.dumps(RUN.to_json() | parts)
+    return json.dumps(whole(RUN) | parts)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 from trainmark import formatting
 from trainmark.judge.margins import Margins
+from trainmark.judge.presence import absence, interruption
 from trainmark.judge.sequential import Decision, Measured, decide, next_cells
 from trainmark.judge.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
 from trainmark.store.cell import WORKLOADS
@@ -20,6 +21,7 @@ from trainmark.store.rounds import Interval
 
 HISTORY = 6  # stored runs of a cell that teach how two runs differ; fewer leave its time undecided
 CONFIDENCE = 0.95
+FAILED_ON_BOTH = "failed on both sides"
 A_A = "self"  # the side of a run that measures the working tree against itself
 
 VERDICTS = {
@@ -31,8 +33,11 @@ VERDICTS = {
     "unchanged": "is the same within the margin",
     "new": "has nothing in the base to be compared with",
     "incomparable": "was measured under other conditions, or in neither run",
+    "unmeasured": "was not reached before its run ended",
+    "excluded": "was left out of the new run on purpose",
 }
 FAILING = ("failed", "missing", "regressed")
+_LAST = ("unmeasured", "excluded")  # what is not there is told after what is
 _WORST_FIRST = ("regressed", "inconclusive", "improved", "unchanged", "incomparable")
 _PORTABLE = ("exact", "points")  # kinds of metric that another machine must give too
 _SOFTWARE = ("python", "torch")  # facts of an environment; where they differ, so may the operators of a step
@@ -251,7 +256,7 @@ def compare_paired(run: PairedRun, margins: Margins | None = None) -> Comparison
         same_machine=True,
         differences=_differences(run.base.environment, run.new.environment),
         margins=margins,
-        interrupted=() if run.new.facts.complete else (run.new.name,),
+        interrupted=() if run.new.facts.complete or run.new.facts.finished else (run.new.name,),
         paired=True,
     )
 
@@ -328,9 +333,33 @@ class _Conditions:
 def _compare_cells(base: Run, new: Run, conditions: _Conditions) -> tuple[CellComparison, ...]:
     before = {record.key: record for record in base.records}
     after = {record.key: record for record in new.records}
-    cells = [_compare_cell(before.get(key), after.get(key), conditions) for key in before | after]
+    cells = [
+        _compare_cell(before[key], after[key], conditions)
+        if key in before and key in after
+        else _compare_lone(before[key], new, base)
+        if key in before
+        else _compare_new(after[key], base, new)
+        for key in before | after
+    ]
     cells = _without_bought_speed(cells, before)
     return tuple(sorted(cells, key=lambda cell: (_severity(cell), -cell.size, cell.label)))
+
+
+def _compare_lone(record: Record, new: Run, base: Run) -> CellComparison:
+    """A cell that the base alone has."""
+    verdict = "incomparable" if record.status == "skipped" else absence(record, new, base)
+    reasons = {"incomparable": "skipped in the base", "unmeasured": f"not measured ({interruption(new)})"}
+    return CellComparison(record.key, record.label, verdict, reasons.get(verdict))
+
+
+def _compare_new(record: Record, base: Run, new: Run) -> CellComparison:
+    """A cell that the new run alone has."""
+    if record.failed:
+        return CellComparison(record.key, record.label, "failed", _told(record))
+    if record.status == "ok" and absence(record, base, new) == "unmeasured":
+        reason = f"not measured in the base ({interruption(base)})"
+        return CellComparison(record.key, record.label, "unmeasured", reason)
+    return CellComparison(record.key, record.label, "new", None if record.status == "ok" else _told(record))
 
 
 def _without_bought_speed(cells: Sequence[CellComparison], records: Mapping[str, Record]) -> list[CellComparison]:
@@ -352,7 +381,9 @@ def _without_bought_speed(cells: Sequence[CellComparison], records: Mapping[str,
 
 
 def _severity(cell: CellComparison) -> int:
-    return FAILING.index(cell.verdict) if cell.fails else len(FAILING)
+    if cell.fails:
+        return FAILING.index(cell.verdict)
+    return len(FAILING) + (_LAST.index(cell.verdict) + 1 if cell.verdict in _LAST else 0)
 
 
 def _differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
@@ -364,13 +395,11 @@ def _differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Diffe
     )
 
 
-def _compare_cell(base: Record | None, new: Record | None, conditions: _Conditions) -> CellComparison:
-    known = new or base
-    assert known is not None, "a key comes from one of the two runs"
+def _compare_cell(base: Record, new: Record, conditions: _Conditions) -> CellComparison:
+    known = new
     decided = _judge_presence(base, new, conditions.same_machine)
-    if decided is not None or base is None or new is None:
-        verdict, reason = decided or ("incomparable", None)
-        return CellComparison(known.key, known.label, verdict, reason)
+    if decided is not None:
+        return CellComparison(known.key, known.label, *decided)
     if not conditions.same_machine and not conditions.allow_different_machine:
         return CellComparison(known.key, known.label, "incomparable", "measured on another machine")
     if known.cell.workload not in WORKLOADS:  # of a run that brings no words of its own: its metrics were left out
@@ -391,13 +420,8 @@ def _compare_cell(base: Record | None, new: Record | None, conditions: _Conditio
     return _worst(known, changes)
 
 
-def _judge_presence(base: Record | None, new: Record | None, same_machine: bool) -> tuple[str, str | None] | None:
-    """Verdict and reason where a side was not measured; None where both were."""
-    if base is None:
-        assert new is not None, "a key comes from one of the two runs"
-        return "new", None if new.status == "ok" else _told(new)
-    if new is None:
-        return ("incomparable", "skipped in the base") if base.status == "skipped" else ("missing", None)
+def _judge_presence(base: Record, new: Record, same_machine: bool) -> tuple[str, str | None] | None:
+    """Verdict and reason where a side was not measured well; None where both were."""
     if new.status == "ok":
         if base.status == "ok":
             return None
@@ -405,7 +429,12 @@ def _judge_presence(base: Record | None, new: Record | None, same_machine: bool)
     if base.status == "ok":
         lost = "failed" if new.failed else "missing" if same_machine else "incomparable"
         return lost, _told(new)
-    return "incomparable", f"measured in neither run: {_told(new)}"
+    if base.status == "skipped" and new.failed:
+        return "failed", _told(new)
+    return (
+        "incomparable",
+        f"{FAILED_ON_BOTH if base.failed and new.failed else 'measured in neither run'}: {_told(new)}",
+    )
 
 
 def _told(record: Record) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainmark import formatting
-from trainmark.judge.comparison import CellComparison, Comparison
+from trainmark.judge.comparison import FAILED_ON_BOTH, CellComparison, Comparison
 
 FINE, REGRESSION, USAGE, NOT_COMPARABLE = 0, 1, 2, 3
 POLICIES = ("pass", "warn", "fail")
+NAMED = 3  # cells in a sentence; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -54,32 +55,50 @@ def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
         return _refused(comparison)
     by_verdict = {
         word: [cell for cell in comparison.cells if cell.verdict == word]
-        for word in ("missing", "inconclusive", "unchanged", "improved")
+        for word in ("missing", "inconclusive", "unchanged", "improved", "excluded", "unmeasured")
     }
     regressions = tuple(
         cell for cell in comparison.cells if cell.fails and (cell.verdict != "missing" or policy.missing == "fail")
     )
     decided = len(by_verdict["unchanged"]) + len(by_verdict["improved"])
     undecided, missing = len(by_verdict["inconclusive"]), len(by_verdict["missing"])
-    total, base = len(comparison.cells), formatting.plain(comparison.base)
+    left_out, unmeasured = len(by_verdict["excluded"]), len(by_verdict["unmeasured"])
+    total, base = len(comparison.cells) - left_out, formatting.plain(comparison.base)
+    beside = _beside(comparison, left_out, unmeasured)
     details = _details(comparison)
     if missing and policy.missing == "warn":
         details = (f"{formatting.counted(missing, 'cell')} of the base have no record (--missing=warn).", *details)
     if regressions:
         verb = "is" if len(regressions) == 1 else "are"
-        sentence = f"Regressed: {len(regressions)} of {total} cells {verb} worse, failed or missing against {base}."
+        sentence = (
+            f"Regressed: {len(regressions)} of {total} cells {verb} worse, failed or missing against {base}{beside}."
+        )
         return Verdict("regressed", REGRESSION, sentence, details, regressions)
     if not decided and not undecided:
-        sentence = f"Not comparable: no cell was measured under the same conditions here and in {base}."
+        sentence = f"Not comparable: no cell was measured under the same conditions here and in {base}{beside}."
         why = tuple(f"{formatting.plain(cell.label)}: {cell.reason}." for cell in comparison.cells if cell.reason)
         return Verdict("not comparable", NOT_COMPARABLE, sentence, (*why[:1], *details))
     open_question = f", {undecided} of them undecided" if undecided else ""
     if undecided and (policy.inconclusive == "fail" or (policy.inconclusive == "warn" and not decided)):
         nothing = "nothing was decided" if not decided else f"{undecided} of {total} cells are undecided"
-        sentence = f"Undecided: {nothing} against {base}."
+        sentence = f"Undecided: {nothing} against {base}{beside}."
         return Verdict("undecided", NOT_COMPARABLE, sentence, details)
-    sentence = f"No regression against {base}: {decided + undecided} of {total} cells compared{open_question}."
+    sentence = f"No regression against {base}: {decided + undecided} of {total} cells compared{open_question}{beside}."
     return Verdict("fine", FINE, sentence, details)
+
+
+def _beside(comparison: Comparison, left_out: int, unmeasured: int) -> str:
+    """What was not compared, and why: what is narrower than its base says so at once."""
+    told = ""
+    if unmeasured:
+        told += f"; {formatting.counted(unmeasured, 'cell')} not measured"
+    if left_out:
+        told += f"; asked for less than the base, which has {formatting.counted(left_out, 'more cell')}"
+    broken = [cell.label for cell in comparison.cells if (cell.reason or "").startswith(FAILED_ON_BOTH)]
+    if broken:
+        more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        told += f"; failed on both sides: {', '.join(map(formatting.plain, broken[:NAMED]))}{more}"
+    return told
 
 
 def counts_sentence(comparison: Comparison) -> str:
@@ -117,7 +136,7 @@ def _details(comparison: Comparison) -> tuple[str, ...]:
         )
     if comparison.swapped:
         details.append(f"{formatting.plain(comparison.base)}, the base, is the newer run: are the two swapped?")
-    again = "its pairs are those until then" if comparison.paired else "finish it with pytest bench --resume"
+    again = "finish it with pytest bench --resume"
     details += [f"{formatting.plain(run)} was interrupted: {again}." for run in comparison.interrupted]
     return tuple(details)
 

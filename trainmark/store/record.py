@@ -130,6 +130,7 @@ class RunFacts:
         complete: Whether every planned cell has a record.
         options: The command-line options that chose the cells, for ``--resume`` and for readers.
         planned: Join keys of the planned cells.
+        left_out: Join keys of those that the call asked for by its options and left out, as with ``-k``.
         peaks: Device -> what probes reached on it; see ``trainmark.meters.probes.Peaks``. Empty where not probed.
     """
 
@@ -139,11 +140,12 @@ class RunFacts:
     complete: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     planned: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     peaks: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types."""
-        return asdict(self) | {"planned": list(self.planned)}
+        return asdict(self) | {"planned": list(self.planned), "left_out": list(self.left_out)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RunFacts:

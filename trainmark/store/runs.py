@@ -71,31 +71,63 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
 
 
 def find_run(name: str, folder: Path = DEFAULT_FOLDER) -> Path:
-    """The file of a run named as a user would: a path, a part of its file's name, or ``latest``.
+    """The file of a stored run, named as a user would.
 
-    A number stands for the file that begins with it, as pytest-benchmark counts: ``3`` and
-    ``0003`` are the same. A run of one's own goes before one that came with the project.
+    Args:
+        name: Its path; ``latest``, by when it began; a number, of the file that begins with it, as pytest-benchmark
+            counts: ``3`` and ``0003`` are the same; its file's name, or what it was saved as; or a part of that.
+            A run of one's own goes before one that came with the project.
+        folder: Of runs.
 
     Raises:
-        RunNotFound: Nothing fits, or more than one thing does.
+        RunNotFound: The name is empty, nothing fits, or more than one thing does.
     """
-    files = run_files(folder)
-    if _is_file(name):
+    refuse_empty(name)
+    if is_file(name):
         return Path(name)
+    files = run_files(folder)
     if not files:
         raise RunNotFound(f"No runs in {folder}. Record one: pytest bench --benchmark-autosave")
     if name == "latest":
-        return max(_own(files), key=lambda path: path.stat().st_mtime)
-    fitting = [path for path in files if name.isdecimal() and path.name.startswith(f"{int(name):04d}_")]
-    if not fitting:  # neither a number nor the number of a run: a part of a name, such as a date
-        fitting = [path for path in files if name in path.stem]
-    fitting = _own(fitting)
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        names = ", ".join(str(path.relative_to(folder).with_suffix("")) for path in fitting)
-        raise RunNotFound(f"{len(fitting)} runs fit {name!r} in {folder}: {names}. Name one, or its file.")
-    raise RunNotFound(f'No run named "{name}" in {folder}. Record one: pytest bench --benchmark-save={name}')
+        return _latest(_own(files))
+    fitting = _own(named_runs(name, folder) or [path for path in files if name in path.stem])
+    if len(fitting) > 1:
+        raise ambiguous(name, "runs", fitting, folder)
+    if not fitting:
+        raise RunNotFound(f'No run named "{name}" in {folder}. Record one: pytest bench --benchmark-save={name}')
+    return fitting[0]
+
+
+def named_runs(name: str, folder: Path = DEFAULT_FOLDER) -> list[Path]:
+    """Files of stored runs that have this very number, or else this very name: their file's, or what was saved."""
+    files = run_files(folder)
+    numbered = [path for path in files if name.isdecimal() and path.name.startswith(f"{int(name):04d}_")]
+    return numbered or [path for path in files if name in (path.stem, path.stem.partition("_")[2])]
+
+
+def refuse_empty(name: str) -> None:
+    """A name of nothing is a part of every name.
+
+    Raises:
+        RunNotFound: It is one.
+    """
+    if not name.strip():
+        raise RunNotFound("The name of a run is empty: is a variable not set? trainmark list shows the runs.")
+
+
+def ambiguous(name: str, kind: str, fitting: Iterable[Path], folder: Path) -> RunNotFound:
+    """What is said where a name fits several files."""
+    names = [str(path.relative_to(folder).with_suffix("")) for path in fitting]
+    return RunNotFound(f"{len(names)} {kind} fit {name!r} in {folder}: {', '.join(names)}. Name one, or its file.")
+
+
+def _latest(files: list[Path]) -> Path:
+    """The run that began last; where none can be read, the file that was written last, which says why."""
+    began: dict[Path, str] = {}
+    for path in files:
+        with contextlib.suppress(UnreadableRun, RunNotFound):  # gone meanwhile
+            began[path] = read_run(path).facts.started
+    return max(began, key=began.__getitem__) if began else max(files, key=lambda path: path.stat().st_mtime)
 
 
 def _own(files: list[Path]) -> list[Path]:
@@ -112,7 +144,8 @@ def find_saved(run_id: str, folder: Path = DEFAULT_FOLDER) -> Path | None:
     return None
 
 
-def _is_file(name: str) -> bool:
+def is_file(name: str) -> bool:
+    """Whether a name is the path of a file."""
     try:
         return Path(name).is_file()
     except OSError:  # such as a name too long for a path

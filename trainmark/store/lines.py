@@ -1,0 +1,178 @@
+"""An append-only file of JSON lines: each is on the disk when it has been written, and one process writes at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from trainmark.store.files import sync_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes on one file are not told apart there
+    fcntl = None  # type: ignore[assignment]
+
+
+class JournalInUse(RuntimeError):
+    """Another process is writing this file now."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What such a file holds.
+
+    Attributes:
+        header: Its first line; None where that cannot be read.
+        lines: The others, in their order.
+        damaged: How many lines could not be read, the last one that was cut short included.
+        end: Bytes up to the end of the last whole line.
+    """
+
+    header: Any
+    lines: list[Any]
+    damaged: int
+    end: int
+
+
+class Lines:
+    """Such a file, open and locked. Use :meth:`begin` or :meth:`resume`."""
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self.path = path
+        self._stream = stream
+
+    @classmethod
+    def begin(cls, path: Path, header: Mapping[str, Any]) -> Lines:
+        """A new file, which is there once its first line is.
+
+        Args:
+            path: Its folder is made where it is missing.
+            header: The first line.
+
+        Raises:
+            FileExistsError: It is there already.
+            OSError: It cannot be written; ``filename`` says which.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise FileExistsError(path)
+        unborn = path.with_suffix(".new")
+        lines = cls(path, unborn.open("xb", buffering=0))
+        try:
+            _lock(lines._stream, path)
+            lines.append(header)
+            unborn.rename(path)
+        except BaseException:
+            lines.close()
+            unborn.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+        return lines
+
+    @classmethod
+    def resume(cls, path: Path) -> tuple[Lines, Content]:
+        """A file that is there, ready for more lines, with what it holds; a line that was cut short is removed.
+
+        Raises:
+            JournalInUse: Another process is writing it.
+        """
+        stream = path.open("r+b", buffering=0)
+        _lock(stream, path)
+        content = read_lines(path)
+        stream.truncate(content.end)
+        stream.seek(content.end)
+        return cls(path, stream), content
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Writes a line, and returns when the disk has it.
+
+        Raises:
+            OSError: The disk is full, or gone; ``filename`` is this file.
+        """
+        unwritten = memoryview(json.dumps(line, allow_nan=False).encode() + b"\n")
+        end = self._stream.tell()
+        try:
+            while unwritten:
+                unwritten = unwritten[self._stream.write(unwritten) :]
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            self._stream.truncate(end)  # of a line that found no room nothing stays
+            self._stream.seek(end)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def close(self) -> None:
+        """Releases the file and its lock."""
+        self._stream.close()
+
+    def remove(self) -> None:
+        """Deletes the file: for when what it holds is stored elsewhere."""
+        self._stream.close()
+        self.path.unlink()
+
+
+def read_lines(path: Path) -> Content:
+    """What a file holds, whether it is still being written or not."""
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    header, lines, damaged = None, [], int(end < len(content))
+    for number, text in enumerate(content[:end].splitlines()):
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            damaged += bool(number)  # without a header there is nothing to count
+            continue
+        if number:
+            lines.append(document)
+        else:
+            header = document
+    return Content(header, lines, damaged, end)
+
+
+def first_line(path: Path) -> Any:
+    """The first line of a file of JSON lines; None where it is not there or not whole."""
+    with path.open("rb") as stream:
+        text = stream.readline()
+    try:
+        return json.loads(text) if text.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def left_behind(folder: Path) -> Iterator[Path]:
+    """Such files that no process is writing, those with the greatest name first."""
+    for path in sorted(folder.glob("*.jsonl"), reverse=True):
+        if _is_free(path):
+            yield path
+
+
+def in_use(folder: Path) -> Iterator[Path]:
+    """Those that another process is writing now."""
+    for path in sorted(folder.glob("*.jsonl")):
+        if not _is_free(path):
+            yield path
+
+
+def _lock(stream: BinaryIO, path: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.close()
+        raise JournalInUse(f"the run {path.stem} is still being measured by another process") from error
+
+
+def _is_free(path: Path) -> bool:
+    """Whether no process writes the file; asked with a shared lock, which two readers may hold."""
+    if fcntl is None:
+        return True
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True  # closing the file gave the lock back
