@@ -23,7 +23,14 @@ from trainmark.judge.verdict import FINE, POLICIES, USAGE, Policy, Verdict, judg
 from trainmark.scaffold import ScaffoldError, make_suite
 from trainmark.store.documents import SchemaError
 from trainmark.store.files import write_text
-from trainmark.store.pairs import PairedRun, find_paired, is_paired, read_paired_run, read_paired_runs
+from trainmark.store.pairs import (
+    PairedRun,
+    find_paired,
+    is_paired,
+    named_paired,
+    read_paired_run,
+    read_paired_runs,
+)
 from trainmark.store.profiles import read_timeline, timeline_path, trace_path
 from trainmark.store.record import Run
 from trainmark.store.runs import (
@@ -31,6 +38,8 @@ from trainmark.store.runs import (
     UnreadableRun,
     artifact_folder,
     find_run,
+    is_file,
+    named_runs,
     read_run,
     read_runs,
     run_files,
@@ -84,7 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "recommend": _recommend,
     }
     try:
-        return commands[options.command](options)
+        code = commands[options.command](options)
+        sys.stdout.flush()  # while what goes wrong can still be said
+        return code
+    except BrokenPipeError:  # whoever reads has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
     except (
         RunNotFound,
         UnreadableRun,
@@ -97,7 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:
         print(error, file=sys.stderr)
     except OSError as error:
-        print(f"{error.filename}: {error.strerror}. Name another file or folder.", file=sys.stderr)
+        if error.filename is None:  # what was printed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"{error.filename or 'standard output'}: {error.strerror}. Name another file or folder.", file=sys.stderr)
     return USAGE
 
 
@@ -117,13 +133,13 @@ def _html(options: argparse.Namespace) -> int:
     output: Path = options.output or options.results / "report.html"
     paired = _paired_file(options.run[0] if options.run else "latest", options.results)
     if paired is not None:
-        if options.run[1:] or options.baseline:
+        if options.run[1:] or options.baseline is not None:
             raise RunNotFound(f"{paired.stem} was measured against its base: name it alone.")
         both = read_paired_run(paired)
         return _write({output: render_paired(both, _paired_comparison(both, options))}, output, options)
     files = [find_run(name, options.results) for name in options.run or ["latest"]]
     runs = [_read(file) for file in files]
-    comparison = _comparison(_run(options.baseline, options.results), runs[0], options) if options.baseline else None
+    comparison = _against_baseline(files[0], options)
     known = {file.resolve() for file in files}
     others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
     stored = read_runs(file for file in others if file.resolve() not in known)
@@ -155,11 +171,27 @@ def _write(texts: Mapping[Path, str], page: Path, options: argparse.Namespace) -
 
 def _paired_file(name: str, folder: Path) -> Path | None:
     """The file of the paired run of that name; None where a stored run has it."""
-    try:
-        file = find_run(name, folder)
-    except RunNotFound:
-        return find_paired(name, folder)
+    file = _file(name, folder)
     return file if is_paired(file) else None
+
+
+def _file(name: str, folder: Path) -> Path:
+    """The file of a stored or a paired run: of that very name before one that has it as a part.
+
+    Raises:
+        RunNotFound: None has it, or several have.
+    """
+    if name.strip() and not is_file(name) and not named_runs(name, folder):
+        exact = named_paired(name, folder)
+        if exact:
+            return exact[0]
+    try:
+        return find_run(name, folder)
+    except RunNotFound:
+        paired = find_paired(name, folder)
+        if paired is None:
+            raise
+        return paired
 
 
 def _recommend(options: argparse.Namespace) -> int:
@@ -187,15 +219,27 @@ def _nothing(run: Run, options: argparse.Namespace) -> str:
 
 
 def _markdown(options: argparse.Namespace) -> int:
-    run = _run(options.run, options.results)
-    base = _run(options.baseline, options.results) if options.baseline else None
-    print(essentials.essentials(run, _comparison(base, run, options) if base else None))
+    file = _file(options.run, options.results)
+    if is_paired(file) and options.baseline is None:
+        both = read_paired_run(file)
+        print(essentials.essentials(_read(file), _paired_comparison(both, options)))
+    else:
+        print(essentials.essentials(_read(file), _against_baseline(file, options)))
     return FINE
 
 
+def _against_baseline(file: Path, options: argparse.Namespace) -> Comparison | None:
+    """The run held against the one that ``--baseline`` names; None where it names none."""
+    if options.baseline is None:
+        return None
+    base = _file(options.baseline, options.results)
+    _refuse_same(base, file)
+    return _comparison(_read(base), _read(file), options)
+
+
 def _compare(options: argparse.Namespace) -> int:
-    comparison = _comparison(_run(options.base, options.results), _run(options.new, options.results), options)
-    print(terminal.comparison_table(comparison))
+    base, new = _two_files(options)
+    print(terminal.comparison_table(_comparison(_read(base), _read(new), options)))
     return FINE
 
 
@@ -203,11 +247,29 @@ def _check(options: argparse.Namespace) -> int:
     if options.new is None:
         comparison = _paired_comparison(_paired_run(options.base, options.results), options)
     else:
-        comparison = _comparison(_run(options.base, options.results), _run(options.new, options.results), options)
+        base, new = _two_files(options)
+        comparison = _comparison(_read(base), _read(new), options)
     verdict = judge(comparison, Policy(options.inconclusive, options.missing))
     print(terminal.check_summary(verdict, comparison))
     _export(verdict, comparison, options)
     return verdict.exit_code
+
+
+def _two_files(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Files of a base and of a new run.
+
+    Raises:
+        RunNotFound: One is not there, or both are the same.
+    """
+    base, new = (_file(name, options.results) for name in (options.base, options.new))
+    _refuse_same(base, new)
+    return base, new
+
+
+def _refuse_same(base: Path, new: Path) -> None:
+    """A run is no base of itself: nothing could differ."""
+    if base.resolve() == new.resolve():
+        raise RunNotFound(f"Both names are of the same run, {base.stem}: name two.")
 
 
 def _paired_run(name: str, folder: Path) -> PairedRun:
@@ -293,7 +355,7 @@ def _bisect(options: argparse.Namespace) -> int:
 
 
 def _profile(options: argparse.Namespace) -> int:
-    file = find_run(options.run, options.results)
+    file = _file(options.run, options.results)
     profile = find_profile(options.cell, profiles_of(file))
     print(terminal.profile_table(profile, options.top))
     trace = trace_path(artifact_folder(file), profile.key)
@@ -306,7 +368,7 @@ def _profile(options: argparse.Namespace) -> int:
 
 
 def _diff_profile(options: argparse.Namespace) -> int:
-    base_file, new_file = (find_run(name, options.results) for name in (options.base, options.new))
+    base_file, new_file = _two_files(options)
     base = {profile.key: profile for profile in profiles_of(base_file)}
     new = profiles_of(new_file)
     common = [profile for profile in new if profile.key in base]
@@ -326,7 +388,7 @@ def _diff_profile(options: argparse.Namespace) -> int:
 
 
 def _fingerprint(file: Path) -> str:
-    return str(read_run(file).environment.get("fingerprint"))
+    return str(_read(file).environment.get("fingerprint"))
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -335,11 +397,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(name: str, folder: Path) -> Run:
-    return _read(find_run(name, folder))
+    return _read(_file(name, folder))
 
 
 def _read(file: Path) -> Run:
-    run = read_run(file)
+    """The run in a file; of two sides measured together that of the working tree."""
+    run = read_paired_run(file).new if is_paired(file) else read_run(file)
     if not run.records:
         raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again: pytest bench")
     return run

@@ -68,7 +68,12 @@ def load_model(name: str) -> ModelSpec:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise UnknownModel(f'Importing the model "{name}" found no module named "{error.name}".') from error
+        raise UnknownModel(
+            f'Importing the model "{name}" found no module named "{error.name}"{_where(error)}.'
+        ) from error
+    except (Exception, SystemExit) as error:  # whatever the file does when it is imported
+        told = f"{_where(error)}: {suite.told(error)}"
+        raise UnknownModel(f'Importing the model "{name}" fails{told}.') from error
     try:
         factory = attrgetter(attribute)(module)
     except AttributeError as error:
@@ -85,6 +90,12 @@ def load_model(name: str) -> ModelSpec:
         source=name,
         family=name,
     )
+
+
+def _where(error: BaseException) -> str:
+    """Where in a file it went wrong; this one is none of the model's."""
+    place = suite.where(error)
+    return "" if place.startswith(f" in {__file__},") else place
 
 
 def _refuse_two_of_one_name(model: str, module: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trainmark.against.places import read_side
 from trainmark.against.run import Against
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import Places, Settings, default_threads
@@ -38,7 +39,11 @@ DEFAULTS = {
     "profile": False,
 }
 POLICIES = ("pass", "warn", "fail")
-NOT_AGAINST = ("resume", "in_process", "profile", "memory_limit")
+# Of a comparison with another side; None where the call says nothing.
+OF_AGAINST: dict[str, Any] = {"budget": DEFAULT_BUDGET, "margin": "", "inconclusive": "warn", "missing": "fail"}
+NOT_AGAINST = ("in_process", "profile", "memory_limit")
+# pytest-benchmark's that mean something there: how long the record of a side is timed, and where runs lie.
+BENCHMARK_AGAINST = ("storage", "min-rounds", "save-data", "quiet", "verbose", "enable")
 # pytest-benchmark's, which an interrupted run was begun with too.
 KEPT_OF_BENCHMARK = ("benchmark_autosave", "benchmark_save", "benchmark_min_rounds", "benchmark_max_time")
 
@@ -112,18 +117,16 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
     add(
         "--budget",
         type=_argument(parse_seconds),
-        default=DEFAULT_BUDGET,
         metavar="TIME",
         help="for all of it (default 10m)",
     )
     add(
         "--margin",
-        default="",
         metavar="SHARE,...",
         help="by how much a time may differ (default 3%%); for some benchmarks another: 3%%,train cnn=5%%",
     )
-    add("--inconclusive", choices=POLICIES, default="warn", help="benchmarks that are not decided")
-    add("--missing", choices=POLICIES, default="fail", help="benchmarks that are no longer there")
+    add("--inconclusive", choices=POLICIES, help="benchmarks that are not decided (default warn)")
+    add("--missing", choices=POLICIES, help="benchmarks that are no longer there (default fail)")
     add = options.group("where data sets lie")
     add("--data-root", default="data", metavar="DIR", help="folder in torchvision's layout (default data)")
     add("--download", action="store_true", help="let torchvision fetch what is missing there")
@@ -175,32 +178,49 @@ def read_options(config: pytest.Config) -> Invocation:
     )
 
 
-def read_against(config: pytest.Config) -> Against | None:
+def read_against(config: pytest.Config, root: Path, begun: float) -> Against | None:
     """What the command line says of another side; None where it names none.
 
+    Args:
+        config: pytest's.
+        root: Of the suite.
+        begun: When the call began, as ``time.monotonic`` tells it.
+
     Raises:
-        pytest.UsageError: An option does not go with it.
+        pytest.UsageError: An option does not go with it, or without it.
+        SideError: It names no side that can be measured.
     """
     if not option(config, "against"):
+        alone = [name for name in OF_AGAINST if option(config, name) is not None]
+        if alone and not option(config, "resume"):
+            raise pytest.UsageError(f"--{alone[0]} is of a comparison: name what to compare with, as --against main.")
         return None
-    alone = [_name(entry.option) for entry in entries() if entry.option]
-    refused = [name for name in (*alone, *NOT_AGAINST) if option(config, name)]
-    refused += ["benchmark_disable"] * bool(config.getoption("benchmark_disable"))
+    refused = [f"--{name.replace('_', '-')}" for name in NOT_AGAINST if option(config, name)]
+    given = [str(argument).split("=")[0] for argument in config.invocation_params.args]
+    honoured = {f"--benchmark-{name}" for name in BENCHMARK_AGAINST}
+    refused += [name for name in given if name.startswith("--benchmark-") and name not in honoured]
     if refused:
-        raise pytest.UsageError(f"--{refused[0].replace('_', '-')} does not go with --against.")
+        raise pytest.UsageError(f"{refused[0]} does not go with --against.")
+    told = {
+        name: default if option(config, name) is None else option(config, name) for name, default in OF_AGAINST.items()
+    }
+    parts = tuple(option(config, "against"))
     return Against(
-        parts=tuple(option(config, "against")),
-        budget_seconds=option(config, "budget"),
+        side=read_side(parts, root),
+        parts=parts,
+        budget_seconds=told["budget"],
+        begun=begun,
         threads=option(config, "threads"),
-        margins=option(config, "margin"),
-        inconclusive=option(config, "inconclusive"),
-        missing=option(config, "missing"),
+        margins=told["margin"],
+        inconclusive=told["inconclusive"],
+        missing=told["missing"],
+        invocation=keep_options(config),
     )
 
 
 def keep_options(config: pytest.Config) -> dict[str, Any]:
     """The options that an interrupted run is resumed with, as plain JSON types."""
-    ours = {name: option(config, name) for name in (*PARAMETERS, *_own_names())}
+    ours = {name: option(config, name) for name in (*PARAMETERS, *_own_names(), "against", *OF_AGAINST)}
     return ours | {name: config.getoption(name) for name in KEPT_OF_BENCHMARK}
 
 
@@ -213,6 +233,12 @@ def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:
     own = [parameter.option for parameter in PARAMETERS.values() if option(config, parameter.name) is not None]
     defaults = {**DEFAULTS, **dict.fromkeys(set(_own_names()) - set(DEFAULTS), False)}
     own += [f"--{name.replace('_', '-')}" for name, value in defaults.items() if option(config, name) != value]
+    of_side = {"against": None, **dict.fromkeys(set(OF_AGAINST) - {"budget"})}  # a run may be given more time
+    own += [f"--{name}" for name in of_side if option(config, name) is not None]
+    if option(config, "budget") is not None:
+        kept = {**kept, "budget": option(config, "budget")}
+        if not kept.get("against"):
+            own.append("--budget")
     if own:
         raise pytest.UsageError(
             f"--resume goes on with the options of the interrupted run: leave out {', '.join(own)}."

@@ -9,30 +9,37 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from trainmark import progress, suite
+from trainmark import git, progress, suite
 from trainmark.against.places import SideError
 from trainmark.against.run import Against, measure_against
 from trainmark.against.turns import Look
 from trainmark.export.terminal import comparison_table
 from trainmark.judge.comparison import compare_paired, control_floor, open_cells
 from trainmark.judge.margins import MarginError, Margins
-from trainmark.judge.verdict import Policy, Verdict, judge
-from trainmark.measure.session import Measured, Session, SessionError, find_interrupted
+from trainmark.judge.verdict import NOT_COMPARABLE, Policy, Verdict, judge
+from trainmark.measure.session import Measured, Session, SessionError, find_interrupted, other_code
 from trainmark.options import add_options, keep_options, option, read_against, read_options, restore_options
 from trainmark.replay import measured_clock, replay
+from trainmark.saving import CannotSave, folder_of, refuse_storage, results_option, save_whole, storage_option, tag
 from trainmark.store.cell import Cell
 from trainmark.store.documents import SchemaError
+from trainmark.store.journal import FOLDER as JOURNALS
 from trainmark.store.journal import JournalInUse, in_use
-from trainmark.store.pairs import read_paired_runs, write_paired_run
+from trainmark.store.pairs import FOLDER as PAIRS
+from trainmark.store.pairs import read_paired_run, read_paired_runs
 from trainmark.store.record import SECTION, Record, run_section
-from trainmark.store.runs import find_saved
+from trainmark.store.runs import UnreadableRun, find_saved
 from trainmark.suite import Suite, SuiteError
 from trainmark.workloads import entry_of
 
@@ -46,6 +53,8 @@ AGAINST = pytest.StashKey[Against]()
 VERDICT = pytest.StashKey[Verdict]()  # of a run against another side
 CELL = pytest.StashKey[Cell]()
 MEASURED = pytest.StashKey[Measured]()
+
+INTERNAL = 70  # an error of the program itself: EX_SOFTWARE of sysexits.h
 
 # What pytest-benchmark needs to be told, where the user has said nothing else.
 SUPPLIED = {
@@ -77,18 +86,32 @@ def pytest_configure(config: pytest.Config) -> None:
             f'No conftest.py switches trainmark on: write pytest_plugins = ["{NAME}"] into the one beside '
             "the folder of benchmarks, or call trainmark init there."
         )
+    begun = time.monotonic()
+    _end_like_ctrl_c(config)
     _refuse_what_disturbs(config)
     _supply_options(config)
-    against = read_against(config)
-    if against is not None:
-        config.stash[AGAINST] = against
-        with _as_usage_errors():
+    root = config.stash[SUITE].root
+    with _as_usage_errors():
+        refused = read_against(config, root, begun)  # before what is resumed: an option without effect is refused
+        if option(config, "resume"):
+            if refused is not None:
+                raise pytest.UsageError("--resume goes on with the side of the interrupted run: leave out --against.")
+            config.stash[RESUMED], state = find_interrupted(folder_of(config))
+            restore_options(config, state.invocation)
+        against = read_against(config, root, begun)
+        run = Session(read_options(config), folder_of(config), root)
+        if RESUMED in config.stash:
+            obstacle = other_code(config.stash[RESUMED].stem, state.code, run.code)
+            if obstacle:
+                raise SessionError(obstacle)
+        if against is not None:
+            config.stash[AGAINST] = against
             Margins.parse(against.margins)
-    if option(config, "resume"):
-        with _as_usage_errors():
-            config.stash[RESUMED], state = find_interrupted(_folder(config))
-        restore_options(config, state.invocation)
-    config.stash[SESSION] = Session(read_options(config), _folder(config), config.stash[SUITE].root)
+        refuse_storage(config)
+    run.asks_for_all = _names_all(config)
+    if config.option.benchmark_autosave:  # pytest-benchmark's name for it is of the folder one stands in
+        config.option.benchmark_autosave = tag(git.describe(root, run.code))
+    config.stash[SESSION] = run
 
 
 def _root(plugins: pytest.PytestPluginManager) -> Path | None:
@@ -107,6 +130,33 @@ def _asks_for_benchmarks(config: pytest.Config) -> bool:
     folder = ours.root / ours.benchmarks
     asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
     return any(path == folder or folder in path.parents for path in asked)
+
+
+def _names_all(config: pytest.Config) -> bool:
+    """Whether the command line names the whole folder of benchmarks, or a folder around it."""
+    ours = config.stash[SUITE]
+    folder = ours.root / ours.benchmarks
+    asked = [(config.invocation_params.dir / argument).resolve() for argument in config.args if "::" not in argument]
+    return any(path == folder or path in folder.parents for path in asked)
+
+
+def _end_like_ctrl_c(config: pytest.Config) -> None:
+    """Lets a system that ends this process, or a terminal that is closed, be answered like Ctrl-C: all is kept."""
+
+    def interrupt(number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # one that nohup ignores stays ignored
+            signal.signal(number, interrupt)
+            config.add_cleanup(partial(_restore, number))
+
+
+def _restore(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _refuse_what_disturbs(config: pytest.Config) -> None:
@@ -201,11 +251,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     order = {key: number for number, key in enumerate(config.stash[SESSION].planned_keys)}
     empty = [item for item in items if item.get_closest_marker("workload") and CELL not in item.stash]
     items[:] = [item for item in items if item not in empty]  # stand-ins for workloads without a cell
+    if AGAINST in config.stash and (others := [item for item in items if CELL not in item.stash]):
+        raise pytest.UsageError(
+            f"--against measures benchmarks and runs no other test: leave out {others[0].nodeid.split('::')[0]}."
+        )
     items.sort(key=lambda item: _turn(item.stash[CELL], order) if CELL in item.stash else (-1, 0))
     if RESUMED in config.stash:
         session = config.stash[SESSION]
         with _as_usage_errors():
-            session.resume(config.stash[RESUMED], _commit(config))
+            if AGAINST not in config.stash:
+                session.resume(config.stash[RESUMED])
+            else:
+                session.facts = read_paired_run(config.stash[RESUMED]).new.facts
         foreign = [item for item in items if CELL in item.stash and not session.is_planned(item.stash[CELL])]
         if foreign:
             config.hook.pytest_deselected(items=foreign)
@@ -221,16 +278,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if AGAINST in config.stash:
         return  # pytest_runtestloop goes another way
     run = config.stash[SESSION]
-    lines = [f"another run is being measured now, {path.stem}: both will be slow" for path in in_use(run.journals)]
+    lines = _others(run.folder)
     if not run.invocation.settings.once and RESUMED not in config.stash:
         run.probe_peaks(cells)
-        run.begin(cells, _commit(config), keep_options(config))
+        with _as_usage_errors():
+            run.begin(cells, keep_options(config))
     lines += run.notes
     config.stash[ESTIMATES] = run.estimates(cells)
     lines.append(progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write("\n" + "\n".join(lines) + "\n\n")
+
+
+def _others(folder: Path) -> list[str]:
+    """A sentence for each other run that is being measured now."""
+    busy = [*in_use(folder / JOURNALS), *in_use(folder / PAIRS)]
+    return [f"another run is being measured now, {path.stem}: both will be slow" for path in busy]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -241,9 +305,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if AGAINST not in config.stash or session.testsfailed or config.option.collectonly or not cells:
         return None
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    run, asked, folder = config.stash[SESSION], config.stash[AGAINST], _folder(config)
+    run, asked, folder = config.stash[SESSION], config.stash[AGAINST], folder_of(config)
+    earlier = read_paired_runs(folder)
     margins = Margins.parse(asked.margins)
-    margins = margins.with_floor(control_floor(read_paired_runs(folder), run.machine.environment["fingerprint"]))
+    margins = margins.with_floor(control_floor(earlier, run.machine.environment["fingerprint"]))
 
     def told(line: str) -> None:
         if reporter is not None:
@@ -252,16 +317,20 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     def look(labels: Mapping[str, str]) -> Look:
         return lambda pairs: open_cells(pairs, margins, labels)
 
-    commit = config.hook.pytest_benchmark_generate_commit_info(config=config)
+    for line in _others(folder):
+        told(line)
+    run.choose(cells)
+    commit, resumed = git.describe(run.root, run.code), config.stash.get(RESUMED, None)
     with _as_usage_errors():
-        paired = measure_against(asked, run, cells, config.stash[SUITE].root, commit, look, told)
-    path = write_paired_run(paired, folder)
+        paired = measure_against(asked, run, cells, run.root, commit, look, told, earlier, resumed)
     comparison = compare_paired(paired, margins)
     verdict = config.stash[VERDICT] = judge(comparison, Policy(asked.inconclusive, asked.missing))
+    stored = results_option(config)
     told("\n" + comparison_table(comparison, verdict))
-    told(f"\npairs:  {path}\npage:   trainmark html {path.stem}")
-    told(f"export: trainmark check {path.stem} --markdown FILE --junit FILE --github")
-    if not paired.new.facts.complete:
+    told(f"\npairs:  {folder / PAIRS / paired.name}.jsonl\npage:   trainmark html {paired.name}{stored}")
+    told(f"export: trainmark check {paired.name} --markdown FILE --junit FILE --github{stored}")
+    if paired.new.facts.finished is None:
+        told(f"resume: pytest {config.stash[SUITE].benchmarks} --resume{storage_option(config, config.stash[SUITE])}")
         raise KeyboardInterrupt  # answered by keeping what there was; now it is pytest's again
     return True
 
@@ -297,7 +366,10 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[], Reco
     """
 
     def measure_cell() -> Record:
-        measured = request.config.stash[SESSION].measure(request.node.stash[CELL])
+        try:
+            measured = request.config.stash[SESSION].measure(request.node.stash[CELL])
+        except OSError as error:
+            _leave_unsaved(request.config, error)
         request.node.stash[MEASURED] = measured
         record = measured.record
         if record.status == "skipped":
@@ -309,6 +381,23 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[], Reco
         return record
 
     return measure_cell
+
+
+def _leave_unsaved(config: pytest.Config, error: OSError) -> NoReturn:
+    """Ends the run where a record could not be kept: those before it are in the journal."""
+    benchmarks = _benchmarks(config)
+    benchmarks.save = benchmarks.autosave = benchmarks.json = None
+    told = f"{error.filename}: {error.strerror}: what was measured before is kept; make room and go on with --resume"
+    pytest.exit(told, pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any] | None:
+    """Of the project that is measured, and not of the folder one stands in."""
+    if SESSION not in config.stash:
+        return None
+    run = config.stash[SESSION]
+    return git.describe(run.root, run.code)
 
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any] | None:
@@ -326,27 +415,60 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         output_json[SECTION] = run_section(run.facts, list(run.records.values()))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if SESSION in session.config.stash:
+        save_whole(_benchmarks(session.config).storage, session.config.stash[SESSION].unsaved.append)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """pytest-benchmark has stored the run by now, unless no cell has a time to store: then this does."""
     config = session.config
-    if VERDICT in config.stash and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        session.exitstatus = config.stash[VERDICT].exit_code
-    if SESSION not in config.stash or not config.stash[SESSION].records:
+    if SESSION not in config.stash:
         return
     run = config.stash[SESSION]
-    benchmarks = config._benchmarksession  # type: ignore[attr-defined]  # pytest-benchmark's only way in
-    name = config.option.benchmark_save or config.option.benchmark_autosave
-    if name and not benchmarks.benchmarks and not run.invocation.settings.once:
-        document = config.hook.pytest_benchmark_generate_json(
-            config=config,
-            benchmarks=[],
-            include_data=True,
-            machine_info=benchmarks.get_machine_info(),
-            commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
-        )
-        pytest_benchmark_update_json(config, document)
-        benchmarks.storage.save(document, name)
-    run.close(find_saved(run.facts.id, run.folder) if name else None)
+    if run.records:
+        name = config.option.benchmark_save or config.option.benchmark_autosave
+        if name and not _benchmarks(config).benchmarks:
+            _save_without_times(config, name)
+        run.close(find_saved(run.facts.id, run.folder) if name and not run.unsaved else None)
+    session.exitstatus = _exit_code(config, session.exitstatus)
+
+
+def _save_without_times(config: pytest.Config, name: str) -> None:
+    if config.stash[SESSION].invocation.settings.once:
+        return
+    benchmarks = _benchmarks(config)
+    document = config.hook.pytest_benchmark_generate_json(
+        config=config,
+        benchmarks=[],
+        include_data=True,
+        machine_info=benchmarks.get_machine_info(),
+        commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
+    )
+    pytest_benchmark_update_json(config, document)
+    benchmarks.storage.save(document, name)
+
+
+def _exit_code(config: pytest.Config, code: int) -> int:
+    """What the call comes to: see docs/ci.md."""
+    if code == pytest.ExitCode.INTERNAL_ERROR:
+        return INTERNAL  # pytest's own number says here that nothing was decided
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and VERDICT in config.stash:
+        return config.stash[VERDICT].exit_code
+    run = config.stash[SESSION]
+    if run.unsaved:
+        run.notes_at_end += [f"not saved: {reason}" for reason in run.unsaved]
+        return pytest.ExitCode.USAGE_ERROR
+    records = run.records.values()
+    if code == pytest.ExitCode.OK and records and all(record.status == "skipped" for record in records):
+        reasons = dict.fromkeys(str(record.reason) for record in records)
+        run.notes_at_end.append(f"nothing was measured: {'; '.join(reasons)}")
+        return NOT_COMPARABLE
+    return code
+
+
+def _benchmarks(config: pytest.Config) -> Any:
+    return config._benchmarksession  # type: ignore[attr-defined]  # pytest-benchmark's only way in
 
 
 @pytest.hookimpl(trylast=True)
@@ -354,7 +476,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if SESSION in config.stash and config.stash[SESSION].records:
         terminalreporter.section("trainmark")
         run = config.stash[SESSION]
-        for line in (*progress.summary(run), *run.context.notes):
+        for line in (*progress.summary(run), *run.context.notes, *run.notes_at_end):
             terminalreporter.write_line(line)
 
 
@@ -363,19 +485,14 @@ def _turn(cell: Cell, planned: Mapping[str, int]) -> tuple[int, int]:
     return entry_of(cell.workload).place, planned.get(cell.key, 0)
 
 
-def _folder(config: pytest.Config) -> Path:
-    """Where runs are stored; relative to where pytest was called."""
-    return config.invocation_params.dir / Path(config.option.benchmark_storage.removeprefix("file://"))
-
-
-def _commit(config: pytest.Config) -> str | None:
-    return config.hook.pytest_benchmark_generate_commit_info(config=config).get("id")  # type: ignore[no-any-return]
-
-
 @contextmanager
 def _as_usage_errors() -> Iterator[None]:
     """What the user can mend becomes one sentence, and exit code 4."""
     try:
         yield
-    except (SessionError, SideError, SuiteError, JournalInUse, SchemaError, MarginError) as error:
+    except (SessionError, SideError, SuiteError, JournalInUse, SchemaError, UnreadableRun, MarginError) as error:
         raise pytest.UsageError(str(error)) from error
+    except CannotSave as error:
+        raise pytest.UsageError(str(error)) from error
+    except OSError as error:
+        raise pytest.UsageError(f"{error.filename}: {error.strerror}") from error

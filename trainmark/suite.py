@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pkgutil
 import sys
@@ -127,9 +128,8 @@ def open_suite(root: Path) -> Suite:
     suite = read_suite(root)
     if _opened and _opened[-1] == suite:
         return suite
-    if str(root) in sys.path:
-        sys.path.remove(str(root))
-    sys.path.insert(0, str(root))
+    if str(root) not in sys.path:  # where it is, whoever started this process has said what comes before it
+        sys.path.insert(0, str(root))
     _opened.append(suite)  # what is imported below may ask for it
     try:
         _make_known(suite)
@@ -197,12 +197,28 @@ def _resolve(name: str, lacking: Any = _REQUIRED) -> Any:
 def _imported(module: str, name: str) -> Any:
     try:
         return import_module(module)
-    except Exception as error:  # whatever a project's own file does when it is imported
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = "" if isinstance(error, ImportError) else f" in {frame.filename}, line {frame.lineno}"
-        raise SuiteError(f"[{TABLE}] names {name}, and importing it fails{where}: {_told(error)}.") from error
+    except (Exception, SystemExit) as error:  # whatever a project's own file does when it is imported
+        raise SuiteError(f"[{TABLE}] names {name}, and importing it fails{where(error)}: {told(error)}.") from error
 
 
-def _told(error: Exception) -> str:
+def where(error: BaseException) -> str:
+    """`` in FILE, line N`` of what went wrong while a module was imported: the innermost line of a file of someone's.
+
+    Empty where none of the lines is in a file, as of a module that is nowhere.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" in {error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [frame for frame in frames if not frame.filename.startswith("<") and frame.filename not in _OURS]
+    return f" in {files[-1].filename}, line {files[-1].lineno}" if files else ""
+
+
+_OURS = (__file__, importlib.__file__)
+
+
+def told(error: BaseException) -> str:
+    """The first line of an error, with its kind where that says more."""
     text = (str(error).strip().splitlines() or [""])[0].removesuffix(".")
+    if isinstance(error, SyntaxError) and error.msg:
+        text = error.msg
     return text if isinstance(error, ImportError) and text else f"{type(error).__name__}: {text}"

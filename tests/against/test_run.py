@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from trainmark.against.client import SideEnded
-from trainmark.against.places import Place, SideError
+from trainmark.against.places import Place, SideError, read_side
 from trainmark.against.run import Against, measure_against
+from trainmark.git import Code
 from trainmark.judge.comparison import compare_paired
 from trainmark.judge.verdict import Policy, Verdict, judge
 from trainmark.measure.settings import Settings
@@ -56,12 +58,17 @@ class MadeUpSide:
         return Record(cell, "ok", metrics={"parameters": 5}).to_json()
 
 
-def stood_in_session(skipped: dict[Cell, str]) -> Any:
+def stood_in_session(skipped: dict[Cell, str], folder: Path) -> Any:
     return SimpleNamespace(
         invocation=SimpleNamespace(settings=Settings(), limits=Limits(10), request=Request("quick", {}, None)),
         skip_reason_of=skipped.get,
         seeds_of=lambda cell: 1,
-        finished_facts=lambda complete: RunFacts("20260101T120000-abcdef", "2026", complete=complete),
+        has_planned=lambda cell: True,
+        estimates=lambda cells: {},
+        asks_for_all=True,
+        code=Code("c", False, ""),
+        facts=RunFacts("20260101T120000-abcdef", "2026"),
+        folder=folder,
     )
 
 
@@ -83,10 +90,11 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
             return MadeUpSide(place, base if of_base else new, {} if of_base else ends or {}, accuracy)
 
         monkeypatch.setattr("trainmark.against.run.Side", side)
-        asked = Against(("env:A=1",), 60, None, "3%", "warn", "fail")
+        parts = ("env:A=1",)
+        asked = Against(read_side(parts, tmp_path), parts, 60, time.monotonic(), None, "3%", "warn", "fail")
         return measure_against(
             asked,
-            stood_in_session(skipped or {}),
+            stood_in_session(skipped or {}, tmp_path),
             new if chosen is None else chosen,
             tmp_path,
             {"id": "c"},
@@ -144,9 +152,11 @@ def test_a_benchmark_that_takes_no_steps_is_judged_by_its_records(
     assert verdicts[ACCURACY.key] == verdict
 
 
-def test_what_this_machine_cannot_run_is_measured_on_neither_side(measured: Any) -> None:
+def test_what_this_machine_cannot_run_is_kept_with_its_reason(measured: Any) -> None:
     run = measured([TRAIN, INPUT], [TRAIN, INPUT], skipped={TRAIN: "bf16 needs more"})
-    assert labels(run.base.records) == labels(run.new.records) == [INPUT]
+    assert labels(run.base.records) == [INPUT, TRAIN]
+    kept = {record.cell: (record.status, record.reason) for record in run.new.records}
+    assert kept == {TRAIN: ("skipped", "bf16 needs more"), INPUT: ("ok", None)}
 
 
 def test_a_side_that_cannot_say_what_it_has_is_one_sentence(measured: Any) -> None:
@@ -157,5 +167,8 @@ def test_a_side_that_cannot_say_what_it_has_is_one_sentence(measured: Any) -> No
 def test_after_an_interruption_the_records_so_far_are_an_incomplete_run(measured: Any) -> None:
     run = measured([TRAIN, INPUT], [TRAIN, INPUT], ends={TRAIN: KeyboardInterrupt()})
     assert not run.new.facts.complete
-    assert labels(run.base.records) == [TRAIN, INPUT]
-    assert any("was interrupted" in detail for detail in verdict_of(run, missing="warn").details)
+    assert labels(run.base.records) == [TRAIN]
+    verdict = verdict_of(run)
+    assert {cell.verdict for cell in compare_paired(run).cells} == {"unmeasured"}
+    assert verdict.exit_code == 3
+    assert any("was interrupted: finish it with pytest bench --resume" in detail for detail in verdict.details)

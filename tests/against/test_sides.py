@@ -7,13 +7,14 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from trainmark.against.client import Side, SideEnded
-from trainmark.against.places import Place, SideError, holds_engine, place_of, working_tree
+from trainmark.against.places import Place, SideError, holds_engine, place_of, read_side, working_tree
 from trainmark.against.server import PROTOCOL, own_seconds
 
 HELLO = f"print('{{\"protocol\": {PROTOCOL}}}', flush=True)"
@@ -85,27 +86,34 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Side]]:
         side.close()
 
 
+@contextmanager
+def placed(parts: list[str], folder: Path) -> Iterator[Place]:
+    """The place of the side that these parts name."""
+    with place_of(read_side(parts, folder), folder) as place:
+        yield place
+
+
 # What --against names
 
 
 def test_self_is_the_working_tree_in_this_environment(tmp_path: Path) -> None:
-    with place_of(["self"], tmp_path) as place:
+    with placed(["self"], tmp_path) as place:
         assert place == Place("self", tmp_path, tmp_path, tmp_path, sys.executable, {})  # tmp_path is in no repository
 
 
 def test_a_variable_is_set_on_that_side(tmp_path: Path) -> None:
-    with place_of(["env:OMP_NUM_THREADS=4,2", "env:EMPTY="], tmp_path) as place:
+    with placed(["env:OMP_NUM_THREADS=4,2", "env:EMPTY="], tmp_path) as place:
         assert place.variables == {"OMP_NUM_THREADS": "4,2", "EMPTY": ""}
         assert (place.root, place.commit) == (tmp_path, None)
 
 
 def test_an_interpreter_measures_the_working_tree(tmp_path: Path) -> None:
-    with place_of([sys.executable], tmp_path) as place:
+    with placed([sys.executable], tmp_path) as place:
         assert (place.interpreter, place.root) == (sys.executable, tmp_path)
 
 
 def test_a_ref_is_checked_out_beside_the_working_tree_and_removed(repository: Path) -> None:
-    with place_of(["old", "env:A=1"], repository / "inner") as place:
+    with placed(["old", "env:A=1"], repository / "inner") as place:
         assert (place.root / "file").read_text(encoding="utf-8") == "old"
         assert place.root == place.tree / "inner"
         assert place.repository == repository
@@ -120,7 +128,7 @@ def test_a_ref_is_checked_out_beside_the_working_tree_and_removed(repository: Pa
 def test_what_was_checked_out_is_removed_after_an_interruption_too(
     repository: Path, error: type[BaseException]
 ) -> None:
-    with pytest.raises(error), place_of(["old"], repository):
+    with pytest.raises(error), placed(["old"], repository):
         raise error
     assert len(git(repository, "worktree", "list").splitlines()) == 1
 
@@ -137,12 +145,12 @@ def test_what_was_checked_out_is_removed_after_an_interruption_too(
     ],
 )
 def test_what_names_no_side_is_one_sentence(repository: Path, parts: list[str], told: str) -> None:
-    with pytest.raises(SideError, match=told), place_of(parts, repository):
+    with pytest.raises(SideError, match=told), placed(parts, repository):
         pass
 
 
 def test_a_ref_outside_a_repository_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SideError, match="no git ref"), place_of(["main"], tmp_path):
+    with pytest.raises(SideError, match="no git ref"), placed(["main"], tmp_path):
         pass
 
 
@@ -165,20 +173,20 @@ def test_a_commit_from_before_the_engine_was_a_package_is_one_sentence(own_engin
         r"\(trainmark/against/server\.py is missing\), "
         r"and cannot be measured beside this one\. .*: trainmark check BASE NEW$"
     )
-    with pytest.raises(SideError, match=told), place_of(["old"], own_engine):
+    with pytest.raises(SideError, match=told), placed(["old"], own_engine):
         pass
     assert len(git(own_engine, "worktree", "list").splitlines()) == 1
 
 
 def test_a_commit_with_an_engine_of_its_own_is_measured_by_that(own_engine: Path) -> None:
-    with place_of(["engine"], own_engine) as place, Side(place) as side:
+    with placed(["engine"], own_engine) as place, Side(place) as side:
         assert (place.root / "trainmark" / "against" / "server.py").is_file()
         assert side.call("answer")["pid"]
 
 
 def test_an_engine_that_is_installed_elsewhere_measures_a_commit_without_one(repository: Path) -> None:
     assert not holds_engine(repository)
-    with place_of(["old"], repository) as place:
+    with placed(["old"], repository) as place:
         assert (place.root / "inner" / "file").read_text(encoding="utf-8") == "old"
 
 
@@ -187,7 +195,7 @@ def test_a_commit_without_the_suite_is_one_sentence(repository: Path) -> None:
     (repository / "later" / "file").touch()
     commit(repository, "later")
     told = r"^--against old: later is not in that commit\.$"
-    with pytest.raises(SideError, match=told), place_of(["old"], repository / "later"):
+    with pytest.raises(SideError, match=told), placed(["old"], repository / "later"):
         pass
 
 
@@ -341,7 +349,7 @@ def test_an_older_tree_is_lent_nothing_by_an_installed_one(
 ) -> None:
     for name, value in install(grown, interpreter, way).items():
         monkeypatch.setenv(name, value)
-    with place_of(["before", str(interpreter)], grown) as place:
+    with placed(["before", str(interpreter)], grown) as place:
         write_server(place.tree, f"import {module}\n{HELLO}\ninput()")
         with pytest.raises(SideError) as error:
             Side(place)
@@ -357,13 +365,13 @@ def test_the_working_tree_is_measured_with_what_is_installed_of_it(
     for name, value in install(grown, interpreter, way).items():
         monkeypatch.setenv(name, value)
     write_server(grown, importing("shared.added"))
-    with place_of([str(interpreter)], grown) as place, Side(place) as side:
+    with placed([str(interpreter)], grown) as place, Side(place) as side:
         assert side.call("answer") == {"file": str(grown / "shared" / "added" / "__init__.py")}
 
 
 def test_a_module_that_is_lent_late_is_not_there_either(grown: Path, interpreter: Path) -> None:
     install(grown, interpreter, "finder")
-    with place_of(["before", str(interpreter)], grown) as place:
+    with placed(["before", str(interpreter)], grown) as place:
         write_server(place.tree, importing("shared.added"))
         told = rf"shared\.added is not in {place.tree}, .* from {grown}/shared/added/__init__\.py"
         with Side(place) as side, pytest.raises(SideEnded, match=told):
@@ -399,7 +407,7 @@ def test_a_package_in_src_that_is_on_the_path_is_each_sides_own(
 ) -> None:
     for name, value in install(layout / "src", interpreter, way).items():
         monkeypatch.setenv(name, value)
-    with place_of(["old", str(interpreter)], layout / "perf") as base:
+    with placed(["old", str(interpreter)], layout / "perf") as base:
         new = working_tree("new", layout / "perf", interpreter=str(interpreter))
         for place in (base, new):
             write_server(place.root, importing("package"))
@@ -415,7 +423,7 @@ def test_a_linked_working_tree_is_not_lent_what_is_installed_from_the_main_one(
     install(layout / "src", interpreter, "path")
     linked = tmp_path / "linked"
     git(layout, "worktree", "add", "--detach", "--quiet", str(linked), "new")
-    with place_of(["old", str(interpreter)], linked / "perf") as base:
+    with placed(["old", str(interpreter)], linked / "perf") as base:
         new = working_tree("new", linked / "perf", interpreter=str(interpreter))
         for place in (base, new):
             write_server(place.root, importing("package"))
@@ -426,7 +434,7 @@ def test_a_linked_working_tree_is_not_lent_what_is_installed_from_the_main_one(
 
 def test_a_package_in_src_that_a_finder_gives_is_refused_by_name(layout: Path, interpreter: Path) -> None:
     install(layout / "src", interpreter, "finder")
-    with place_of(["old", str(interpreter)], layout / "perf") as base:
+    with placed(["old", str(interpreter)], layout / "perf") as base:
         write_server(base.root, importing("package"))
         told = (
             f"package is in {base.tree} too, but an editable install gives that of {layout}/src/package/__init__.py: "
@@ -443,7 +451,7 @@ def test_a_source_that_git_does_not_track_is_named_as_such(layout: Path, interpr
     made.parent.mkdir()
     made.touch()
     install(layout / "src", interpreter, "finder")
-    with place_of(["old", str(interpreter)], layout / "perf") as base:
+    with placed(["old", str(interpreter)], layout / "perf") as base:
         write_server(base.root, importing("made"))
         with Side(base) as side, pytest.raises(SideEnded) as end:
             side.call("answer")

@@ -19,7 +19,7 @@ from trainmark.against.turns import (
     PairSettings,
     measure_pair,
     measure_pairs,
-    measure_records,
+    measure_record,
 )
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import Cell
@@ -212,5 +212,5 @@ def test_a_cell_that_one_side_cannot_measure_has_failed_there_and_the_others_go_
 
 def test_a_side_that_ends_while_recording_leaves_a_record_that_says_so(said: list[str]) -> None:
     side: Any = FakeSide(_place("new"), said, fails=lambda request, doing: request["cell"]["workload"] == "train")
-    records = measure_records(side, {TRAIN: 1, INPUT: 1}, HOW, said.append)
-    assert (records[TRAIN.key].status, records[INPUT.key].status) == ("crashed", "ok")
+    records = [measure_record(side, cell, 1, HOW) for cell in (TRAIN, INPUT)]
+    assert [record.status for record in records] == ["crashed", "ok"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trainmark.git import Code
 from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.session import Invocation, Session, SessionError, find_interrupted
 from trainmark.measure.settings import Settings
@@ -28,6 +29,7 @@ CPU = Machine(
     models={"mlp": ModelFacts("mlp", "mnist-5k", 500_000, has_convolution=False)},
     cpu_flops=1e11,
 )
+CODE = Code("c1", True, "d1")
 REQUEST = Request(given={"model": ("mlp",), "batch_size": (8, 16), "precision": ("fp32", "tf32"), "compile": ("off",)})
 
 
@@ -54,8 +56,8 @@ class FakeWorkers:
 def session(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Session]:
     """Makes sessions over the same folder, and closes them in the end."""
 
-    def make(workers: FakeWorkers | None = None) -> Session:
-        made = Session(Invocation(REQUEST, Settings(), Limits()), tmp_path)
+    def make(workers: FakeWorkers | None = None, code: Code = CODE) -> Session:
+        made = Session(Invocation(REQUEST, Settings(), Limits()), tmp_path, code=code)
         made.workers = made.context.workers = workers or FakeWorkers()
         request.addfinalizer(lambda: made.close(None))
         return made
@@ -63,10 +65,10 @@ def session(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Ses
     return make
 
 
-def begin(run: Session, commit: str = "c1") -> list[Cell]:
+def begin(run: Session) -> list[Cell]:
     """Plans the training cells and begins; the cells that this machine can run come first."""
     cells = sorted(run.plan("train"), key=lambda cell: cell["precision"])
-    run.begin(cells, commit, {"grid": "quick"})
+    run.begin(cells, {"grid": "quick"})
     return cells
 
 
@@ -115,7 +117,7 @@ def test_a_resumed_run_measures_only_what_is_missing(session: Callable[..., Sess
     assert set(second.plan("train")) == set(cells)
     path, state = find_interrupted(tmp_path)
     assert state.invocation == {"grid": "quick"}
-    second.resume(path, "c1")
+    second.resume(path)
     assert second.facts.id == first.facts.id
     measured = second.measure(cells[0])
     assert (measured.record, measured.recovered) == (kept, True)
@@ -124,14 +126,17 @@ def test_a_resumed_run_measures_only_what_is_missing(session: Callable[..., Sess
 
 
 @pytest.mark.parametrize(
-    ("machine", "commit", "sentence"),
+    ("machine", "code", "sentence"),
     [
-        (CPU, "c2", "began at commit c1, and the working tree is at c2"),
-        (replace(CPU, environment={"fingerprint": "xyz"}), "c1", "began in environment abc, and this is xyz"),
+        (CPU, Code("c2", False, ""), "began at commit c1, and the working tree is at c2"),
+        (CPU, Code("c1", True, "d2"), "The code was edited since the run .* began"),
+        (CPU, Code("c1", False, ""), "The code was edited since the run .* began"),
+        (CPU, Code(None, None, "d1"), "began at commit c1, and the working tree is at None"),
+        (replace(CPU, environment={"fingerprint": "xyz"}), CODE, "began in environment abc, and this is xyz"),
     ],
 )
 def test_a_run_is_not_resumed_under_other_conditions(
-    session: Callable[..., Session], tmp_path: Path, machine: Machine, commit: str, sentence: str
+    session: Callable[..., Session], tmp_path: Path, machine: Machine, code: Code, sentence: str
 ) -> None:
     first = session()
     cells = begin(first)
@@ -139,7 +144,7 @@ def test_a_run_is_not_resumed_under_other_conditions(
     first.close(None)
     path, _ = find_interrupted(tmp_path)
     with pytest.raises(SessionError, match=sentence):
-        session(FakeWorkers(machine)).resume(path, commit)
+        session(FakeWorkers(machine), code).resume(path)
     assert len(read_journal(path).records) == 1
 
 
@@ -162,7 +167,7 @@ def test_the_journal_goes_only_when_the_complete_run_is_stored(session: Callable
     assert run.left_in_journal
     second = session()
     second.plan("train")
-    second.resume(find_interrupted(tmp_path)[0], "c1")
+    second.resume(find_interrupted(tmp_path)[0])
     for cell in cells:
         second.measure(cell)
     assert second.complete

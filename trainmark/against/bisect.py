@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainmark.against.places import refuse_other_engines
+from trainmark import git
+from trainmark.against.places import TREE, refuse_other_engines
+from trainmark.scratch import scratch
 
 # git bisect reads 0 as good, 1 to 124 as bad and 125 as "cannot be judged"; of a check only 0 and 1 are verdicts.
 JUDGE = 'cd "./$0" || exit 125; code=0; "$@" || code=$?; case $code in 0|1) exit $code;; *) exit 125;; esac'
@@ -56,26 +55,26 @@ def bisect(
         BisectError: There is no such commit, or git could not go on.
         SideError: One of the two cannot be measured; then nor can what lies between.
     """
-    ends = {ref: _git(folder, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}") for ref in (good, bad)}
+    ends = {ref: _commit_of(ref, folder) for ref in (good, bad)}
     for ref, end in ends.items():
         refuse_other_engines(f"bisect {ref}", end, folder)
     commit, last = ends[good], ends[bad]
-    check = command(commit, arguments, benchmarks, _git(folder, "rev-parse", "--show-prefix"))
-    told(f"each commit is checked with: {shlex.join(check)}")
-    scratch = Path(tempfile.mkdtemp(prefix="trainmark-bisect-"))
-    tree = scratch / "tree"
     try:
-        _git(folder, "worktree", "add", "--detach", "--quiet", str(tree), last)
-        _git(tree, "bisect", "start", last, commit)
-        _git(tree, "bisect", "run", *check)
-        return _git(tree, "bisect", "log").splitlines()[-1].removeprefix("# ")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        _git(folder, "worktree", "prune")
+        check = command(commit, arguments, benchmarks, git.within(folder))
+        told(f"each commit is checked with: {shlex.join(check)}")
+        with (
+            scratch("bisect", lambda left: git.remove(left / TREE, folder)) as scratches,
+            git.checked_out(last, folder, scratches / TREE) as tree,
+        ):
+            git.git(tree, "bisect", "start", last, commit)
+            git.git(tree, "bisect", "run", *check)
+            return git.git(tree, "bisect", "log").splitlines()[-1].removeprefix("# ")
+    except git.GitError as error:
+        raise BisectError(f"git bisect: {error}") from error
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BisectError(f"git {arguments[0]}: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
-    return done.stdout.strip()
+def _commit_of(ref: str, folder: Path) -> str:
+    try:
+        return git.commit_of(ref, folder)
+    except git.GitError as error:
+        raise BisectError(f"bisect {ref}: {error}.") from error

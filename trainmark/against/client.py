@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from trainmark import git
 from trainmark.against import own_tree
-from trainmark.against.places import Place, SideError
+from trainmark.against.places import Place, SideError, absolute_path
 from trainmark.against.server import PROTOCOL
 
 START_SECONDS = 120.0  # to import torch on a busy machine
@@ -167,7 +168,7 @@ class Side:
         server = subprocess.Popen(
             [self.place.interpreter, "-P", own_tree.__file__, json.dumps(self.place.to_json())],
             cwd=self.place.root,
-            env={**os.environ, **self.place.variables, "PYTHONPATH": self._python_path()},
+            env={**git.environment(), **self.place.variables, "PYTHONPATH": self._python_path()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -188,8 +189,9 @@ class Side:
         return server
 
     def _python_path(self) -> str:
-        """The side's own folder first, before what the user has set: for what the server starts in its turn."""
-        return os.pathsep.join(filter(None, [str(self.place.root), os.environ.get("PYTHONPATH")]))
+        """The side's own folder before what the user has set: for what the server starts in its turn."""
+        given = self.place.variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+        return os.pathsep.join([str(self.place.root), *absolute_path(given)])
 
     def _next_line(self, seconds: float) -> dict[str, Any] | None:
         """The next document; None where it does not come in time. The end of the server reads as one."""
@@ -204,7 +206,14 @@ class Side:
                 return {"gone": self._server.wait()}
             self._unread += some
         line, _, self._unread = self._unread.partition(b"\n")
-        document: dict[str, Any] = json.loads(line)
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            told = line[:80].decode(errors="replace")
+            self.close()
+            raise SideError(f"{self.place.name} does not speak the protocol of paired measurement: it wrote {told!r}.")
         return document
 
     def _last_words(self) -> str:

@@ -97,9 +97,8 @@ def _is_of_an_environment(place: Path) -> bool:
 
 
 def _is_tracked(place: Path, working_tree: Path) -> bool:
-    listed = subprocess.run(
-        ["git", "ls-files", "--error-unmatch", "--", str(place)], cwd=working_tree, capture_output=True, check=False
-    )
+    command = ["git", "-c", "core.fsmonitor=false", "ls-files", "--error-unmatch", "--", str(place)]
+    listed = subprocess.run(command, cwd=working_tree, capture_output=True, check=False)
     return listed.returncode == 0
 
 
@@ -107,7 +106,8 @@ def main() -> None:
     """Serves the side as ``python -m trainmark.against.server`` would."""
     place = json.loads(sys.argv[1])
     guard = OwnTree(Path(place["tree"]), [Path(one) for one in place["working_trees"]])
-    sys.path[:] = [place["root"], *(guard.own(entry) for entry in sys.path)]
+    set_apart = place.get("before", [])  # by the user, for this side alone: it goes before what both sides have
+    sys.path[:] = [*map(guard.own, set_apart), place["root"], *map(guard.own, sys.path)]
     importlib.invalidate_caches()
     sys.meta_path.insert(0, guard)
     sys.argv[1:] = []

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import trainmark
+from trainmark import git
+from trainmark.scratch import scratch
 
 SELF = "self"
 VARIABLE = "env:"
+TREE = "tree"  # what is checked out, in the folder made for it
 SERVER = Path("trainmark") / "against" / "server.py"  # what a tree with the engine in it has
 
 
@@ -50,30 +53,28 @@ class Place:
     def to_json(self) -> dict[str, Any]:
         """What the side's own process needs to know of it, as plain JSON types."""
         not_its_own = dict.fromkeys(map(str, (self.repository, *self.others)))
-        return {"root": str(self.root), "tree": str(self.tree), "working_trees": list(not_its_own)}
+        return {
+            "root": str(self.root),
+            "tree": str(self.tree),
+            "working_trees": list(not_its_own),
+            "before": absolute_path(self.variables.get("PYTHONPATH", "")),
+        }
+
+
+def absolute_path(variable: str) -> list[str]:
+    """The folders of a search path, as the one who set it means them: from where the call was made."""
+    return [str(Path(entry).absolute()) for entry in variable.split(os.pathsep) if entry]
 
 
 def working_tree(name: str, root: Path, **parts: Any) -> Place:
     """The suite as it lies in the working tree."""
     repository = repository_of(root)
-    return Place(name, root, repository, repository, others=_working_trees(root), **parts)
+    return Place(name, root, repository, repository, others=git.working_trees(root), **parts)
 
 
 def repository_of(root: Path) -> Path:
     """The top of the working tree that a folder is in; the folder itself where it is in none."""
-    try:
-        return Path(_git(root, "rev-parse", "--show-toplevel")).resolve()
-    except SideError:
-        return root
-
-
-def _working_trees(root: Path) -> tuple[Path, ...]:
-    """All that git has checked out of the repository that a folder is in."""
-    try:
-        listed = _git(root, "worktree", "list", "--porcelain").splitlines()
-    except SideError:
-        return ()
-    return tuple(Path(line.removeprefix("worktree ")).resolve() for line in listed if line.startswith("worktree "))
+    return git.top_of(root) or root
 
 
 def holds_engine(root: Path) -> bool:
@@ -81,9 +82,25 @@ def holds_engine(root: Path) -> bool:
     return Path(trainmark.__file__).resolve().parents[1] == root.resolve()
 
 
-@contextlib.contextmanager
-def place_of(parts: Sequence[str], folder: Path) -> Iterator[Place]:
-    """The side that ``--against`` names, with a git ref's tree checked out until the block ends.
+@dataclass(frozen=True)
+class Named:
+    """What ``--against`` names, looked at before anything is measured or checked out.
+
+    Attributes:
+        name: In the user's words.
+        interpreter: Python that measures the side.
+        variables: Set in its environment.
+        commit: That is checked out for it; None for the working tree as it is.
+    """
+
+    name: str
+    interpreter: str
+    variables: Mapping[str, str]
+    commit: str | None
+
+
+def read_side(parts: Sequence[str], folder: Path) -> Named:
+    """What the parts name.
 
     Args:
         parts: ``self``, a git ref, the path of an interpreter, ``env:NAME=value``; or several of these.
@@ -101,21 +118,43 @@ def place_of(parts: Sequence[str], folder: Path) -> Iterator[Place]:
                 raise SideError(f"--against {part}: write env:NAME=value.")
             variables[name] = value
         elif (interpreter := shutil.which(part)) is not None and Path(part).name.startswith("python"):
-            interpreters.append(interpreter)
+            interpreters.append(str(Path(interpreter).absolute()))
         elif part != SELF:
             refs.append(part)
-    if len(refs) > 1 or len(interpreters) > 1:
-        raise SideError(f"--against {' '.join(parts)}: name one git ref and one interpreter at most.")
-    interpreter = interpreters[0] if interpreters else sys.executable
     name = " ".join(parts)
-    if not refs:
-        yield working_tree(name, folder, interpreter=interpreter, variables=variables)
+    if len(refs) > 1 or len(interpreters) > 1:
+        raise SideError(f"--against {name}: name one git ref and one interpreter at most.")
+    commit = None
+    if refs:
+        commit = _commit_of(refs[0], folder)
+        refuse_other_engines(f"--against {name}", commit, folder)
+    return Named(name, interpreters[0] if interpreters else sys.executable, variables, commit)
+
+
+@contextlib.contextmanager
+def place_of(named: Named, folder: Path) -> Iterator[Place]:
+    """The place of a side, with a commit's tree checked out until the block ends.
+
+    Args:
+        named: What ``--against`` names.
+        folder: The root of the suite in the working tree.
+
+    Raises:
+        SideError: The commit cannot be checked out.
+    """
+    parts: dict[str, Any] = {"interpreter": named.interpreter, "variables": named.variables}
+    if named.commit is None:
+        yield working_tree(named.name, folder, **parts)
         return
-    commit = _commit_of(refs[0], folder)
-    refuse_other_engines(f"--against {name}", commit, folder)
-    with _checked_out(commit, folder) as (tree, root):
-        repository, others = repository_of(folder), _working_trees(folder)
-        yield Place(name, root, tree, repository, interpreter, variables, commit, others)
+    repository, others = repository_of(folder), git.working_trees(folder)
+    with ExitStack() as stack:
+        try:
+            scratches = stack.enter_context(scratch("side", lambda left: git.remove(left / TREE, folder)))
+            tree = stack.enter_context(git.checked_out(named.commit, folder, scratches / TREE))
+            root = tree / git.within(folder)
+        except git.GitError as error:
+            raise SideError(f"--against {named.name}: git cannot check it out: {error}.") from error
+        yield Place(named.name, root, tree, repository, commit=named.commit, others=others, **parts)
 
 
 def refuse_other_engines(asked: str, commit: str, folder: Path) -> None:
@@ -129,53 +168,17 @@ def refuse_other_engines(asked: str, commit: str, folder: Path) -> None:
     Raises:
         SideError: It lacks the suite, or is from before trainmark was a package.
     """
-    if not _has(commit, "", folder):
+    if not git.has(commit, "", folder):
         raise SideError(f"{asked}: {folder.name} is not in that commit.")
-    if holds_engine(folder) and not _has(commit, SERVER.as_posix(), folder):
+    if holds_engine(folder) and not git.has(commit, SERVER.as_posix(), folder):
         raise SideError(
             f"{asked}: that commit is from before trainmark was a package ({SERVER} is missing), and cannot "
             "be measured beside this one. Name a later commit, or compare stored runs: trainmark check BASE NEW"
         )
 
 
-def _has(commit: str, path: str, folder: Path) -> bool:
-    """Whether a commit has a path, which is told from a folder on."""
-    try:
-        _git(folder, "cat-file", "-e", f"{commit}:./{path}")
-    except SideError:
-        return False
-    return True
-
-
 def _commit_of(ref: str, folder: Path) -> str:
     try:
-        return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    except SideError as error:
-        raise SideError(
-            f"--against {ref}: no git ref, no Python interpreter and no env:NAME=value here. "
-            "In a shallow clone fetch the ref first: git fetch origin REF."
-        ) from error
-
-
-@contextlib.contextmanager
-def _checked_out(commit: str, folder: Path) -> Iterator[tuple[Path, Path]]:
-    """The commit's files in a worktree of its own, and in it the place that ``folder`` has in its repository."""
-    scratch = Path(tempfile.mkdtemp(prefix="trainmark-side-"))
-    tree = scratch / "tree"
-    within = _git(folder, "rev-parse", "--show-prefix")
-    try:
-        _git(folder, "worktree", "add", "--detach", "--quiet", str(tree), commit)
-        yield tree.resolve(), tree.resolve() / within
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        _git(folder, "worktree", "prune")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    except FileNotFoundError as error:
-        raise SideError("There is no git here: name an interpreter or env:NAME=value instead of a ref.") from error
-    except subprocess.CalledProcessError as error:
-        raise SideError(f"git {arguments[0]}: {error.stderr.strip()}") from error
-    return done.stdout.strip()
+        return git.commit_of(ref, folder)
+    except git.GitError as error:
+        raise SideError(f"--against {ref}: no Python interpreter, no env:NAME=value, and for git: {error}.") from error

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trainmark.against.client import Side, SideEnded
-from trainmark.against.places import SELF, Place, SideError, place_of, working_tree
-from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_records
+from trainmark.against.places import SELF, Named, Place, SideError, place_of, working_tree
+from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_record, rounds_of
+from trainmark.formatting import about, counted
+from trainmark.judge.sequential import LOOKS
+from trainmark.measure.context import now
 from trainmark.measure.session import Session
 from trainmark.store.cell import Cell
-from trainmark.store.pairs import PairedRun
-from trainmark.store.record import Run, RunFacts
+from trainmark.store.pairs import PairedRun, PairsJournal
+from trainmark.store.record import Record, Run
 from trainmark.workloads import entry_of
 
 NEW = "working tree"
+PAIR_SECONDS = 1.5  # of a pair, where no stored run tells: two processes made ready, and their blocks
+START_SECONDS = 8.0  # of both servers, which import torch
 
 
 @dataclass(frozen=True)
@@ -27,28 +35,40 @@ class Against:
     """What one call with ``--against`` asks for.
 
     Attributes:
-        parts: What names the side: see :func:`trainmark.against.places.place_of`.
+        side: What is measured beside the working tree.
+        parts: The user's words for it.
         budget_seconds: For the whole of it.
+        begun: When the call began, as ``time.monotonic`` tells it: the budget counts from there.
         threads: CPU threads of both sides; None for what each side's environment says.
         margins: The margins in the user's words.
         inconclusive: What becomes of cells that are not decided: ``pass``, ``warn`` or ``fail``.
         missing: Likewise of cells that are no longer there.
+        invocation: The options that an interrupted run is resumed with.
     """
 
+    side: Named
     parts: tuple[str, ...]
     budget_seconds: float
+    begun: float
     threads: int | None
     margins: str
     inconclusive: str
     missing: str
+    invocation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The side in the user's words."""
+        return SELF if set(self.parts) == {SELF} else " ".join(self.parts)
 
 
 @dataclass(frozen=True)
 class _Planned:
-    """What a side says of itself: its environment, and its cells by their keys."""
+    """What a side says of itself: its environment, its cells by their keys, and why it cannot run some of them."""
 
     environment: Mapping[str, Any]
     cells: Mapping[str, Cell]
+    skipped: Mapping[str, str]
 
 
 def measure_against(
@@ -59,114 +79,279 @@ def measure_against(
     commit: Mapping[str, Any],
     look: Callable[[Mapping[str, str]], Look],
     told: Callable[[str], None],
+    earlier: Sequence[PairedRun] = (),
+    resumed: Path | None = None,
 ) -> PairedRun:
     """Measures the chosen cells on both sides until they are decided or the budget is spent.
 
-    After Ctrl-C what has been measured so far is given as an incomplete run.
+    Each record and each pair is on the disk before the next is begun. After Ctrl-C what has been measured
+    so far is given as a run that has not finished.
 
     Args:
         asked: The side and the budget.
         session: The run of the working tree: its request, settings and plan.
         chosen: Cells of the working tree to compare.
         root: Folder of the working tree.
-        commit: Of the working tree, as pytest-benchmark tells it.
+        commit: Of the working tree, as a stored run tells it.
         look: From the cells' labels by key to what decides which cells stay open.
         told: Told how far it is.
+        earlier: Paired runs of this folder: records of the same code are taken over, not measured again.
+        resumed: The file of an interrupted run to go on with.
 
     Raises:
         SideError: A side does not start or does not know its cells.
+        OSError: What was measured cannot be kept.
     """
-    begun = time.monotonic()
-    seed = secrets.randbits(32)
-    how = PairSettings(
-        session.invocation.settings, asked.threads, session.invocation.limits.seconds or 0, asked.budget_seconds, seed
-    )
-    findings = Findings()
-    complete = False
-    with place_of(asked.parts, root) as base_place:
+    settings, timeout = session.invocation.settings, session.invocation.limits.seconds or 0
+    with ExitStack() as stack:
+        base_place = stack.enter_context(place_of(asked.side, root))
         places = {"base": base_place, "new": working_tree(NEW, root)}
-        with ExitStack() as stack:
-            sides = {name: stack.enter_context(Side(place, how.timeout)) for name, place in places.items()}
+        how = PairSettings(settings, asked.threads, timeout, asked.budget_seconds, secrets.randbits(32))
+        with ExitStack() as both:
+            sides = {name: both.enter_context(Side(place, timeout)) for name, place in places.items()}
             plans = {name: _plan(side, session, how) for name, side in sides.items()}
             wanted = _wanted(plans, chosen, session)
-            told(f"{len(chosen)} cells of the working tree against {base_place.name}: records of both sides")
+            if resumed is None:
+                run = _begun(asked, session, commit, places, plans, wanted, how)
+                journal = PairsJournal.begin(session.folder, run)
+            else:
+                journal, run = PairsJournal.resume(resumed)
+                stack.callback(journal.close)
+                _refuse_other_conditions(run, _begun(asked, session, commit, places, plans, wanted, how))
+                how = replace(how, seed=run.seed)
+            stack.callback(journal.close)
+            findings = _recovered(run, journal)
+            work = _Work(asked, session, wanted, findings, told, asked.begun + asked.budget_seconds)
             try:
-                for name, side in sides.items():
-                    cells = {cell: session.seeds_of(cell) for cell in wanted[name]}
-                    findings.records[name] |= measure_records(side, cells, how, told)
+                work.take_over(run, plans, earlier)
+                work.say_what_it_takes(earlier, run.new.environment.get("fingerprint"), base_place.name)
+                work.measure_records(sides, how)
             except KeyboardInterrupt:
                 told("interrupted")
-                return _paired_run(asked, session, commit, places, plans, findings, seed, begun, complete)
-        paired = [
-            cell
-            for cell in chosen
-            if entry_of(cell.workload).steps
-            and all(cell.key in records and records[cell.key].status == "ok" for records in findings.records.values())
-        ]
+                return _so_far(run, findings, asked.begun)
+        paired = work.paired()
         labels = {cell.key: cell.label for cell in paired}
         try:
-            measure_pairs(places, paired, how, findings, look(labels), begun + asked.budget_seconds, told)
-            complete = True
+            measure_pairs(places, paired, how, findings, look(labels), work.until, told)
         except KeyboardInterrupt:
             told("interrupted")
-    return _paired_run(asked, session, commit, places, plans, findings, seed, begun, complete)
+            return _so_far(run, findings, asked.begun)
+        finished = _so_far(run, findings, asked.begun, finished=now())
+        journal.finish(finished)
+        return finished
+
+
+@dataclass
+class _Work:
+    """What is to be measured, and how much time there is for it."""
+
+    asked: Against
+    session: Session
+    wanted: Mapping[str, Sequence[Cell]]
+    findings: Findings
+    told: Callable[[str], None]
+    until: float
+
+    def lacking(self) -> list[tuple[str, Cell]]:
+        """Sides and cells that have no record yet, both sides of a cell together."""
+        order = dict.fromkeys([*self.wanted["new"], *self.wanted["base"]])
+        return [
+            (name, cell)
+            for cell in order
+            for name in ("base", "new")
+            if cell in self.wanted[name] and cell.key not in self.findings.records[name]
+        ]
+
+    def take_over(self, run: PairedRun, plans: Mapping[str, _Planned], earlier: Sequence[PairedRun]) -> None:
+        """Records that need no measuring: of what a side cannot run, and of the same code in an earlier run."""
+        for name, cell in self.lacking():
+            reason = plans[name].skipped.get(cell.key) or (self.session.skip_reason_of(cell) if name == "new" else None)
+            if reason:
+                self.findings.add_record(name, Record(cell, "skipped", reason, started=now()))
+        known = _known_records(run, earlier)
+        for name, cell in self.lacking():
+            record = known.get((run.origins[name], cell.key))
+            if record is not None and record.settings.get("seeds", 1) == self.session.seeds_of(cell):
+                self.findings.add_record(name, record)
+
+    def measure_records(self, sides: Mapping[str, Side], how: PairSettings) -> None:
+        """One record of each cell on each side that has none, for as long as there is time."""
+        lacking = self.lacking()
+        for number, (name, cell) in enumerate(lacking, start=1):
+            left = self.until - time.monotonic()
+            if left < 0:
+                self.told(f"the budget is spent: {counted(len(lacking) - number + 1, 'record')} not measured")
+                return
+            self.told(f"record {number} of {len(lacking)}: {sides[name].place.name}: {cell.label}")
+            self.findings.add_record(name, measure_record(sides[name], cell, self.session.seeds_of(cell), how))
+
+    def paired(self) -> list[Cell]:
+        """The cells that both sides have measured well, and that take turns."""
+        records, request = self.findings.records, self.session.invocation.request
+        return [
+            cell
+            for cell in self.wanted["new"]
+            if entry_of(cell.workload).is_paired(cell, request)
+            and all(cell.key in of and of[cell.key].status == "ok" for of in records.values())
+        ]
+
+    def say_what_it_takes(self, earlier: Sequence[PairedRun], fingerprint: Any, base: str) -> None:
+        """How long it takes to look at each cell once, where the budget does not last so long."""
+        lacking = self.lacking()
+        cells = [cell for cell in self.wanted["new"] if self._may_be_paired(cell)]
+        here = [run for run in earlier if run.new.environment.get("fingerprint") == fingerprint and run.pair_seconds]
+        pair_seconds = here[-1].pair_seconds if here else PAIR_SECONDS
+        assert pair_seconds is not None  # asked for above
+        missing = {cell.key: max(LOOKS[0] - len(self.findings.pairs.get(cell.key, ())), 0) for cell in cells}
+        generations = math.ceil(max(missing.values(), default=0) / rounds_of(len(cells)))
+        estimates = self.session.estimates([cell for _, cell in lacking if self.session.has_planned(cell)])
+        records = sum(estimates.get(cell.key, 0.0) for _, cell in lacking)
+        needed = records + sum(missing.values()) * pair_seconds + generations * START_SECONDS
+        kept = sum(map(len, self.findings.records.values()))
+        known = f", {kept} of them known" if kept else ""
+        self.told(
+            f"{counted(len(self.wanted['new']), 'cell')} of the working tree against {base}: records of both sides"
+            f"{known}, then pairs of {len(cells)}; a budget of {about(self.asked.budget_seconds)}"
+        )
+        spent = time.monotonic() - self.asked.begun
+        if cells and spent + needed > self.asked.budget_seconds:
+            minutes = math.ceil((spent + needed) / 60)
+            self.told(
+                f"That budget is too small to look at each of {counted(len(cells), 'cell')} once ({LOOKS[0]} pairs of "
+                f"each): about {about(spent + needed)} would do, --budget {minutes}m. Fewer cells are decided sooner."
+            )
+
+    def _may_be_paired(self, cell: Cell) -> bool:
+        records = [of.get(cell.key) for of in self.findings.records.values()]
+        ruled_out = any(record is not None and record.status != "ok" for record in records)
+        both = cell in self.wanted["base"]
+        return both and not ruled_out and entry_of(cell.workload).is_paired(cell, self.session.invocation.request)
 
 
 def _plan(side: Side, session: Session, how: PairSettings) -> _Planned:
     request = session.invocation.request
     given = {axis: list(values) for axis, values in request.given.items()}
+    asked = {"grid": request.grid, "given": given, "seeds": request.seeds, "only": request.only}
     try:
-        document = side.call("plan", grid=request.grid, given=given, seeds=request.seeds, settings=how.to_json())
+        document = side.call("plan", **asked, settings=how.to_json())
     except SideEnded as end:
         raise SideError(f"{side.place.name} cannot say what it measures: {end.reason}") from end
-    cells = [Cell.of(one["workload"], **one["axes"]) for one in document["cells"]]
-    return _Planned(document["environment"], {cell.key: cell for cell in cells})
+    cells = {
+        (cell := Cell.of(one["workload"], **one["axes"])).key: (cell, one.get("skipped")) for one in document["cells"]
+    }
+    return _Planned(
+        document["environment"],
+        {key: cell for key, (cell, _) in cells.items()},
+        {key: reason for key, (_, reason) in cells.items() if reason},
+    )
 
 
 def _wanted(plans: Mapping[str, _Planned], chosen: Iterable[Cell], session: Session) -> dict[str, list[Cell]]:
-    """The cells to record on each side; those of the base alone only where no -k has left any out."""
-    runnable = [cell for cell in chosen if not session.skip_reason_of(cell)]
-    base = [cell for cell in runnable if cell.key in plans["base"].cells]
-    everything = {cell.key for cell in chosen} >= plans["new"].cells.keys()
-    if everything:
+    """The cells of each side; those of the base alone only where no -k has left any out."""
+    new = list(chosen)
+    base = [cell for cell in new if cell.key in plans["base"].cells]
+    everything = {cell.key for cell in new} >= plans["new"].cells.keys()
+    if everything and session.asks_for_all:
         base += [cell for key, cell in plans["base"].cells.items() if key not in plans["new"].cells]
-    return {"base": base, "new": runnable}
+    return {"base": base, "new": new}
 
 
-def _paired_run(
+def _begun(
     asked: Against,
     session: Session,
     commit: Mapping[str, Any],
     places: Mapping[str, Place],
     plans: Mapping[str, _Planned],
-    findings: Findings,
-    seed: int,
-    begun: float,
-    complete: bool,
+    wanted: Mapping[str, Sequence[Cell]],
+    how: PairSettings,
 ) -> PairedRun:
+    """The run before anything is measured."""
     commits = {"base": commit if places["base"].commit is None else {"id": places["base"].commit}, "new": commit}
-    facts = session.finished_facts(complete)
-    names = {"base": _name(places["base"]), "new": facts.id}
+    names = {"base": _name(places["base"]), "new": session.facts.id}
     runs = {
         name: Run(
             names[name],
-            RunFacts(**{**facts.to_json(), "planned": tuple(findings.records[name])}),
+            replace(session.facts, planned=tuple(cell.key for cell in wanted[name])),
             plans[name].environment,
             commits[name],
-            tuple(findings.records[name].values()),
+            (),
         )
         for name in places
     }
     return PairedRun(
         base=runs["base"],
         new=runs["new"],
-        side=SELF if set(asked.parts) == {SELF} else " ".join(asked.parts),
-        pairs=findings.pairs,
-        steps=findings.steps,
-        seed=seed,
-        seconds=time.monotonic() - begun,
+        side=asked.name,
+        pairs={},
+        seed=how.seed,
         margins=asked.margins,
+        origins={name: _origin(places[name], commits[name], plans[name], how) for name in places},
+        code=dict(session.code.to_json()),
+        invocation=asked.invocation,
     )
+
+
+def _origin(place: Place, commit: Mapping[str, Any], plan: _Planned, how: PairSettings) -> str:
+    """Digest of what a record of this side depends on: two records of a cell with the same one are the same."""
+    told = [
+        commit.get("id"),
+        commit.get("difference", ""),
+        plan.environment.get("fingerprint"),
+        place.interpreter,
+        sorted(place.variables.items()),
+        how.to_json(),
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _known_records(run: PairedRun, earlier: Sequence[PairedRun]) -> dict[tuple[str, str], Record]:
+    """(origin, join key) -> record, of what earlier runs have measured well with the same code."""
+    wanted = set(run.origins.values())
+    return {
+        (origin, record.key): record
+        for one in earlier
+        for name, origin in one.origins.items()
+        if origin in wanted
+        for record in one.sides[name].records
+        if record.status == "ok"
+    }
+
+
+def _recovered(run: PairedRun, journal: PairsJournal) -> Findings:
+    """What the run has already; nothing where it is new."""
+    return Findings(
+        records={name: {record.key: record for record in side.records} for name, side in run.sides.items()},
+        pairs={key: list(pairs) for key, pairs in run.pairs.items()},
+        steps=dict(run.steps),
+        journal=journal,
+    )
+
+
+def _refuse_other_conditions(run: PairedRun, now_begun: PairedRun) -> None:
+    """An interrupted run goes on with the same code on both sides, in the same environments.
+
+    Raises:
+        SideError: One of these is another.
+    """
+    again = "Start anew, without --resume."
+    for name, side in now_begun.sides.items():
+        before = run.sides[name]
+        if before.environment.get("fingerprint") != side.environment.get("fingerprint"):
+            raise SideError(f"The run {run.name} was begun in another environment of {side.name}. {again}")
+    if run.origins["base"] != now_begun.origins["base"]:
+        raise SideError(f"The run {run.name} was begun against another state of {run.side}. {again}")
+
+
+def _so_far(run: PairedRun, findings: Findings, begun: float, finished: str | None = None) -> PairedRun:
+    sides: dict[str, Any] = {}
+    for name, side in run.sides.items():
+        records = tuple(findings.records[name].values())
+        complete = finished is not None and set(side.facts.planned) <= {record.key for record in records}
+        facts = replace(side.facts, finished=finished, complete=complete)
+        sides[name] = replace(side, facts=facts, records=records)
+    pairs = {key: tuple(some) for key, some in findings.pairs.items()}
+    seconds = time.monotonic() - begun
+    return replace(run, **sides, pairs=pairs, steps=dict(findings.steps), seconds=seconds)
 
 
 def _name(place: Place) -> str:

@@ -25,9 +25,9 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import shutil
+import select
+import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +36,7 @@ from typing import Any
 from trainmark import suite
 from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import finish
+from trainmark.scratch import keeping_in, scratch
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS
 
@@ -56,6 +57,13 @@ class Channel:
         """Writes one line."""
         os.write(self._writing, json.dumps(document).encode() + b"\n")
 
+    def wait(self, ended: int) -> bool:
+        """Waits until another descriptor is closed at its other end; False where this channel's is, before that."""
+        watched = select.poll()
+        watched.register(self._reading, 0)  # of its hanging up alone: what can be read is the child's
+        watched.register(ended, 0)
+        return any(descriptor == ended for descriptor, _ in watched.poll())
+
     def receive(self) -> dict[str, Any] | None:
         """Waits for one line; None where the other end is gone."""
         line = bytearray()
@@ -72,19 +80,31 @@ def serve(channel: Channel) -> None:
     """Answers requests until the other end is gone."""
     channel.send({"protocol": PROTOCOL})
     while (request := channel.receive()) is not None:
+        alive, held = os.pipe()  # the child holds one end for as long as it lives
         child = os.fork()
         if child == 0:
+            os.close(alive)
             _serve_once(request, channel)
+        os.close(held)
+        if not channel.wait(alive):
+            _end(child)
+        os.close(alive)
         _, status = os.waitpid(child, 0)
         channel.send({"gone": os.waitstatus_to_exitcode(status)})
+
+
+def _end(child: int) -> None:
+    """Ends a process whose answer nobody waits for any more, and what it has started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # all that the client of this server began: this process too
+    os.kill(child, signal.SIGKILL)
 
 
 def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
     """Does one task in this new process, and ends it."""
     faulthandler.enable()
-    scratch = Path(tempfile.mkdtemp(prefix="trainmark-"))
-    ending = finish(f"trainmark.against.server:{request['task']}", (request, channel, scratch))
-    shutil.rmtree(scratch, ignore_errors=True)
+    with scratch("task") as folder, keeping_in(folder):
+        ending = finish(f"trainmark.against.server:{request['task']}", (request, channel, folder))
     channel.send({"status": ending.status, "reason": ending.reason, "value": ending.value})
     sys.stderr.flush()
     os._exit(0)  # nothing of the server is this process's to tidy up
@@ -99,7 +119,7 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
 
     settings = _settings(request["settings"])
     given = {name: tuple(values) for name, values in request["given"].items() if name in PARAMETERS}
-    asked = Request(request["grid"], given, request["seeds"])
+    asked = Request(request["grid"], given, request["seeds"], request.get("only"))
     known = []
     for name in asked.models:
         try:
@@ -114,7 +134,10 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
     return {
         "environment": dict(machine.environment),
         "threads": settings.threads,
-        "cells": [{"workload": item.cell.workload, "axes": item.cell.settings} for item in planned],
+        "cells": [
+            {"workload": item.cell.workload, "axes": item.cell.settings, "skipped": item.skip_reason}
+            for item in planned
+        ],
     }
 
 

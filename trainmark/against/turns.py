@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainmark.against.client import Side, SideEnded
 from trainmark.against.places import Place
+from trainmark.formatting import about
 from trainmark.measure.settings import Settings
+from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
-from trainmark.store.pairs import Pair, Replicate
+from trainmark.store.folders import without_folders
+from trainmark.store.pairs import Pair, PairsJournal, Replicate
 from trainmark.store.record import Record
 
 BLOCK_SECONDS = 0.02  # long against a clock and a switch of processes, short against a neighbour's burst
@@ -23,6 +25,8 @@ QUADS = 6  # of four blocks each, ABBA or BAAB: a drift that is even over a quad
 GENERATION_ROUNDS = 6  # pairs of each cell between two starts of the servers: one start's memory layout is no verdict
 FEW_CELLS = 3  # with no more than these a generation has twice as many rounds: starting costs as much as some pairs
 WARM_SECONDS = 0.1  # see Settings.max_seconds; a process that was forked needs few blocks to be steady
+
+TOLD_SECONDS = 20.0  # between two lines on how far it is
 
 Look = Callable[[Mapping[str, Sequence[Pair]]], Mapping[str, bool]]
 
@@ -75,17 +79,32 @@ class PairSettings:
 
 @dataclass
 class Findings:
-    """What has been measured so far.
+    """What has been measured so far; each piece is on the disk before the next is begun.
 
     Attributes:
         records: ``base`` and ``new`` -> join key -> record.
         pairs: Join key -> pairs.
         steps: Join key -> steps in a block.
+        journal: Where all of it is kept; None to keep nothing.
     """
 
     records: dict[str, dict[str, Record]] = field(default_factory=lambda: {"base": {}, "new": {}})
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
+    journal: PairsJournal | None = None
+
+    def add_record(self, side: str, record: Record) -> None:
+        """Keeps a record of a side."""
+        self.records[side][record.key] = record  # first: Ctrl-C may come while the journal waits for the disk
+        if self.journal is not None:
+            self.journal.append_record(side, record)
+
+    def add_pair(self, key: str, steps: int, pair: Pair, seconds: float) -> None:
+        """Keeps a pair of a cell, and how long it took."""
+        self.pairs.setdefault(key, []).append(pair)
+        self.steps[key] = steps
+        if self.journal is not None:
+            self.journal.append_pair(key, steps, pair, seconds)
 
 
 def describe_cell(cell: Cell) -> dict[str, Any]:
@@ -93,26 +112,20 @@ def describe_cell(cell: Cell) -> dict[str, Any]:
     return {"workload": cell.workload, "axes": cell.settings}
 
 
-def measure_records(
-    side: Side, cells: Mapping[Cell, int], how: PairSettings, told: Callable[[str], None]
-) -> dict[str, Record]:
-    """One record of each cell on one side: counts, memory, compile time and accuracy.
+def measure_record(side: Side, cell: Cell, seeds: int, how: PairSettings) -> Record:
+    """One record of a cell on one side: counts, memory, compile time and accuracy.
 
     Args:
         side: The side.
-        cells: Cell -> trainings of an accuracy cell.
+        cell: What to measure.
+        seeds: Trainings, of an accuracy cell.
         how: Settings.
-        told: Told what is being done.
     """
-    records = {}
-    for cell, seeds in cells.items():
-        told(f"{side.place.name}: {cell.label}")
-        try:
-            document = side.call("record", cell=describe_cell(cell), settings=how.to_json(seeds=seeds))
-            records[cell.key] = Record.from_json(document)
-        except SideEnded as end:
-            records[cell.key] = Record(cell, end.status, end.reason)
-    return records
+    try:
+        document = side.call("record", cell=describe_cell(cell), settings=how.to_json(seeds=seeds))
+        return Record.from_json(document)
+    except SideEnded as end:
+        return Record(cell, end.status, without_folders(end.reason))
 
 
 def measure_pairs(
@@ -135,47 +148,66 @@ def measure_pairs(
         places: Of ``base`` and ``new``.
         cells: Those to measure in pairs.
         how: Settings.
-        findings: Gets the pairs, and the record of a side that fails to measure its half.
+        findings: Gets the pairs, and the record of a side that fails to measure its half; pairs that it has
+            already, of an interrupted run, count.
         look: From all pairs so far to the cells that need more, with whether these pairs confirm an alarm.
         until: When to stop, as ``clock`` tells it.
-        told: Told how far it is.
+        told: Told how far it is, and how much time is left.
         start: Starts the server of a side.
         clock: Tells the time in seconds.
     """
-    order = random.Random(how.seed)
     by_key = {cell.key: cell for cell in cells}
-    findings.pairs.update({key: [] for key in by_key})
-    generation = 0
-    with TemporaryDirectory(prefix="trainmark-compiled-") as caches:
+    for key in by_key:
+        findings.pairs.setdefault(key, [])
+    known = sum(map(len, findings.pairs.values()))
+    generation = max((pair.generation for pairs in findings.pairs.values() for pair in pairs), default=0)
+    order = random.Random(f"{how.seed} {known}" if known else how.seed)  # a resumed run goes on by chance, not again
+    last_told = clock()
+    with scratch("compiled") as caches:
         while clock() < until:
             wanted = {key: confirming for key, confirming in look(findings.pairs).items() if key in by_key}
             if not wanted:
                 return
             generation += 1
-            told(f"generation {generation}: {len(wanted)} of {len(findings.pairs)} cells are open")
+            told(
+                f"generation {generation}: {len(wanted)} of {len(findings.pairs)} cells are open, "
+                f"{sum(map(len, findings.pairs.values()))} pairs so far, {_left(until - clock())}"
+            )
             with ExitStack() as stack:
                 sides = {
                     name: stack.enter_context(start(places[name], how.timeout))
                     for name in order.sample(sorted(places), 2)
                 }
-                for _ in range(rounds_of(len(wanted))):
+                rounds, done = rounds_of(len(wanted)), 0
+                for _ in range(rounds):
                     for key in order.sample(sorted(wanted), len(wanted)):
-                        if clock() > until:
+                        begun = clock()
+                        if begun > until:
                             return
                         if key not in by_key:
                             continue  # it has failed in an earlier round
+                        if begun - last_told > TOLD_SECONDS:
+                            told(f"  pair {done + 1} of {rounds * len(wanted)}, {_left(until - begun)}")
+                            last_told = begun
                         request = {
                             "cell": describe_cell(by_key[key]),
-                            "settings": how.to_json(compile_cache=caches),
+                            "settings": how.to_json(compile_cache=str(caches)),
                             "block_seconds": BLOCK_SECONDS,
                         }
                         try:
-                            halves, findings.steps[key] = measure_pair(sides, request, order, findings.steps.get(key))
+                            halves, steps = measure_pair(sides, request, order, findings.steps.get(key))
                         except PairFailed as failure:
                             cell = by_key.pop(key)
-                            findings.records[failure.side][key] = Record(cell, failure.status, failure.reason)
+                            reason = without_folders(failure.reason)
+                            findings.add_record(failure.side, Record(cell, failure.status, reason))
                         else:
-                            findings.pairs[key].append(Pair(**halves, generation=generation, confirming=wanted[key]))
+                            pair = Pair(**halves, generation=generation, confirming=wanted[key])
+                            findings.add_pair(key, steps, pair, clock() - begun)
+                        done += 1
+
+
+def _left(seconds: float) -> str:
+    return f"at most {about(max(seconds, 0.0))} left"
 
 
 def rounds_of(cells: int) -> int:

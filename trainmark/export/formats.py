@@ -56,7 +56,7 @@ def to_junit(verdict: Verdict, comparison: Comparison) -> str:
         told = _xml(f"{cell.verdict}: {cell.notes or 'no reason'}")
         if cell.key in failing:
             ET.SubElement(case, "failure", message=told, type=cell.verdict)
-        elif cell.verdict in ("inconclusive", "incomparable", "missing"):
+        elif cell.verdict in ("inconclusive", "incomparable", "missing", "unmeasured", "excluded"):
             ET.SubElement(case, "skipped", message=told)
     if verdict.exit_code and not failing:  # the whole, and no cell of it
         case = ET.SubElement(suite, "testcase", classname="check", name="verdict")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Outcome, Workers
 from trainmark.meters.probes import Peaks, utilisation
+from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
 from trainmark.store.folders import without_folders
 from trainmark.store.record import Record
@@ -33,7 +34,8 @@ class Context:
     peaks: MutableMapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _called: dict[tuple[Any, ...], Outcome] = field(default_factory=dict)
-    _folder: TemporaryDirectory[str] | None = None
+    _folder: Path | None = None
+    _until_closed: ExitStack = field(default_factory=ExitStack)
 
     def call(self, function: str, *arguments: Any) -> Outcome:
         """Calls ``package.module:name`` in a process of its own, within the limits of a cell."""
@@ -55,8 +57,8 @@ class Context:
     def folder(self) -> Path:
         """A folder that is there until the run ends."""
         if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="trainmark-run-")
-        return Path(self._folder.name)
+            self._folder = self._until_closed.enter_context(scratch("run"))
+        return self._folder
 
     def record(self, cell: Cell, settings: Settings, outcome: Outcome) -> tuple[Record, str]:
         """The record that a call gave, or that says how it ended; and the last lines that it printed."""
@@ -88,9 +90,8 @@ class Context:
 
     def close(self) -> None:
         """Removes the folder."""
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        self._until_closed.close()
+        self._folder = None
 
 
 def now() -> str:

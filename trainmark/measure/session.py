@@ -6,9 +6,12 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from trainmark import git, suite
+from trainmark.git import Code
 from trainmark.measure.context import Context, now
 from trainmark.measure.machine import Machine
 from trainmark.measure.settings import Settings
@@ -16,10 +19,11 @@ from trainmark.measure.worker import Limits, Workers
 from trainmark.meters.probes import load_peaks, store_peaks
 from trainmark.store.cell import Cell
 from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
+from trainmark.store.pairs import PairedRun, interrupted_pairs, read_paired_run
 from trainmark.store.record import Record, RunFacts
 from trainmark.store.runs import artifact_folder, read_runs, run_files
 from trainmark.workloads import entry_of
-from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, plan
+from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, is_asked, plan
 
 PEAKS = "peaks"  # folder of what each machine can reach, beside the journals
 HISTORY = 3  # stored runs that are asked how long a cell took
@@ -70,18 +74,27 @@ class Session:
         invocation: What is asked for.
         folder: Where runs are stored; the journal lies in a folder of its own there.
         root: Of the suite; None for that of this process.
+        code: What is measured; None to look.
     """
 
-    def __init__(self, invocation: Invocation, folder: Path, root: Path | None = None) -> None:
+    def __init__(
+        self, invocation: Invocation, folder: Path, root: Path | None = None, code: Code | None = None
+    ) -> None:
         self.invocation = invocation
         self.folder = folder
+        self.root = root or suite.current().root
         self.journals = folder / FOLDER
         self.stored: Path | None = None
         self.notes: list[str] = []  # what the user should hear before the first cell
+        self.notes_at_end: list[str] = []  # and after the last
+        self.unsaved: list[str] = []  # why the run could not be stored
         self.records: dict[str, Record] = {}
         self.facts = RunFacts(id=_new_id(), started=now(), options=_told(invocation))
-        self.workers = Workers(root, in_process=invocation.in_process)
+        self.workers = Workers(self.root, in_process=invocation.in_process)
         self.context = Context(self.workers, invocation.limits)
+        self.asks_for_all = True  # whether the whole folder of benchmarks is named
+        self._code = code
+        self._asked: dict[str, bool] = {}  # workload -> whether the call is about it
         self._plan: dict[str, PlannedCell] = {}
         self._recovered: frozenset[str] = frozenset()
         self._journal: Journal | None = None
@@ -118,9 +131,28 @@ class Session:
 
     def plan(self, workload: str) -> list[Cell]:
         """The cells of a workload, in the order in which they run."""
+        self._asked[workload] = is_asked(entry_of(workload), self.invocation.request)
         planned = plan(workload, self.invocation.request, self.machine)
         self._plan.update((item.cell.key, item) for item in planned)
         return [item.cell for item in planned]
+
+    @property
+    def code(self) -> Code:
+        """What is measured; looked at once, before anything is."""
+        if self._code is None:
+            self._code = git.code_of(self.root, [self.folder])
+        return self._code
+
+    def choose(self, cells: Iterable[Cell]) -> None:
+        """Says which of the planned cells are measured: the rest was left out by name."""
+        chosen = tuple(cell.key for cell in cells)
+        options = {**self.facts.options, "whole": self.asks_for_all, "workloads": dict(self._asked)}
+        left_out = tuple(key for key in self._plan if key not in chosen)
+        self.facts = replace(self.facts, planned=chosen, left_out=left_out, options=options)
+
+    def has_planned(self, cell: Cell) -> bool:
+        """Whether this working tree has the cell."""
+        return cell.key in self._plan
 
     @property
     def planned_keys(self) -> list[str]:
@@ -160,20 +192,24 @@ class Session:
             self.context.peaks[device] = asdict(peaks)
         self.facts = replace(self.facts, peaks=dict(self.context.peaks))
 
-    def begin(self, cells: Iterable[Cell], commit: str | None, invocation: Mapping[str, Any]) -> None:
-        """Opens the journal of a new run of these cells."""
-        self.facts = replace(self.facts, planned=tuple(cell.key for cell in cells))
-        fingerprint = self.machine.environment["fingerprint"]
-        self._journal = Journal.begin(self.journals, self.facts, fingerprint, commit, invocation)
+    def begin(self, cells: Iterable[Cell], invocation: Mapping[str, Any]) -> None:
+        """Opens the journal of a new run of these cells.
 
-    def resume(self, path: Path, commit: str | None) -> None:
+        Raises:
+            OSError: It cannot be written.
+        """
+        self.choose(cells)
+        fingerprint = self.machine.environment["fingerprint"]
+        self._journal = Journal.begin(self.journals, self.facts, fingerprint, self.code.to_json(), invocation)
+
+    def resume(self, path: Path) -> None:
         """Goes on with the journal of an interrupted run; what it holds is not measured again.
 
         Raises:
-            SessionError: The environment or the commit is another than when the run began.
+            SessionError: The environment or the code is another than when the run began.
         """
         journal, state = Journal.resume(path)
-        obstacle = self._other_conditions(state, commit)
+        obstacle = self._other_conditions(state)
         if obstacle:
             journal.close()
             raise SessionError(obstacle)
@@ -183,7 +219,7 @@ class Session:
         self.records = dict(state.records)
         self._recovered = frozenset(state.records)
 
-    def _other_conditions(self, state: JournalState, commit: str | None) -> str | None:
+    def _other_conditions(self, state: JournalState) -> str | None:
         """Why this call's cells would not be comparable with those of an interrupted run."""
         fingerprint = self.machine.environment["fingerprint"]
         if state.fingerprint != fingerprint:
@@ -191,12 +227,7 @@ class Session:
                 f"The run {state.facts.id} began in environment {state.fingerprint}, and this is {fingerprint}: "
                 "its cells would not be comparable. Start anew, without --resume."
             )
-        if state.commit != commit:
-            return (
-                f"The run {state.facts.id} began at commit {state.commit}, and the working tree is at {commit}. "
-                "Check that commit out, or start anew without --resume."
-            )
-        return None
+        return other_code(state.facts.id, state.code, self.code)
 
     def is_planned(self, cell: Cell) -> bool:
         """Whether the run, as it began, has this cell."""
@@ -282,15 +313,37 @@ class Session:
         }
 
 
-def find_interrupted(folder: Path) -> tuple[Path, JournalState]:
-    """The newest interrupted run in a folder of runs.
+def other_code(run: str, before: Mapping[str, Any], code: Code) -> str | None:
+    """Why an interrupted run cannot go on with the code as it is now; None where it is the same.
+
+    Args:
+        run: Its name.
+        before: What its code was, as :meth:`trainmark.git.Code.to_json` told it.
+        code: What it is now.
+    """
+    if before.get("difference") is None:
+        return f"The run {run} did not keep what its code was: start anew, without --resume."
+    if before.get("id") != code.commit:
+        return (
+            f"The run {run} began at commit {before.get('id')}, and the working tree is at {code.commit}. "
+            "Check that commit out, or start anew without --resume."
+        )
+    if before["difference"] != code.difference:
+        return f"The code was edited since the run {run} began: undo that, or start anew without --resume."
+    return None
+
+
+def find_interrupted(folder: Path) -> tuple[Path, JournalState | PairedRun]:
+    """The newest interrupted run in a folder of runs, of one side or of two.
 
     Raises:
         SessionError: There is none.
     """
-    for path in interrupted(folder / FOLDER):
-        return path, read_journal(path)
-    raise SessionError(f"No interrupted run in {folder}: start one with pytest bench --benchmark-autosave.")
+    found = [*islice(interrupted(folder / FOLDER), 1), *islice(interrupted_pairs(folder), 1)]
+    if not found:
+        raise SessionError(f"No interrupted run in {folder}: start one with pytest bench --benchmark-autosave.")
+    path = max(found, key=lambda path: path.name)  # which begins with the moment
+    return path, read_journal(path) if path.parent.name == FOLDER else read_paired_run(path)
 
 
 def _told(invocation: Invocation) -> dict[str, Any]:
@@ -298,6 +351,7 @@ def _told(invocation: Invocation) -> dict[str, Any]:
     request, settings = invocation.request, invocation.settings
     return {
         "grid": request.grid,
+        "exhaustive": request.values.exhaustive,
         "only": request.only,
         "given": {axis: list(values) for axis, values in request.given.items()},
         "seeds": request.seeds,

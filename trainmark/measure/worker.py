@@ -9,15 +9,14 @@ import multiprocessing
 import os
 import pkgutil
 import re
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,12 @@ import psutil
 
 from trainmark import suite
 from trainmark.measure.failures import MissingDataError, NotFiniteError, UnsupportedError
+from trainmark.scratch import keeping_in, scratch
 from trainmark.suite import ROOT_VARIABLE, SuiteError
 
 PRELOAD = "trainmark.measure.preload"
+GRACE_SECONDS = 5.0  # for a child that has answered to tidy up and end
+GROUP_SECONDS = 1.0  # for what it had started to end when it is asked to
 POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
 LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is stopped before the kernel acts
 LOG_LINES = 20  # of the child's last words kept for a reason
@@ -103,13 +105,10 @@ class Workers:
             arguments: Picklable.
             limits: What the call may use.
         """
-        scratch = Path(tempfile.mkdtemp(prefix="trainmark-"))
-        try:
+        with scratch("cell") as folder:
             if self.in_process:
-                return _call_here(function, arguments, scratch)
-            return self._call_in_child(function, arguments, limits or Limits(), scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)  # a killed child may have left files being written
+                return _call_here(function, arguments, folder)
+            return self._call_in_child(function, arguments, limits or Limits(), folder)
 
     def _call_in_child(self, function: str, arguments: tuple[Any, ...], limits: Limits, scratch: Path) -> Outcome:
         begun = time.perf_counter()
@@ -125,8 +124,12 @@ class Workers:
         sender.close()
         try:
             ending, so_far = _listen(receiver, child, limits, begun)
-        finally:
+        except BaseException:
             _stop(child)
+            raise
+        else:
+            _stop(child, GRACE_SECONDS if isinstance(ending, Finished) else 0.0)
+        finally:
             receiver.close()
         log = _last_words(log_path)
         if isinstance(ending, Finished):
@@ -249,14 +252,37 @@ def explain_death(exit_code: int | None, doing: str, log: str, kernel_killed: bo
     return "crashed", f"left with exit code {exit_code} and no result while {doing}"
 
 
-def _stop(child: Any) -> None:
-    """Ends the child and whatever it has started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone already, or its group never came to be
-        os.killpg(child.pid, signal.SIGKILL) if hasattr(os, "killpg") else child.kill()
-    child.join(timeout=5)
-    if child.is_alive():  # it had no group of its own yet
-        child.kill()
-        child.join()
+def _stop(child: Any, grace: float = 0.0) -> None:
+    """Ends the child and whatever it has started.
+
+    A child that is done may tidy up first: semaphores and shared memory are its own to give back. What else is
+    in its group is asked to end before it must: Python's own keeper of semaphores then gives back the rest.
+
+    Args:
+        child: The process.
+        grace: Seconds that it may take to end by itself.
+    """
+    if grace:
+        child.join(timeout=grace)
+    if hasattr(os, "killpg"):
+        _signal_group(child.pid, signal.SIGTERM)
+    child.kill()
+    child.join()
+    until = time.monotonic() + GROUP_SECONDS
+    while _signal_group(child.pid, 0) and time.monotonic() < until:
+        time.sleep(0.005)
+    _signal_group(child.pid, signal.SIGKILL)
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    """Sends a signal to what a process has started; False where nothing of that is left, or it has no group."""
+    if not hasattr(os, "killpg"):
+        return False
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _for_the_fork_server(root: Path) -> dict[str, str]:
@@ -311,7 +337,19 @@ def _child(
         if failed is not None:
             sender.send(Finished("error", None, f"what every cell needs cannot be imported: {failed}"))
             return
-        sender.send(finish(function, (*arguments, sender.send, scratch), root))
+        _own_resource_tracker()
+        with keeping_in(scratch):
+            sender.send(finish(function, (*arguments, sender.send, scratch), root))
+
+
+def _own_resource_tracker() -> None:
+    """Lets semaphores of this process be kept by a tracker of its own, started when there is one to keep.
+
+    The server's, which each process inherits, would complain at the end of the run of those that a killed one left.
+    """
+    if hasattr(resource_tracker, "_resource_tracker"):
+        resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]  # there is no public way
+        resource_tracker._resource_tracker._pid = None  # type: ignore[attr-defined]
 
 
 def finish(function: str, arguments: tuple[Any, ...], root: Path | None = None) -> Finished:

@@ -88,6 +88,10 @@ class Workload(WorkloadFacts):
         """Trainings that a cell takes."""
         return 1
 
+    def is_paired(self, cell: Cell, request: Request) -> bool:
+        """Whether both sides of a comparison take turns at a cell; else it is judged by a record of each."""
+        return bool(self.steps)
+
     def estimate_seconds(self, planned: PlannedCell, machine: Machine, settings: Settings) -> float:
         """Roughly how long a cell takes, where no stored run tells."""
         return 2.0

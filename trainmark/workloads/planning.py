@@ -67,8 +67,7 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     asked for what is in the way; where only the grid did, it is left out.
     """
     entry = entry_of(workload)
-    asked_for = entry.name == request.only if entry.option or request.only else True
-    if not asked_for or not entry.is_meant(request):
+    if not is_asked(entry, request):
         return []
     planned: dict[Cell, PlannedCell] = {}
     for values in entry.combinations(request, machine):
@@ -78,6 +77,12 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
             sentence = None if reason is None else reason.sentence
             planned.setdefault(cell, PlannedCell(cell, entry.seeds(cell, request, machine), sentence))
     return list(planned.values())
+
+
+def is_asked(entry: Workload, request: Request) -> bool:
+    """Whether a call is about a workload: by the parameters that it names, or by an option of the workload's own."""
+    asked_for = entry.name == request.only if entry.option or request.only else True
+    return asked_for and entry.is_meant(request)
 
 
 def find_skip_reason(entry: Workload, cell: Cell, machine: Machine) -> SkipReason | None:

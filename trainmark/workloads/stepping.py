@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from trainmark import formatting
+from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
 from trainmark.workloads import SkipReason, Workload, product_of
@@ -99,6 +98,11 @@ class StepWorkload(ModelWorkload):
             chosen |= {name: PARAMETERS[name].values for name in ("compile", "memory_format")}
         return chosen
 
+    def is_paired(self, cell: Cell, request: Request) -> bool:
+        """Compiled ones where the call names what to compile: each process of a pair compiles anew, for seconds."""
+        compiled = cell.settings.get("compile", "off") != "off"
+        return bool(self.steps) and (not compiled or "compile" in request.given)
+
     def batch_sizes(self, sizes: tuple[int, ...], *, exhaustive: bool) -> tuple[int, ...]:
         """Of the grid's batch sizes those that this workload is measured at."""
         return sizes
@@ -112,8 +116,8 @@ class StepWorkload(ModelWorkload):
 
     def measure(self, cell: Cell, settings: Settings, context: Context) -> tuple[Record, str]:
         """The record; of a compiled cell with the first step of a second process, whose cache is warm."""
-        with TemporaryDirectory(prefix="trainmark-compiled-") as cache:
-            settings = replace(settings, compile_cache=Path(cache))
+        with scratch("compiled") as cache:
+            settings = replace(settings, compile_cache=cache)
             record, log = context.record(cell, settings, context.call(self.measured_by, cell, settings))
             if record.metrics.get("compile_seconds") is not None:
                 again = context.call("trainmark.measure.protocol:measure_first_step", cell, settings)

@@ -1,0 +1,108 @@
+"""Where pytest-benchmark stores a run, what it is called there, and how it is written: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_benchmark import utils
+
+from trainmark import suite
+from trainmark.store.files import write_text
+from trainmark.suite import Suite, SuiteError
+
+SCHEME = "file://"
+_untyped: Any = utils
+
+
+class CannotSave(RuntimeError):
+    """A run cannot be stored where it should be; the message says why and what to name instead."""
+
+
+def folder_of(config: pytest.Config) -> Path:
+    """Where runs are stored; relative to where pytest was called."""
+    return config.invocation_params.dir / Path(config.option.benchmark_storage.removeprefix(SCHEME))
+
+
+def refuse_storage(config: pytest.Config) -> None:
+    """Refuses before anything is measured what pytest-benchmark, or a reader of ours, would fail of at the end.
+
+    Raises:
+        CannotSave: Runs cannot be stored where they should be.
+    """
+    storage, folder = str(config.option.benchmark_storage), folder_of(config)
+    if "://" in storage and not storage.startswith(SCHEME):
+        raise CannotSave(f"--benchmark-storage {storage}: runs are read from files alone; write {SCHEME}DIR.")
+    if config.option.benchmark_compare and Path.cwd() not in folder.resolve().parents:
+        raise CannotSave(
+            f"--benchmark-compare works only where pytest is called above the stored runs, and those are in {folder}: "
+            "call it there, or compare with trainmark compare BASE NEW."
+        )
+    if config.option.benchmark_disable and not config.option.benchmark_enable:
+        return  # nothing is kept
+    refuse_unwritable(folder, "--benchmark-storage")
+    if config.option.benchmark_json:
+        refuse_unwritable(Path(config.option.benchmark_json).absolute().parent, "--benchmark-json")
+
+
+def refuse_unwritable(folder: Path, option: str) -> None:
+    """Tries whether a file can be written in a folder, which is made where it is missing.
+
+    Raises:
+        CannotSave: It cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"room for a line")
+            stream.flush()
+    except OSError as error:
+        raise CannotSave(f"Nothing can be written in {folder}: {error.strerror}. Name another: {option}") from error
+
+
+def tag(commit: Mapping[str, Any]) -> str:
+    """What an autosaved run is called: as pytest-benchmark would call it in the folder that is measured."""
+    return "_".join([commit["id"], _untyped.get_current_time(), *(["uncommitted-changes"] if commit["dirty"] else [])])
+
+
+def save_whole(storage: Any, failed: Callable[[str], None]) -> None:
+    """Lets a storage of pytest-benchmark write whole files: what is cut short is no run.
+
+    Args:
+        storage: Its ``save`` is replaced.
+        failed: Told why a run could not be written.
+    """
+
+    def save(document: Mapping[str, Any], name: str) -> None:
+        path = storage.get(f"{storage._next_num}_{name}.json")
+        try:
+            write_text(path, _untyped.safe_dumps(document, ensure_ascii=True, indent=4))
+        except OSError as error:
+            failed(f"{path}: {error.strerror}")
+        else:
+            storage.logger.info(f"Saved benchmark data in: {path}")
+
+    storage.save = save
+
+
+def results_option(config: pytest.Config) -> str:
+    """What a reading command needs, called where this one was, to find these runs; nothing where it does anyway."""
+    here, folder = suite.find_root(Path.cwd()), folder_of(config)
+    with suppress(SuiteError):
+        if (here / suite.read_suite(here).results).resolve() == folder.resolve():
+            return ""
+    return f" --results {shlex.quote(os.path.relpath(folder))}"
+
+
+def storage_option(config: pytest.Config, ours: Suite) -> str:
+    """What pytest needs to find these runs again; nothing where it does anyway."""
+    folder = folder_of(config)
+    if (ours.root / ours.results).resolve() == folder.resolve():
+        return ""
+    return f" --benchmark-storage {shlex.quote(f'{SCHEME}{os.path.relpath(folder)}')}"
