@@ -33,7 +33,9 @@ def base(stored: Any) -> Any:
 
 
 def newer(stored: Any, **fields: Any) -> Any:
-    return replace(stored.run("0002_9f8e7d_20260102_090000", seed=1), **fields)
+    run = stored.run("0002_9f8e7d_20260102_090000", seed=1)
+    later = replace(run.facts, id="later", started="2026-01-02T09:00:00+00:00")
+    return replace(run, **{"facts": later, **fields})
 
 
 def test_the_command_starts_without_torch_and_without_plots() -> None:
@@ -65,10 +67,11 @@ def test_the_page_is_drawn_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_run_passes_against_itself(
-    history: None, base: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+def test_a_run_of_the_same_numbers_passes(
+    history: None, base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reports_command("check", "1", "1", "--margin", "10%") == 0
+    stored.store(newer(stored, records=base.records))
+    assert reports_command("check", "1", "2", "--margin", "10%") == 0
     told = capsys.readouterr().out
     assert told.startswith("No regression against 0001_1a2b3c_20260101_120000: 28 of 31 cells compared")
 
@@ -79,7 +82,7 @@ def test_without_a_history_a_check_of_times_is_undecided_and_offers_the_paired_o
     stored.store(stored.slowed(newer(stored), CNN, 2))
     assert reports_command("check", "1", "2") == 3
     told = capsys.readouterr().out
-    assert told.startswith("Undecided: nothing was decided against 0001_1a2b3c_20260101_120000.")
+    assert told.startswith("Undecided: nothing was decided against 0001_1a2b3c_20260101_120000; failed on both sides: ")
     assert "pytest bench --against COMMIT" in told
     assert reports_command("check", "1", "2", "--inconclusive=pass") == 0
 
@@ -90,7 +93,8 @@ def test_a_regression_fails_the_check(
     stored.store(stored.slowed(newer(stored), CNN, 2))
     assert reports_command("check", "1", "latest", "--margin", "10%") == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Regressed: 1 of 31 cells is worse, failed or missing against 0001_1a2b3c_20260101_120000."
+    told = "Regressed: 1 of 31 cells is worse, failed or missing against 0001_1a2b3c_20260101_120000; failed on both "
+    assert lines[0].startswith(told)
     assert lines[1].startswith(f"  {CNN}: regressed, step time 2.0")
     assert lines[2].startswith("Cells: 1 regressed, ")
 
@@ -110,8 +114,9 @@ def test_an_interrupted_run_is_told_how_to_go_on(
 ) -> None:
     run = newer(stored)
     stored.store(replace(run, records=run.records[:9], facts=replace(run.facts, complete=False, finished=None)))
-    assert reports_command("check", "1", "2") == 1
+    assert reports_command("check", "1", "2") == 3  # what was not reached decides nothing, and nothing else was decided
     told = capsys.readouterr().out
+    assert "; 21 cells not measured" in told.splitlines()[0]
     assert "0002_9f8e7d_20260102_090000 was interrupted: finish it with pytest bench --resume." in told
     assert "0001_1a2b3c_20260101_120000 was interrupted" not in told
 
@@ -137,9 +142,10 @@ def test_another_machine_can_be_allowed(
 
 
 def test_runs_without_a_common_measured_cell_are_not_comparable(stored: Any, reports_command: Command) -> None:
-    run = stored.run()
-    stored.store(replace(run, records=tuple(record for record in run.records if record.status != "ok")))
-    assert reports_command("check", "1", "1") == 3
+    for run in (stored.run(), newer(stored)):
+        planned = replace(run.facts, planned=())
+        stored.store(replace(run, records=tuple(one for one in run.records if one.status != "ok"), facts=planned))
+    assert reports_command("check", "1", "2") == 3
 
 
 def test_the_margin_of_times_is_an_option(history: None, base: Any, stored: Any, reports_command: Command) -> None:
@@ -219,9 +225,10 @@ def test_a_page_that_cannot_be_written_is_a_usage_error(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_verdict_that_finds_no_space_is_a_usage_error(
-    base: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reports_command("check", "1", "1", "--json", "/dev/full") == 2
+    stored.store(newer(stored))
+    assert reports_command("check", "1", "2", "--json", "/dev/full") == 2
     assert capsys.readouterr().err == "/dev/full: No space left on device. Name another file or folder.\n"
 
 

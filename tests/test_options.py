@@ -30,6 +30,8 @@ OF_PYTEST_BENCHMARK = {
     "benchmark_enable": False,
     "benchmark_autosave": None,
     "benchmark_save": None,
+    "benchmark_json": None,
+    "benchmark_skip": False,
 }
 
 
@@ -72,7 +74,9 @@ class FakeConfig:
         parser = FakeParser(*taken)
         add_options(parser)  # type: ignore[arg-type]
         parser.arguments.set_defaults(**(OF_PYTEST_BENCHMARK | of_pytest_benchmark))
-        self.option = parser.arguments.parse_args(command_line)
+        ours = [argument for argument in command_line if not argument.startswith("--benchmark-")]
+        self.option = parser.arguments.parse_args(ours)
+        self.invocation_params = SimpleNamespace(args=command_line)
 
     def getoption(self, name: str) -> Any:
         return getattr(self.option, name)
@@ -444,16 +448,29 @@ def test_a_resumed_run_takes_no_cells_of_its_own() -> None:
 
 
 def read_side(*command_line: str, **of_pytest_benchmark: object) -> Against | None:
-    return read_against(FakeConfig(*command_line, **of_pytest_benchmark))  # type: ignore[arg-type]
+    return read_against(FakeConfig(*command_line, **of_pytest_benchmark), Path.cwd(), 5.0)  # type: ignore[arg-type]
 
 
 def test_without_a_side_nothing_is_compared() -> None:
-    assert read_side("--budget", "5m") is None
+    assert read_side() is None
+
+
+@pytest.mark.parametrize(
+    "option", ["--budget=5m", "--budget=10m", "--margin=3%", "--inconclusive=warn", "--missing=fail"]
+)
+def test_what_is_of_a_comparison_is_refused_without_a_side(option: str) -> None:
+    with pytest.raises(
+        pytest.UsageError, match=f"{option.split('=', maxsplit=1)[0]} is of a comparison: name what to compare with"
+    ):
+        read_side(option)
 
 
 def test_a_side_may_have_several_parts() -> None:
-    asked = read_side("--against", "main", "--against", "env:A=1", "--budget", "5m", "--margin", "1%", "--threads", "2")
-    assert asked == Against(("main", "env:A=1"), 300.0, 2, "1%", "warn", "fail")
+    asked = read_side("--against", "self", "--against", "env:A=1", "--budget", "5m", "--margin", "1%", "--threads", "2")
+    assert asked is not None
+    assert (asked.parts, asked.name, asked.side.variables) == (("self", "env:A=1"), "self env:A=1", {"A": "1"})
+    assert (asked.budget_seconds, asked.begun, asked.threads, asked.margins) == (300.0, 5.0, 2, "1%")
+    assert (asked.inconclusive, asked.missing) == ("warn", "fail")
 
 
 def test_threads_that_are_not_given_are_each_sides_own() -> None:
@@ -462,9 +479,21 @@ def test_threads_that_are_not_given_are_each_sides_own() -> None:
     assert (asked.threads, asked.budget_seconds) == (None, 600.0)
 
 
-@pytest.mark.parametrize("option", ["--resume", "--in-process", "--profile", "--find-max-batch"])
+OF_BENCHMARK = (
+    "json=a",
+    "skip",
+    "autosave",
+    "save=a",
+    "compare",
+    "compare-fail=mean:5%",
+    "histogram",
+    "cprofile=tottime",
+)
+
+
+@pytest.mark.parametrize("option", ["--in-process", "--profile", *(f"--benchmark-{name}" for name in OF_BENCHMARK)])
 def test_what_does_not_go_with_a_side_is_refused(option: str) -> None:
-    with pytest.raises(pytest.UsageError, match=f"{option} does not go with --against"):
+    with pytest.raises(pytest.UsageError, match=f"{option.split('=', maxsplit=1)[0]} does not go with --against"):
         read_side("--against", "self", option)
 
 

@@ -232,14 +232,14 @@ def _against_baseline(file: Path, options: argparse.Namespace) -> Comparison | N
     """The run held against the one that ``--baseline`` names; None where it names none."""
     if options.baseline is None:
         return None
-    base = _file(options.baseline, options.results)
+    base = find_run(options.baseline, options.results)
     _refuse_same(base, file)
-    return _comparison(_read(base), _read(file), options)
+    return _comparison(_stored(base), _stored(file), options)
 
 
 def _compare(options: argparse.Namespace) -> int:
     base, new = _two_files(options)
-    print(terminal.comparison_table(_comparison(_read(base), _read(new), options)))
+    print(terminal.comparison_table(_comparison(_stored(base), _stored(new), options)))
     return FINE
 
 
@@ -248,7 +248,7 @@ def _check(options: argparse.Namespace) -> int:
         comparison = _paired_comparison(_paired_run(options.base, options.results), options)
     else:
         base, new = _two_files(options)
-        comparison = _comparison(_read(base), _read(new), options)
+        comparison = _comparison(_stored(base), _stored(new), options)
     verdict = judge(comparison, Policy(options.inconclusive, options.missing))
     print(terminal.check_summary(verdict, comparison))
     _export(verdict, comparison, options)
@@ -261,7 +261,7 @@ def _two_files(options: argparse.Namespace) -> tuple[Path, Path]:
     Raises:
         RunNotFound: One is not there, or both are the same.
     """
-    base, new = (_file(name, options.results) for name in (options.base, options.new))
+    base, new = (find_run(name, options.results) for name in (options.base, options.new))
     _refuse_same(base, new)
     return base, new
 
@@ -388,7 +388,7 @@ def _diff_profile(options: argparse.Namespace) -> int:
 
 
 def _fingerprint(file: Path) -> str:
-    return str(_read(file).environment.get("fingerprint"))
+    return str(read_run(file).environment.get("fingerprint"))
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -402,7 +402,14 @@ def _run(name: str, folder: Path) -> Run:
 
 def _read(file: Path) -> Run:
     """The run in a file; of two sides measured together that of the working tree."""
-    run = read_paired_run(file).new if is_paired(file) else read_run(file)
+    return _held(read_paired_run(file).new) if is_paired(file) else _stored(file)
+
+
+def _stored(file: Path) -> Run:
+    return _held(read_run(file))
+
+
+def _held(run: Run) -> Run:
     if not run.records:
         raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again: pytest bench")
     return run

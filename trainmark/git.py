@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,12 +65,12 @@ def git(folder: Path, *arguments: str, check: bool = True) -> str:
             capture_output=True,
             check=False,
         )
-    except FileNotFoundError as error:
-        raise GitError("there is no git here") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise GitError("there is no git here" if folder.is_dir() else f"{folder} is no folder") from error
     if check and done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"it ended with exit code {done.returncode}"
         raise GitError(_reason(said))
-    return done.stdout.decode(errors="surrogateescape").strip()
+    return done.stdout.decode(errors="surrogateescape").removesuffix("\n")  # a name may end with a space
 
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -109,8 +110,8 @@ def commit_of(ref: str, folder: Path) -> str:
         return git(folder, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
     except GitError as error:
         git(folder, "rev-parse", "--git-dir")  # else it is the repository that git cannot read, and why is its own
-        with contextlib.suppress(GitError):
-            git(folder, "rev-parse", "--verify", "--end-of-options", f"origin/{ref}^{{commit}}")
+        of_origin = ("--verify", "--quiet", "--end-of-options", f"origin/{ref}^{{commit}}")
+        if git(folder, "rev-parse", *of_origin, check=False):
             raise GitError(f"no commit here has that name; there is origin/{ref}") from error
         shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
         fetched = f"; this clone is shallow: git fetch origin {ref}" if shallow else ""
@@ -142,10 +143,11 @@ def within(folder: Path) -> str:
 def working_trees(folder: Path) -> tuple[Path, ...]:
     """All that is checked out of the repository that a folder is in; none where it is in no repository."""
     try:
-        listed = git(folder, "worktree", "list", "--porcelain").splitlines()
+        listed = git(folder, "worktree", "list", "--porcelain")
     except GitError:
         return ()
-    return tuple(Path(line.removeprefix("worktree ")).resolve() for line in listed if line.startswith("worktree "))
+    paths = re.findall(r"^worktree (.+?)\n(?:HEAD [0-9a-f]+|bare)$", listed, re.MULTILINE | re.DOTALL)
+    return tuple(Path(path).resolve() for path in paths)
 
 
 @contextlib.contextmanager
@@ -168,9 +170,18 @@ def checked_out(commit: str, folder: Path, tree: Path) -> Iterator[Path]:
 
 
 def remove(tree: Path, folder: Path) -> None:
-    """Removes one working tree, and no other that git may take for lost."""
-    with contextlib.suppress(GitError):  # it never came to be
-        git(folder, "worktree", "remove", "--force", "--force", str(tree))
+    """Removes one working tree, and no other that git may take for lost.
+
+    Args:
+        tree: To remove.
+        folder: In its repository; where it is not, the tree knows its own.
+    """
+    command = ("worktree", "remove", "--force", "--force", str(tree))
+    try:
+        git(folder, *command)
+    except GitError:
+        with contextlib.suppress(GitError):  # it never came to be
+            git((tree / git(tree, "rev-parse", "--git-common-dir")).resolve(), *command)
 
 
 def code_of(folder: Path, apart: Sequence[Path] = ()) -> Code:
@@ -187,8 +198,9 @@ def code_of(folder: Path, apart: Sequence[Path] = ()) -> Code:
         commit = None  # a repository before its first commit
     if top is None or commit is None:
         return Code(None, None, _digest(_code_files(folder, apart), folder))
-    left_out = [f":(exclude,top,literal){one.relative_to(top)}" for one in apart if _lies_in(one, top)]
-    changed = git(top, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--", ".", *left_out)
+    left_out = [f":(exclude,top,literal){one.resolve().relative_to(top)}" for one in apart if _lies_in(one, top)]
+    whole = ("--binary", "--no-ext-diff", "--no-textconv", "--submodule=diff", "--ignore-submodules=untracked")
+    changed = git(top, "diff", "HEAD", *whole, "--", ".", *left_out)
     listed = git(top, "ls-files", "-z", "--others", "--exclude-standard", "--", ".", *left_out).split("\0")
     unknown = [top / name for name in listed if name and _is_code(Path(name))]
     digest = hashlib.sha256(changed.encode(errors="surrogateescape")).hexdigest()

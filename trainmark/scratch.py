@@ -30,9 +30,10 @@ def scratch(kind: str, clear: Callable[[Path], None] | None = None) -> Iterator[
     _clear_left_behind(kind, clear)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-"))
     # Not inherited by a program that is started; a fork shares the lock, and is one that still uses the folder.
-    with (folder / LOCK).open("wb") as lock:
+    with (folder / f"{LOCK}-soon").open("wb") as lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            Path(lock.name).rename(folder / LOCK)  # locked from its first moment: others may look in between
         try:
             yield folder
         finally:

@@ -154,7 +154,7 @@ def test_a_benchmark_that_takes_no_steps_is_judged_by_its_records(
 
 def test_what_this_machine_cannot_run_is_kept_with_its_reason(measured: Any) -> None:
     run = measured([TRAIN, INPUT], [TRAIN, INPUT], skipped={TRAIN: "bf16 needs more"})
-    assert labels(run.base.records) == [INPUT, TRAIN]
+    assert [record.status for record in run.base.records] == ["ok", "ok"]  # its interpreter may know what ours does not
     kept = {record.cell: (record.status, record.reason) for record in run.new.records}
     assert kept == {TRAIN: ("skipped", "bf16 needs more"), INPUT: ("ok", None)}
 

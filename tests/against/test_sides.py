@@ -150,7 +150,7 @@ def test_what_names_no_side_is_one_sentence(repository: Path, parts: list[str], 
 
 
 def test_a_ref_outside_a_repository_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SideError, match="no git ref"), placed(["main"], tmp_path):
+    with pytest.raises(SideError, match="git says: not a git repository"), placed(["main"], tmp_path):
         pass
 
 

@@ -156,19 +156,21 @@ def test_openmetrics_has_one_family_a_metric_and_ends_as_it_must(hostile: Compar
 
 @pytest.mark.parametrize("option", ["json", "junit", "markdown", "github-benchmark", "bencher", "openmetrics"])
 def test_each_format_is_an_option_of_check(stored: Any, reports_command: Any, option: str) -> None:
-    stored.store(stored.run())
+    for name in ("0001_baseline", "0002_later"):
+        stored.store(stored.run(name))
     file = stored.folder / "out"
-    reports_command("check", "1", "1", f"--{option}", str(file))
+    reports_command("check", "1", "2", f"--{option}", str(file))
     assert file.read_text(encoding="utf-8")
 
 
 def test_the_summary_of_a_step_is_appended_to(
     stored: Any, reports_command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stored.store(stored.run())
+    for name in ("0001_baseline", "0002_later"):
+        stored.store(stored.run(name))
     summary = stored.folder / "summary"
     summary.write_text("before\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    reports_command("check", "1", "1", "--github")
+    reports_command("check", "1", "2", "--github")
     assert summary.read_text(encoding="utf-8").startswith("before\n### ❔ Undecided")
     assert "::warning title=undecided::" in capsys.readouterr().out

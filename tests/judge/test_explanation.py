@@ -434,15 +434,16 @@ def test_words_that_fit_no_single_cell_are_one_sentence(
     assert told.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [["profile", "train"], ["diff-profile", "1", "1"]])
+@pytest.mark.parametrize("command", [["profile", "train"], ["diff-profile", "2", "1"]])
 def test_a_run_without_profiles_says_how_to_measure_one(
     command: list[str], stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    stored.store(stored.run("0002_9f8e7d_20251231_090000"))
     stored.store(stored.run())
     assert reports_command(*command) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err == ("0001_1a2b3c_20260101_120000 has no profile of any cell: measure one: pytest bench --profile\n")
+    assert told.err == ("0002_9f8e7d_20251231_090000 has no profile of any cell: measure one: pytest bench --profile\n")
 
 
 def test_an_unreadable_profile_is_one_sentence(

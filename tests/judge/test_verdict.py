@@ -68,7 +68,7 @@ CASES: list[tuple[Callable[[Any, Run], Run], int, str, str]] = [
     (removed, 1, "Regressed: 1 of 31 cells is worse, failed or missing", "1 missing"),
     (renamed, 1, "Regressed: 1 of 32 cells is worse, failed or missing", "1 missing"),
     (broken, 1, "Regressed: 1 of 31 cells is worse, failed or missing", "1 failed"),
-    (failed, 1, "Regressed: 28 of 31 cells are worse, failed or missing", "28 failed"),
+    (failed, 1, "Regressed: 29 of 31 cells are worse, failed or missing", "29 failed"),  # one was skipped before
     (moved, 3, "Not comparable: 0002_9f8e7d_20260102_090000 and 0001_1a2b3c_20260101_120000", "torch 2.15.0 → 2.16.0"),
     (empty, 2, "0002_9f8e7d_20260102_090000 holds no record", "Measure it again"),
 ]
@@ -267,7 +267,7 @@ PAIRED_CASES: list[tuple[Callable[[Any, Run], Run], Callable[[Any, Run], Run], i
     (unchanged, broken, 1, "Regressed: 1 of 3 cells is worse, failed or missing against main.", "TypeError: no"),
     (unchanged, failed, 1, "Regressed: 3 of 3 cells are worse, failed or missing against main.", "died of SIGSEGV"),
     (failed, unchanged, 0, "No regression against main: 3 of 3 cells compared.", "3 improved"),
-    (failed, failed, 3, "Not comparable: no cell was measured", "measured in neither run: crashed"),
+    (failed, failed, 3, "Not comparable: no cell was measured", "failed on both sides: accuracy mlp"),
     (unchanged, empty, 2, "20260101T120000-abcdef holds no record", "Measure it again with --against"),
     (empty, unchanged, 3, "Not comparable: no cell was measured", "3 new"),
 ]
@@ -304,8 +304,9 @@ def test_a_paired_run_of_a_newer_schema_is_a_usage_error(
 ) -> None:
     run = small(stored.run("20260101T120000-abcdef"))
     file = write_paired_run(stored.paired(run, run, {KEY: 1.0}), stored.folder)
-    document = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps(document | {"schema_version": 99}), encoding="utf-8")
+    header, *lines = file.read_text(encoding="utf-8").splitlines()
+    later = json.dumps(json.loads(header) | {"schema_version": 99})
+    file.write_text("\n".join([later, *lines, ""]), encoding="utf-8")
     assert reports_command("check", "latest") == 2
     told = capsys.readouterr().err
     assert "update trainmark to read it" in told

@@ -100,8 +100,7 @@ def test_what_a_data_set_preloads_is_read_once_by_the_parent_of_every_cell(call:
         (DIGITS.replace("LOADED.append(os.getpid())", "1 / 0"), "ZeroDivisionError: division by zero"),
         (
             DIGITS.replace("import os", "import not_installed_anywhere"),
-            "SuiteError: [tool.trainmark] names digits:DATASETS, and importing it fails: "
-            "No module named 'not_installed_anywhere'.",
+            "digits.py, line 2: No module named 'not_installed_anywhere'.",
         ),
     ],
     ids=["on import", "late on import", "by leaving", "in its preload", "for want of a module"],

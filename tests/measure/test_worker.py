@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_a_call_gives_its_value_from_another_process(workers: Workers) -> None:
 
 
 def test_each_call_has_a_process_of_its_own_and_leaves_nothing_behind(workers: Workers, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(worker.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     pids = [workers.call("misbehaving:give", None).value[2] for _ in range(2)]
     assert pids[0] != pids[1]
     assert list(tmp_path.iterdir()) == []

@@ -173,10 +173,31 @@ def test_a_run_is_found_by_its_path(folder: Path) -> None:
     assert find_run(str(elsewhere), folder) == elsewhere
 
 
-def test_the_latest_run_is_the_one_written_last(folder: Path) -> None:
-    for seconds, path in enumerate(reversed(run_files(folder))):
+def test_the_latest_run_is_the_one_that_began_last_whenever_its_file_was_touched(folder: Path) -> None:
+    files = run_files(folder)
+    for seconds, path in enumerate(files):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document[SECTION]["run"]["started"] = f"2026-01-{28 - seconds:02d}T12:00:00+00:00"
+        path.write_text(json.dumps(document), encoding="utf-8")
         os.utime(path, (seconds, seconds))
-    assert find_run("latest", folder).stem == "0001_baseline"
+    assert find_run("latest", folder) == files[0]
+
+
+def test_of_runs_that_began_together_the_one_with_the_greatest_number_is_the_latest(folder: Path) -> None:
+    own = [path for path in run_files(folder) if path.parent.name != "reference"]
+    assert find_run("latest", folder) == own[-1]
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_a_name_of_nothing_is_refused_though_it_is_a_part_of_every_name(folder: Path, name: str) -> None:
+    with pytest.raises(RunNotFound, match="The name of a run is empty"):
+        find_run(name, folder)
+
+
+def test_a_name_that_fits_exactly_goes_before_those_that_have_it_as_a_part(folder: Path) -> None:
+    store(folder / "0007_baseline-of-march.json")
+    assert find_run("baseline-of-march", folder).stem == "0007_baseline-of-march"
+    assert find_run("baseline", folder).stem == "0001_baseline"
 
 
 def test_a_name_that_fits_two_runs_is_refused_with_both(folder: Path) -> None:

@@ -181,4 +181,5 @@ def _commit_of(ref: str, folder: Path) -> str:
     try:
         return git.commit_of(ref, folder)
     except git.GitError as error:
-        raise SideError(f"--against {ref}: no Python interpreter, no env:NAME=value, and for git: {error}.") from error
+        told = "no git ref, no Python interpreter and no env:NAME=value here"
+        raise SideError(f"--against {ref}: {told}; git says: {error}.") from error

@@ -127,7 +127,11 @@ def _latest(files: list[Path]) -> Path:
     for path in files:
         with contextlib.suppress(UnreadableRun, RunNotFound):  # gone meanwhile
             began[path] = read_run(path).facts.started
-    return max(began, key=began.__getitem__) if began else max(files, key=lambda path: path.stat().st_mtime)
+    return (
+        max(began, key=lambda path: (began[path], files.index(path)))
+        if began
+        else max(files, key=lambda path: path.stat().st_mtime)
+    )
 
 
 def _own(files: list[Path]) -> list[Path]:
