@@ -196,15 +196,15 @@ def test_the_users_own_calls_run_them(repository: Path, marks: Path) -> None:
     assert set(marks.read_text(encoding="utf-8").split()) == set(HOOKS)
 
 
-def test_a_read_leaves_the_index_as_it_is(repository: Path) -> None:
-    index = repository / ".git" / "index"
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_needs_or_breaks_the_lock_of_the_index(repository: Path, name: str) -> None:
+    """In a hook of ``git commit --all`` it is held by the commit."""
+    index, lock = repository / ".git" / "index", repository / ".git" / "index.lock"
     before = index.read_bytes()
+    lock.write_bytes(b"held")
     os.utime(repository / "code.py", (1, 1))
-    git.code_of(repository)
-    git.git(repository, "status")
-    assert index.read_bytes() == before
-    plain(repository, "status")
-    assert index.read_bytes() != before  # the user's own call notes it
+    CALLS[name](repository)
+    assert (index.read_bytes(), lock.read_bytes()) == (before, b"held")
 
 
 # What git says

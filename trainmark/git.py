@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ ASKED = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}  # reads write n
 # Of what git does not track, files with such a name are code, and those in such folders are none:
 CODE = {".py", ".pyi", ".pyx", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".c", ".cc", ".cpp", ".cu", ".h", ".so"}
 NOT_CODE = {"__pycache__", "node_modules", "build", "dist"}
+PATIENCE = 30.0  # seconds that a check of a search has to clear up after Ctrl-C
 LARGE = 2**24  # bytes; of a larger file the length stands for the content
 
 
@@ -57,20 +59,42 @@ def git(folder: Path, *arguments: str, check: bool = True) -> str:
         GitError: There is no git, or it ended with another code than 0; its own words say why.
     """
     try:
-        done = subprocess.run(
-            ["git", *UNDISTURBED, *arguments],
-            cwd=folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
+        code, printed, said = _called(arguments, folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise GitError("there is no git here" if folder.is_dir() else f"{folder} is no folder") from error
-    if check and done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"it ended with exit code {done.returncode}"
-        raise GitError(_reason(said))
-    return done.stdout.decode(errors="surrogateescape").removesuffix("\n")  # a name may end with a space
+    if check and code:
+        raise GitError(_reason(said.decode(errors="replace").strip() or f"it ended with exit code {code}"))
+    return printed.decode(errors="surrogateescape").removesuffix("\n")  # a name may end with a space
+
+
+def _called(arguments: Sequence[str], folder: Path) -> tuple[int, bytes, bytes]:
+    """Exit code, output and complaints of git; after Ctrl-C all that it has started may clear up first."""
+    with subprocess.Popen(
+        ["git", *UNDISTURBED, *arguments],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for this process to pass on, once
+    ) as process:
+        try:
+            printed, said = process.communicate()
+        except BaseException:
+            try:
+                _signal(process, signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=PATIENCE)  # until nobody is left who could print
+            finally:
+                _signal(process, signal.SIGKILL)
+            raise
+    return process.returncode, printed, said
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    """To the process and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from trainmark.against.client import Side
 from trainmark.against.places import Place, working_tree
-from trainmark.against.turns import Findings, PairSettings, measure_pairs, measure_records
+from trainmark.against.turns import Findings, PairSettings, measure_pairs, measure_record
 from trainmark.judge.comparison import Comparison, compare_paired, open_cells
 from trainmark.judge.margins import Margins
 from trainmark.measure.settings import Settings
@@ -336,8 +336,9 @@ class Base:
 
     def measured(self, cells: tuple[Cell, ...], how: PairSettings) -> dict[str, Record]:
         """The records of the cells; those not measured yet are measured now."""
-        missing = {cell: _seeds(cell) for cell in cells if cell.key not in self.records}
-        self.records |= measure_records(self.side, missing, how, lambda _told: None)
+        for cell in cells:
+            if cell.key not in self.records:
+                self.records[cell.key] = measure_record(self.side, cell, _seeds(cell), how)
         return {cell.key: self.records[cell.key] for cell in cells}
 
 
@@ -373,8 +374,8 @@ def compare_with(
         findings = Findings()
         findings.records["base"] = base.measured(mutation.cells, how)
         with Side(places["new"], how.timeout) as side:
-            cells = {cell: _seeds(cell) for cell in mutation.cells}
-            findings.records["new"] = measure_records(side, cells, how, lambda _told: None)
+            for cell in mutation.cells:
+                findings.add_record("new", measure_record(side, cell, _seeds(cell), how))
         if mutation.timed:
             paired = [cell for cell in mutation.cells if entry_of(cell.workload).steps]
             labels = {cell.key: cell.label for cell in paired}

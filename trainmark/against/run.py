@@ -217,8 +217,8 @@ class _Work:
         if cells and spent + needed > self.asked.budget_seconds:
             minutes = math.ceil((spent + needed) / 60)
             self.told(
-                f"That budget is too small to look at each of {counted(len(cells), 'cell')} once ({LOOKS[0]} pairs of "
-                f"each): about {about(spent + needed)} would do, --budget {minutes}m. Fewer cells are decided sooner."
+                f"That budget is too small for one look at {counted(len(cells), 'cell')} ({LOOKS[0]} pairs of each): "
+                f"about {about(spent + needed)} would do, --budget {minutes}m. Fewer cells are decided sooner."
             )
 
     def _may_be_paired(self, cell: Cell) -> bool:
