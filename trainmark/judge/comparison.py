@@ -341,8 +341,16 @@ def _compare_cells(base: Run, new: Run, conditions: _Conditions) -> tuple[CellCo
         else _compare_new(after[key], base, new)
         for key in before | after
     ]
-    cells = _without_bought_speed(cells, before)
+    cells = [*_without_bought_speed(cells, before), *_never_reached(new, before | after)]
     return tuple(sorted(cells, key=lambda cell: (_severity(cell), -cell.size, cell.label)))
+
+
+def _never_reached(new: Run, known: Mapping[str, Record]) -> list[CellComparison]:
+    """Cells that the new run planned and neither side has reached: nothing but their keys is known."""
+    if new.facts.complete:
+        return []
+    reason = f"not measured ({interruption(new)})"
+    return [CellComparison(key, key, "unmeasured", reason) for key in new.facts.planned if key not in known]
 
 
 def _compare_lone(record: Record, new: Run, base: Run) -> CellComparison:
