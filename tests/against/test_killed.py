@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,20 +25,22 @@ from trainmark.store.pairs import paired_files
 from trainmark.store.runs import read_run, run_files
 
 KINDS = ("paired", "single")
-CELLS = ("--model=mlp", "--batch-size=8,16", "-k", "input")  # four, that take little time
+CELLS = ("--model=mlp", "--batch-size=8,16", "-k", "input and resident")  # two, that take little time
 OF_KIND = {
     "paired": (*CELLS, "--against=self", "--budget=5m", "--margin=90%"),
     "single": (*CELLS, "--benchmark-autosave", "--benchmark-max-time=0.01"),
 }
+FIRST = {"paired": 2, "single": 1}  # records of a cell, until a run may be told to end
 AT_ONCE = {"paired": ("--budget=1s",), "single": ()}  # what ends a run that goes on: the time is over before it begins
-ROOM, PAGE = 64 * 1024, 4096
+PAGE = 4096  # bytes that a small file system gives at once
+ROOM = {"paired": 3, "single": 1}  # pages that a run's beginning and its first record take
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or shutil.which("git") is None, reason="needs git and /proc")
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """A run that was told to end after its first record.
+    """A run that was told to end after its first records.
 
     Attributes:
         runs: Where it is.
@@ -74,7 +77,7 @@ def stopped(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
             folder = tmp_path_factory.mktemp(kind)
             runs = Runs(project, folder / "results", folder / "temporary")
             process = runs.start(*OF_KIND[kind])
-            wait_until(lambda: runs.count("record") > 0, process)
+            wait_until(lambda: runs.count("record") >= FIRST[kind], process)
             begun = runs.lines()
             code, output = end(process, signal.SIGTERM)
             shutil.copytree(runs.results, folder / "as it was")
@@ -149,7 +152,7 @@ def test_a_paired_run_that_is_killed_at_each_stage_loses_nothing(runs: Runs) -> 
     assert code in (0, 1, 3), output
     kept.see(runs)
     assert runs.has_finished(), output
-    assert runs.count("record") == 8  # of four cells on two sides
+    assert runs.count("record") == 4  # of two cells on two sides
     runs.refuse_processes()
     runs.refuse_folders()
 
@@ -256,6 +259,15 @@ def test_a_results_folder_that_cannot_be_written_is_refused_before_anything_is_m
     assert sentence.endswith("Name another: --benchmark-storage")
 
 
+def test_a_file_system_without_any_room_is_refused_before_anything_is_measured(runs: Runs) -> None:
+    with mounted(runs.results, f"size={PAGE}") as is_mounted:
+        if not is_mounted:
+            pytest.skip("nobody may mount a file system here")
+        (runs.results / "filler").write_bytes(bytes(PAGE))
+        sentence = refused(runs.start(*OF_KIND["single"]))
+    assert sentence.startswith(f"Nothing can be written in {runs.results}: No space left on device.")
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -292,20 +304,20 @@ def test_a_file_in_the_place_of_a_folder_of_ours_is_told_in_one_sentence(runs: R
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_finds_no_room_keeps_what_it_has_and_goes_on_when_there_is_some(runs: Runs, kind: str) -> None:
-    with mounted(runs.results, f"size={ROOM}") as is_mounted:
-        filler = runs.results / "filler"
+    room = ROOM[kind] * PAGE
+    with mounted(runs.results, f"size={64 * 1024}") as is_mounted:
         if is_mounted:
-            filler.write_bytes(bytes(ROOM - 6 * PAGE))
-        process = runs.start(*OF_KIND[kind], before=None if is_mounted else allow_small_files)
+            (runs.results / "filler").write_bytes(bytes(64 * 1024 - room))
+        process = runs.start(*OF_KIND[kind], before=None if is_mounted else partial(allow_small_files, room))
         code, output = end(process)
         assert code == 4, output
         assert not any(word in output for word in BROKEN), output
         assert ("No space left on device" if is_mounted else "File too large") in output
-        assert "--resume" in output
         kept = Kept()
         kept.see(runs)
-        assert runs.count("record") > 0
-        filler.unlink(missing_ok=True)
+        assert runs.count("record") == 1
+        assert "--resume" in output, output
+        (runs.results / "filler").unlink(missing_ok=True)
         if is_mounted:
             subprocess.run(["mount", "-o", "remount,size=8m", str(runs.results)], check=True)
         code, output = end(runs.start("--resume", *AT_ONCE[kind]))
@@ -319,10 +331,10 @@ def ignore_hangup() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def allow_small_files() -> None:
-    """Lets this process write no more to a file than a small file system would hold."""
+def allow_small_files(size: int) -> None:
+    """Lets this process write no more bytes to a file than a small file system would hold."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5 * PAGE, 5 * PAGE))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def trainmark(runs: Path, words: str) -> tuple[int, str]:

@@ -18,9 +18,10 @@ from trainmark.judge.comparison import compare_paired
 from trainmark.judge.verdict import Policy, Verdict, judge
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits
-from trainmark.store.cell import Cell
+from trainmark.store.cell import WORKLOADS, Cell
 from trainmark.store.pairs import PairedRun
 from trainmark.store.record import Record, RunFacts
+from trainmark.workloads import entry_of
 from trainmark.workloads.planning import Request
 
 TRAIN, INFERENCE, INPUT, ACCURACY = map(Cell.of, ("train", "inference", "input", "accuracy"))
@@ -150,6 +151,20 @@ def test_a_benchmark_that_takes_no_steps_is_judged_by_its_records(
     assert list(run.pairs) == [TRAIN.key]  # without an accuracy among them
     verdicts = {cell.key: cell.verdict for cell in compare_paired(run).cells}
     assert verdicts[ACCURACY.key] == verdict
+
+
+@pytest.mark.parametrize("workload", sorted(WORKLOADS))
+def test_each_workload_has_a_record_on_both_sides_and_pairs_where_it_takes_turns(measured: Any, workload: str) -> None:
+    cell = Cell.of(workload)
+    run = measured([cell], [cell])
+    assert labels(run.base.records) == labels(run.new.records) == [cell]
+    assert list(run.pairs) == ([cell.key] if entry_of(workload).steps else [])
+
+
+def test_a_compiled_cell_takes_turns_only_where_the_call_names_what_to_compile() -> None:
+    compiled = Cell.of("train", compile="default")
+    assert not entry_of("train").is_paired(compiled, Request("full", {"model": ("mlp",)}))
+    assert entry_of("train").is_paired(compiled, Request("quick", {"compile": ("off", "default")}))
 
 
 def test_what_this_machine_cannot_run_is_kept_with_its_reason(measured: Any) -> None:

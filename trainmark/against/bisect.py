@@ -59,6 +59,8 @@ def bisect(
     for ref, end in ends.items():
         refuse_other_engines(f"bisect {ref}", end, folder)
     commit, last = ends[good], ends[bad]
+    if commit == last:
+        raise BisectError(f"bisect {good}: {bad} is the same commit.")
     try:
         check = command(commit, arguments, benchmarks, git.within(folder))
         told(f"each commit is checked with: {shlex.join(check)}")
