@@ -12,6 +12,7 @@ import pytest
 
 from trainmark.cli import main
 from trainmark.judge.verdict import judge
+from trainmark.store.pairs import write_paired_run
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., int]
@@ -230,6 +231,75 @@ def test_a_verdict_that_finds_no_space_is_a_usage_error(
     stored.store(newer(stored))
     assert reports_command("check", "1", "2", "--json", "/dev/full") == 2
     assert capsys.readouterr().err == "/dev/full: No space left on device. Name another file or folder.\n"
+
+
+PAIRED = "20260101T120000-abcdef"
+
+
+@pytest.fixture
+def paired(stored: Any) -> str:
+    """The name of a run of two sides."""
+    run = stored.run(PAIRED)
+    write_paired_run(stored.paired(run, run, {}), stored.folder)
+    return PAIRED
+
+
+@pytest.mark.parametrize("name", [PAIRED, "main", "latest", "20260101"])
+@pytest.mark.parametrize("command", ["html", "markdown", "recommend --run"])
+def test_what_reads_a_run_reads_one_of_two_sides_too(
+    paired: str, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    assert reports_command(*command.split(), name) == 0
+    told = capsys.readouterr().out
+    assert {"html": "report.html", "markdown": PAIRED, "recommend --run": "mlp on cpu"}[command] in told.replace(
+        "\n", " "
+    )
+
+
+def test_a_profile_of_a_run_of_two_sides_says_that_there_is_none(
+    paired: str, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reports_command("profile", "train", "--run", paired) == 2
+    assert capsys.readouterr().err == f"{PAIRED} has no profile of any cell: measure one: pytest bench --profile\n"
+
+
+def test_an_exact_side_goes_before_a_part_of_a_name(
+    base: Any, paired: str, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(stored.run("0005_of-main-street"))
+    assert reports_command("markdown", "main") == 0
+    assert PAIRED in capsys.readouterr().out
+    assert reports_command("markdown", "of-main") == 0
+    assert "0005" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "check 1 1",
+        "compare 1 0001",
+        "diff-profile 1 latest",
+        "html 1 --baseline 1",
+        "markdown 1 --baseline latest",
+    ],
+)
+def test_a_run_is_no_base_of_itself(
+    base: Any, reports_command: Command, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert reports_command(*command.split()) == 2
+    told = "Both names are of the same run, 0001_1a2b3c_20260101_120000: name two.\n"
+    assert capsys.readouterr() == ("", told)
+
+
+@pytest.mark.parametrize(
+    "command", ["check", "check 1", "compare 1", "html", "markdown", "recommend --run", "html 1 --baseline"]
+)
+def test_an_empty_name_is_a_wrong_call(
+    base: Any, paired: str, reports_command: Command, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """As of a variable that is not set: it is a part of every name."""
+    assert reports_command(*command.split(), "") == 2
+    assert capsys.readouterr().err.startswith("The name of a run is empty")
 
 
 def test_the_folder_of_a_page_is_made_where_it_is_missing(base: Any, stored: Any, reports_command: Command) -> None:

@@ -37,6 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "nets.py").write_text(NETS, encoding="utf-8")
     (folder / "broken_nets.py").write_text("from torch import nn\n\nnn.NoSuchLayer\n", encoding="utf-8")
+    (folder / "test_own.py").write_text("def test_own():\n    pass\n", encoding="utf-8")
     command = [sys.executable, "-m", "trainmark", "init", "--model", "nets:fine"]
     subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True)
     return folder
@@ -90,6 +91,7 @@ ROWS: dict[str, tuple[int, Sequence[str], str]] = {
     "no such model": (4, (*CHOSEN, "--model", "nets:none"), "has no attribute 'none'"),
     "an option without effect": (4, ("--margin", "3%"), "--margin is of a comparison"),
     "no such side": (4, ("--against", "nowhere", "--collect-only"), "--against nowhere: no git ref"),
+    "another test": (4, ("test_own.py", "--against", "self"), "leave out test_own.py"),
     "no cell": (5, ("-k", "nothing_has_this_name"), "deselected"),
 }
 

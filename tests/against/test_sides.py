@@ -241,6 +241,67 @@ def test_another_protocol_is_refused(serve: Callable[..., Side]) -> None:
         serve("import time\nprint('{\"protocol\": 99}', flush=True)\ntime.sleep(60)")
 
 
+@pytest.mark.parametrize("line", ["hello", "[1]", "{", "{}", "3"])
+def test_a_line_that_is_not_of_the_protocol_is_one_sentence(serve: Callable[..., Side], line: str) -> None:
+    with pytest.raises(SideError, match=r"^main does not (start|speak the protocol of paired measurement)") as error:
+        serve(f"import time\nprint({line!r}, flush=True)\ntime.sleep(60)")
+    assert "\n" not in str(error.value)
+
+
+def test_a_side_that_begins_to_print_in_between_is_one_sentence(serve: Callable[..., Side]) -> None:
+    side = serve(f"{HELLO}\ninput()\nprint('loading weights', flush=True)\nimport time\ntime.sleep(60)")
+    with pytest.raises(SideError, match="it wrote 'loading weights'"):
+        side.call("answer")
+
+
+def test_a_search_path_is_absolute_for_a_side_which_runs_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Side]
+) -> None:
+    """Relative to the folder of the call, as it was meant; the server runs in the root of the suite."""
+    caller = tmp_path / "caller"
+    (caller / "lib" / "helper").mkdir(parents=True)
+    (caller / "lib" / "helper" / "__init__.py").touch()
+    monkeypatch.chdir(caller)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["lib", "", "../nowhere"]))
+    side = serve(importing("helper"))
+    assert side.call("answer") == {"file": str(caller / "lib" / "helper" / "__init__.py")}
+
+
+def test_a_search_path_that_is_set_apart_changes_what_that_side_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before what the working tree has itself, and before the caller's own path."""
+    root = tmp_path / "root"
+    for place in (root, tmp_path / "callers", tmp_path / "apart"):
+        (place / "kernels").mkdir(parents=True)
+        (place / "kernels" / "__init__.py").touch()
+    write_server(root, importing("kernels"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "callers"))
+    monkeypatch.chdir(root)
+    with placed(["env:PYTHONPATH=../apart"], root) as place, Side(place) as side:
+        assert side.call("answer") == {"file": str(tmp_path / "apart" / "kernels" / "__init__.py")}
+    with placed(["self"], root) as place, Side(place) as side:
+        assert side.call("answer") == {"file": str(root / "kernels" / "__init__.py")}
+
+
+@pytest.mark.parametrize("variable", ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_CONFIG_PARAMETERS"])
+def test_a_side_is_not_led_to_the_repository_of_a_hook(
+    monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Side], variable: str
+) -> None:
+    monkeypatch.setenv(variable, "of the hook")
+    side = serve(
+        f"""
+        import json, os, sys
+        {HELLO}
+        sys.stdin.readline()
+        value = {{"variable": os.environ.get({variable!r})}}
+        print(json.dumps({{"status": "ok", "reason": None, "value": value}}), flush=True)
+        print(json.dumps({{"gone": 0}}), flush=True)
+        """
+    )
+    assert side.call("answer") == {"variable": None}
+
+
 def test_the_side_sees_its_own_folder_first_and_its_own_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Side]
 ) -> None:

@@ -41,7 +41,9 @@ class FakeSide:
         said: list[str],
         seconds: float = 0.02,
         fails: Callable[[Mapping[str, Any], str], bool] = lambda request, doing: False,
+        reason: str = "died of SIGSEGV",
     ) -> None:
+        self.reason = reason
         self.place = place
         self.said = said
         self.seconds = seconds
@@ -58,7 +60,7 @@ class FakeSide:
     def _do(self, doing: str) -> None:
         self.said.append(f"{self.place.name} {doing}")
         if self.fails(self.request, doing):
-            raise SideEnded("crashed", "died of SIGSEGV")
+            raise SideEnded("crashed", self.reason)
 
     def begin(self, request: Mapping[str, Any]) -> int:
         self.request = request
@@ -152,9 +154,10 @@ def run(
     look: Callable[[Mapping[str, Sequence[Pair]]], Mapping[str, bool]],
     *,
     until: float = 1e9,
+    findings: Findings | None = None,
     **new: Any,
 ) -> Findings:
-    findings = Findings()
+    findings = findings or Findings()
     clock = iter(range(10**6))
     start: Any = lambda place, timeout: FakeSide(place, said, **(new if place.name == "new" else {}))  # noqa: E731  # of a fake
     places = {"base": _place("base"), "new": _place("new")}
@@ -208,6 +211,37 @@ def test_a_cell_that_one_side_cannot_measure_has_failed_there_and_the_others_go_
     assert (record.status, record.reason) == ("crashed", "died of SIGSEGV")
     assert len(findings.pairs[INPUT.key]) == 6
     assert TRAIN.key not in findings.records["base"]
+
+
+def test_a_reason_that_is_kept_holds_no_path_of_this_machine(said: list[str]) -> None:
+    side: Any = FakeSide(_place("new"), said, fails=lambda request, doing: True)
+    side.reason = "died of SIGSEGV: OSError in /home/ada/code/net.py"
+    assert measure_record(side, TRAIN, 1, HOW).reason == "died of SIGSEGV: OSError in net.py"
+    findings = run(said, until_each_has(6), fails=lambda request, doing: True, reason=side.reason)
+    assert {record.reason for record in findings.records["new"].values()} == {"died of SIGSEGV: OSError in net.py"}
+
+
+def test_a_run_that_goes_on_keeps_its_pairs_and_begins_a_new_generation(said: list[str]) -> None:
+    first = run(said, until_each_has(6))
+    again = Findings(pairs={key: list(pairs) for key, pairs in first.pairs.items()}, steps=dict(first.steps))
+    run(said, until_each_has(12), findings=again)
+    for key, pairs in first.pairs.items():
+        assert again.pairs[key][: len(pairs)] == pairs
+        assert len(again.pairs[key]) == 12
+        assert {pair.generation for pair in again.pairs[key]} == {1, 2}
+
+
+def test_each_piece_is_kept_before_the_next_is_begun(said: list[str]) -> None:
+    """A journal that takes no more ends the run there: nothing is measured that could not be kept."""
+
+    class Full:
+        def append_pair(self, *_: Any) -> None:
+            raise OSError(28, "No space left on device", "pairs.jsonl")
+
+    findings = Findings(journal=Full())  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="No space left"):
+        run(said, until_each_has(6), findings=findings)
+    assert sum(map(len, findings.pairs.values())) == 1
 
 
 def test_a_side_that_ends_while_recording_leaves_a_record_that_says_so(said: list[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import trainmark
 from trainmark import git
 from trainmark.scratch import scratch
+from trainmark.store.parameters import absolute
 
 SELF = "self"
 VARIABLE = "env:"
@@ -63,7 +64,7 @@ class Place:
 
 def absolute_path(variable: str) -> list[str]:
     """The folders of a search path, as the one who set it means them: from where the call was made."""
-    return [str(Path(entry).absolute()) for entry in variable.split(os.pathsep) if entry]
+    return [str(absolute(entry)) for entry in variable.split(os.pathsep) if entry]
 
 
 def working_tree(name: str, root: Path, **parts: Any) -> Place:
