@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import time
@@ -29,6 +30,17 @@ def abort(report: Report, scratch: Path) -> None:
 
 def leave(report: Report, scratch: Path) -> None:
     os._exit(3)
+
+
+def hold_semaphores(for_ever: bool, report: Report, scratch: Path) -> None:
+    """Of the kind that has a name, which somebody must give back: as a pool of compiling processes has them."""
+    kept.extend(multiprocessing.get_context("spawn").Lock() for _ in range(4))
+    report("holding")
+    if for_ever:
+        time.sleep(1e6)
+
+
+kept: list[object] = []
 
 
 def sleep_for_ever(report: Report, scratch: Path) -> None:

@@ -183,7 +183,6 @@ def test_a_run_that_is_told_to_end_keeps_what_is_finished(stopped: Callable[[str
     assert one.code == 2, one.output
     assert not any(word in one.output for word in BROKEN), one.output
     one.runs.refuse_processes()
-    one.runs.refuse_folders()
     Kept(one.begun).see(Runs(one.runs.project, one.results, one.runs.temporary))
 
 

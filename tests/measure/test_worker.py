@@ -45,10 +45,41 @@ def test_a_call_gives_its_value_from_another_process(workers: Workers) -> None:
 
 
 def test_each_call_has_a_process_of_its_own_and_leaves_nothing_behind(workers: Workers, tmp_path, monkeypatch) -> None:
+    workers.call("misbehaving:give", None)  # the fork server has a folder of its own until the end of the run
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     pids = [workers.call("misbehaving:give", None).value[2] for _ in range(2)]
     assert pids[0] != pids[1]
     assert list(tmp_path.iterdir()) == []
+
+
+HOLDING = """
+import sys
+from trainmark.measure.worker import Limits, Workers
+
+if __name__ == "__main__":
+    workers = Workers()
+    print(workers.call("misbehaving:hold_semaphores", False).status)
+    print(workers.call("misbehaving:hold_semaphores", True, limits=Limits(seconds=2)).status)
+"""
+
+
+def test_a_run_ends_in_silence_though_a_process_held_semaphores_and_another_was_killed_with_some(
+    tmp_path: Path,
+) -> None:
+    """Python's keeper of semaphores would complain at the end of the run, of each that nobody gave back."""
+    script = tmp_path / "script.py"
+    script.write_text(HOLDING, encoding="utf-8")
+    folders = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(worker.__file__).parents[2])])
+    with tempfile.TemporaryDirectory() as short:  # as a temporary folder is: a socket has to lie in it
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env={**os.environ, "PYTHONPATH": folders, "TMPDIR": short},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert list(Path(short).iterdir()) == []
+    assert (done.stdout.split(), done.stderr) == (["ok", "timeout"], "")
 
 
 def test_an_abort_is_a_crash_that_says_where(workers: Workers) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
+import functools
 import io
 import multiprocessing
 import os
@@ -15,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -119,7 +122,7 @@ class Workers:
         preloaded = self._start == "forkserver"
         asked = (sender, root, function, arguments, scratch, log_path, preloaded)
         child = self._context.Process(target=_child, args=asked)
-        with _environment(**_for_the_fork_server(root)):  # it is started with the first child
+        with _environment(**_for_the_fork_server(root)), self._starting():
             child.start()
         sender.close()
         try:
@@ -141,6 +144,18 @@ class Workers:
             value = None
         value = so_far if value is None else value
         return Outcome(status, value, reason, log, time.perf_counter() - begun)
+
+    def _starting(self) -> AbstractContextManager[None]:
+        """The fork server starts with the first child, and leaves its socket, and what torch leaves, in a folder."""
+        return keeping_in(_server_folder()) if self._start == "forkserver" else contextlib.nullcontext()
+
+
+@functools.cache
+def _server_folder() -> Path:
+    """A folder for the fork server, which serves this process until its end, as the folder does."""
+    until_exit = contextlib.ExitStack()
+    atexit.register(until_exit.close)
+    return until_exit.enter_context(scratch("server"))
 
 
 @dataclass(frozen=True)
