@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import faulthandler
 import functools
@@ -19,7 +18,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from trainmark.scratch import keeping_in, scratch
 from trainmark.suite import ROOT_VARIABLE, SuiteError
 
 PRELOAD = "trainmark.measure.preload"
+AFTER_ITS_SOCKET = -200  # multiprocessing removes its own folder at -100
 GRACE_SECONDS = 5.0  # for a child that has answered to tidy up and end
 GROUP_SECONDS = 1.0  # for what it had started to end when it is asked to
 POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
@@ -154,7 +154,7 @@ class Workers:
 def _server_folder() -> Path:
     """A folder for the fork server, which serves this process until its end, as the folder does."""
     until_exit = contextlib.ExitStack()
-    atexit.register(until_exit.close)
+    util.Finalize(None, until_exit.close, exitpriority=AFTER_ITS_SOCKET)
     return until_exit.enter_context(scratch("server"))
 
 
