@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +61,9 @@ class MadeUpSide:
         return Record(cell, "ok", metrics={"parameters": 5}).to_json()
 
 
+numbers = count()  # of sessions: each run has a name of its own
+
+
 def stood_in_session(skipped: dict[Cell, str], folder: Path) -> Any:
     return SimpleNamespace(
         invocation=SimpleNamespace(settings=Settings(), limits=Limits(10), request=Request("quick", {}, None)),
@@ -68,7 +73,7 @@ def stood_in_session(skipped: dict[Cell, str], folder: Path) -> Any:
         estimates=lambda cells: {},
         asks_for_all=True,
         code=Code("c", False, ""),
-        facts=RunFacts("20260101T120000-abcdef", "2026"),
+        facts=RunFacts(f"20260101T12{next(numbers):04d}-abcdef", "2026"),
         folder=folder,
     )
 
@@ -84,6 +89,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
         ends: dict[Cell, BaseException] | None = None,
         skipped: dict[Cell, str] | None = None,
         accuracies: tuple[float, float] = (0.9, 0.9),
+        earlier: Sequence[PairedRun] = (),
+        budget: float = 60,
+        told: list[str] | None = None,
     ) -> PairedRun:
         def side(place: Place, timeout: float) -> MadeUpSide:
             of_base = place.name == "env:A=1"
@@ -92,7 +100,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
 
         monkeypatch.setattr("trainmark.against.run.Side", side)
         parts = ("env:A=1",)
-        asked = Against(read_side(parts, tmp_path), parts, 60, time.monotonic(), None, "3%", "warn", "fail")
+        asked = Against(read_side(parts, tmp_path), parts, budget, time.monotonic(), None, "3%", "warn", "fail")
         return measure_against(
             asked,
             stood_in_session(skipped or {}, tmp_path),
@@ -100,7 +108,8 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
             tmp_path,
             {"id": "c"},
             lambda labels: lambda pairs: {},
-            lambda told: None,
+            (told if told is not None else []).append,
+            earlier,
         )
 
     return measure
@@ -165,6 +174,40 @@ def test_a_compiled_cell_takes_turns_only_where_the_call_names_what_to_compile()
     compiled = Cell.of("train", compile="default")
     assert not entry_of("train").is_paired(compiled, Request("full", {"model": ("mlp",)}))
     assert entry_of("train").is_paired(compiled, Request("quick", {"compile": ("off", "default")}))
+
+
+def test_records_of_the_same_code_are_taken_over_from_an_earlier_run(measured: Any) -> None:
+    """What would measure them again must not: each side is asked once for its plan, and for nothing else."""
+    first = measured([TRAIN, INPUT], [TRAIN, INPUT])
+    broken = {cell: SideEnded("error", "measured again") for cell in (TRAIN, INPUT)}
+    again = measured([TRAIN, INPUT], [TRAIN, INPUT], ends=broken, earlier=[first])
+    assert again.new.records == first.new.records
+    assert again.base.records == first.base.records
+    assert again.origins == first.origins
+    assert first.origins["base"] != first.origins["new"]  # a variable was set
+
+
+@pytest.mark.parametrize("change", [{"origins": {}}, {"origins": {"base": "other", "new": "other"}}])
+def test_records_of_other_code_are_measured_anew(measured: Any, change: dict[str, Any]) -> None:
+    first = replace(measured([TRAIN], [TRAIN]), **change)
+    again = measured([TRAIN], [TRAIN], ends={TRAIN: SideEnded("error", "measured again")}, earlier=[first])
+    assert [record.reason for record in again.new.records] == ["measured again"]
+
+
+def test_a_record_that_failed_is_tried_again(measured: Any) -> None:
+    first = measured([TRAIN], [TRAIN], ends={TRAIN: SideEnded("oom", "no memory")})
+    again = measured([TRAIN], [TRAIN], earlier=[first])
+    assert [record.status for record in again.new.records] == ["ok"]
+
+
+def test_a_budget_that_is_spent_leaves_the_rest_unmeasured_and_says_so(measured: Any) -> None:
+    told: list[str] = []
+    run = measured([TRAIN, INPUT], [TRAIN, INPUT], budget=0.0, told=told)
+    assert run.new.facts.finished is not None
+    assert not run.new.facts.complete
+    assert any("That budget is too small for one look at 2 cells (12 pairs of each): about " in line for line in told)
+    assert "the budget is spent: 4 records not measured" in told
+    assert compare_paired(run).counts == {"unmeasured": 2}
 
 
 def test_what_this_machine_cannot_run_is_kept_with_its_reason(measured: Any) -> None:
