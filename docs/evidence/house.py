@@ -60,7 +60,7 @@ class OldSide(Side):
 
     def _start(self) -> subprocess.Popen[bytes]:
         tree = self.place.root
-        server = subprocess.Popen(
+        return subprocess.Popen(
             [self.place.interpreter, "-P", str(tree / "bench" / "own_tree.py"), str(tree)],
             cwd=tree,
             env={**os.environ, "PYTHONPATH": str(tree)},
@@ -69,10 +69,11 @@ class OldSide(Side):
             stderr=self._log,
             start_new_session=True,
         )
-        self._server = server
+
+    def wait_until_ready(self) -> None:
+        """Returns when the server says what it speaks."""
         hello = self._next_line(client.START_SECONDS)
         assert hello == {"protocol": 1}, hello or self._last_words()
-        return server
 
     def send(self, document: Mapping[str, Any]) -> None:
         """Writes one line, with places as that tree knows them."""

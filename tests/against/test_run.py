@@ -39,6 +39,9 @@ class MadeUpSide:
         self.ends = ends
         self.accuracy = accuracy
 
+    def wait_until_ready(self) -> None:
+        pass
+
     def __enter__(self) -> MadeUpSide:
         return self
 
@@ -98,7 +101,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
             accuracy = accuracies[0] if of_base else accuracies[1]
             return MadeUpSide(place, base if of_base else new, {} if of_base else ends or {}, accuracy)
 
-        monkeypatch.setattr("trainmark.against.run.Side", side)
+        monkeypatch.setattr("trainmark.against.run.Side.launch", side)
         parts = ("env:A=1",)
         asked = Against(read_side(parts, tmp_path), parts, budget, time.monotonic(), None, "3%", "warn", "fail")
         return measure_against(

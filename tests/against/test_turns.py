@@ -50,6 +50,9 @@ class FakeSide:
         self.fails = fails
         self.request: Mapping[str, Any] = {}
 
+    def wait_until_ready(self) -> None:
+        pass
+
     def __enter__(self) -> FakeSide:
         self.said.append(f"{self.place.name} starts")
         return self

@@ -43,17 +43,25 @@ class Side:
     Args:
         place: Where the side is.
         timeout: Seconds that an answer may take.
+        wait: Whether to wait until it can be asked; else :meth:`wait_until_ready` must be called before that.
 
     Raises:
         SideError: It does not start, or does not speak this protocol.
     """
 
-    def __init__(self, place: Place, timeout: float = 900.0) -> None:
+    def __init__(self, place: Place, timeout: float = 900.0, *, wait: bool = True) -> None:
         self.place = place
         self.timeout = timeout
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the server
         self._unread = b""
         self._server = self._start()
+        if wait:
+            self.wait_until_ready()
+
+    @classmethod
+    def launch(cls, place: Place, timeout: float) -> Side:
+        """Starts one without waiting for it: two can get ready side by side."""
+        return cls(place, timeout, wait=False)
 
     def __enter__(self) -> Side:
         return self
@@ -163,9 +171,10 @@ class Side:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as above
         self._unread = b""
         self._server = self._start()
+        self.wait_until_ready()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        server = subprocess.Popen(
+        return subprocess.Popen(
             [self.place.interpreter, "-P", own_tree.__file__, json.dumps(self.place.to_json())],
             cwd=self.place.root,
             env={**git.environment(), **self.place.variables, "PYTHONPATH": self._python_path()},
@@ -174,7 +183,13 @@ class Side:
             stderr=self._log,
             start_new_session=True,  # Ctrl-C is the controller's to answer, and the whole group can be ended
         )
-        self._server = server
+
+    def wait_until_ready(self) -> None:
+        """Returns when the server, which has just been started, can be asked.
+
+        Raises:
+            SideError: It does not start, or does not speak this protocol.
+        """
         hello = self._next_line(START_SECONDS)
         if hello is None or "protocol" not in hello:
             words = self._last_words()
@@ -186,7 +201,6 @@ class Side:
                 f"{self.place.name} speaks protocol {hello['protocol']} of paired measurement, and this trainmark "
                 f"{PROTOCOL}: compare with a commit that speaks the same, or compare stored runs."
             )
-        return server
 
     def _python_path(self) -> str:
         """The side's own folder before what the user has set: for what the server starts in its turn."""

@@ -108,7 +108,9 @@ def measure_against(
         places = {"base": base_place, "new": working_tree(NEW, root)}
         how = PairSettings(settings, asked.threads, timeout, asked.budget_seconds, secrets.randbits(32))
         with ExitStack() as both:
-            sides = {name: both.enter_context(Side(place, timeout)) for name, place in places.items()}
+            sides = {name: both.enter_context(Side.launch(place, timeout)) for name, place in places.items()}
+            for side in sides.values():
+                side.wait_until_ready()
             plans = {name: _plan(side, session, how) for name, side in sides.items()}
             wanted = _wanted(plans, chosen, session)
             if resumed is None:

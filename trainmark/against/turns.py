@@ -136,7 +136,7 @@ def measure_pairs(
     look: Look,
     until: float,
     told: Callable[[str], None],
-    start: Callable[[Place, float], Side] = Side,
+    start: Callable[[Place, float], Side] = Side.launch,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Measures pairs of cells by turns until none is open or time is up; what is found goes into ``findings``.
@@ -153,7 +153,7 @@ def measure_pairs(
         look: From all pairs so far to the cells that need more, with whether these pairs confirm an alarm.
         until: When to stop, as ``clock`` tells it.
         told: Told how far it is, and how much time is left.
-        start: Starts the server of a side.
+        start: Starts the server of a side, and need not wait until that is ready.
         clock: Tells the time in seconds.
     """
     by_key = {cell.key: cell for cell in cells}
@@ -178,6 +178,8 @@ def measure_pairs(
                     name: stack.enter_context(start(places[name], how.timeout))
                     for name in order.sample(sorted(places), 2)
                 }
+                for side in sides.values():
+                    side.wait_until_ready()
                 rounds, done = rounds_of(len(wanted)), 0
                 for _ in range(rounds):
                     for key in order.sample(sorted(wanted), len(wanted)):
