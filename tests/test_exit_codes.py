@@ -91,7 +91,7 @@ ROWS: dict[str, tuple[int, Sequence[str], str]] = {
     "no such model": (4, (*CHOSEN, "--model", "nets:none"), "has no attribute 'none'"),
     "an option without effect": (4, ("--margin", "3%"), "--margin is of a comparison"),
     "no such side": (4, ("--against", "nowhere", "--collect-only"), "--against nowhere: no git ref"),
-    "another test": (4, ("test_own.py", "--against", "self"), "leave out test_own.py"),
+    "another test": (4, ("test_own.py", *CHOSEN[:-2], "--against", "self", "--budget=1s"), "leave out test_own.py"),
     "no cell": (5, ("-k", "nothing_has_this_name"), "deselected"),
 }
 

@@ -51,6 +51,10 @@ def with_metrics(record: Record, **metrics: float | None) -> Record:
 # Numbers for people
 
 
+def told(run: Any) -> list[str]:
+    return summary(run, "pytest bench --resume", "")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
@@ -215,30 +219,30 @@ def test_the_opening_names_every_gpu_and_counts_one_thread_as_one() -> None:
 
 def test_the_summary_counts_how_cells_ended() -> None:
     skipped, slow = Record(Cell.of("input"), "skipped", "no"), Record(Cell.of("inference"), "timeout", "no")
-    assert summary(session(records=records(TRAIN, ACCURACY, skipped, slow))) == ["2 ok, 1 skipped, 1 timeout"]
+    assert told(session(records=records(TRAIN, ACCURACY, skipped, slow))) == ["2 ok, 1 skipped, 1 timeout"]
 
 
 def test_the_summary_tells_each_flag_once() -> None:
     flagged = [replace(TRAIN, flags=("unsteady", "disturbed")), replace(ACCURACY, flags=("disturbed",))]
-    lines = summary(session(records=records(*flagged, Record(Cell.of("input"), "ok"))))
+    lines = told(session(records=records(*flagged, Record(Cell.of("input"), "ok"))))
     assert lines[1].startswith("2 flagged (disturbed, unsteady): ")
 
 
 def test_the_summary_of_a_stored_run_says_where_it_is_and_how_to_read_it() -> None:
-    lines = summary(session(records=records(TRAIN), stored=Path("results/0001.json")))
+    lines = told(session(records=records(TRAIN), stored=Path("results/0001.json")))
     assert lines == ["1 ok", "records: results/0001.json", "report:  trainmark html"]
 
 
 def test_the_summary_of_an_incomplete_run_says_how_to_finish_it() -> None:
     facts = SimpleNamespace(planned=(TRAIN.key, ACCURACY.key, "input"))
     run = session(records=records(TRAIN), facts=facts, complete=False, left_in_journal=True)
-    assert summary(run)[-1] == "2 cells are missing; measure them with: pytest bench --resume"
+    assert told(run)[-1] == "2 cells are missing; measure them with: pytest bench --resume"
 
 
 def test_the_summary_of_a_run_that_was_not_saved_says_how_to_save_it() -> None:
-    lines = summary(session(records=records(TRAIN), left_in_journal=True))
+    lines = told(session(records=records(TRAIN), left_in_journal=True))
     assert lines[-1] == "not saved; save the records with: pytest bench --resume --benchmark-autosave"
 
 
 def test_the_summary_of_a_run_without_a_journal_promises_nothing() -> None:
-    assert summary(session(records=records(TRAIN), complete=False)) == ["1 ok"]
+    assert told(session(records=records(TRAIN), complete=False)) == ["1 ok"]

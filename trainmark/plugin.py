@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,6 +54,7 @@ VERDICT = pytest.StashKey[Verdict]()  # of a run against another side
 CELL = pytest.StashKey[Cell]()
 MEASURED = pytest.StashKey[Measured]()
 
+DESCRIPTORS = 64  # of open files that may be the terminal
 INTERNAL = 70  # an error of the program itself: EX_SOFTWARE of sysexits.h
 
 # What pytest-benchmark needs to be told, where the user has said nothing else.
@@ -142,8 +143,11 @@ def _names_all(config: pytest.Config) -> bool:
 
 def _end_like_ctrl_c(config: pytest.Config) -> None:
     """Lets a system that ends this process, or a terminal that is closed, be answered like Ctrl-C: all is kept."""
+    terminals = {os.fstat(number).st_rdev for number in (1, 2) if os.isatty(number)}
 
     def interrupt(number: int, _frame: Any) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            _let_go_of(terminals)
         raise KeyboardInterrupt(signal.Signals(number).name)
 
     if threading.current_thread() is not threading.main_thread():
@@ -153,6 +157,15 @@ def _end_like_ctrl_c(config: pytest.Config) -> None:
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # one that nohup ignores stays ignored
             signal.signal(number, interrupt)
             config.add_cleanup(partial(_restore, number))
+
+
+def _let_go_of(terminals: set[int]) -> None:
+    """What is said from now on has nobody to hear it: the terminal is closed, and each write to it would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in range(1, DESCRIPTORS):  # pytest keeps copies while it captures
+        with suppress(OSError):  # not open
+            if os.fstat(number).st_rdev in terminals:
+                os.dup2(nowhere, number)
 
 
 def _restore(number: int) -> None:
@@ -278,10 +291,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if AGAINST in config.stash:
         return  # pytest_runtestloop goes another way
     run = config.stash[SESSION]
-    lines = _others(run.folder)
+    lines = _others(run.folder, config.stash.get(RESUMED, None))
     if not run.invocation.settings.once and RESUMED not in config.stash:
-        run.probe_peaks(cells)
         with _as_usage_errors():
+            run.probe_peaks(cells)
             run.begin(cells, keep_options(config))
     lines += run.notes
     config.stash[ESTIMATES] = run.estimates(cells)
@@ -291,9 +304,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         reporter.write("\n" + "\n".join(lines) + "\n\n")
 
 
-def _others(folder: Path) -> list[str]:
+def _resume_command(config: pytest.Config) -> str:
+    ours = config.stash[SUITE]
+    folder = os.path.relpath(ours.root / ours.benchmarks)
+    return f"pytest {shlex.quote(folder)} --resume{storage_option(config, ours)}"
+
+
+def _others(folder: Path, resumed: Path | None) -> list[str]:
     """A sentence for each other run that is being measured now."""
-    busy = [*in_use(folder / JOURNALS), *in_use(folder / PAIRS)]
+    busy = [path for path in (*in_use(folder / JOURNALS), *in_use(folder / PAIRS)) if path != resumed]
     return [f"another run is being measured now, {path.stem}: both will be slow" for path in busy]
 
 
@@ -317,12 +336,21 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     def look(labels: Mapping[str, str]) -> Look:
         return lambda pairs: open_cells(pairs, margins, labels)
 
-    for line in _others(folder):
+    resumed = config.stash.get(RESUMED, None)
+    for line in _others(folder, resumed):
         told(line)
     run.choose(cells)
-    commit, resumed = git.describe(run.root, run.code), config.stash.get(RESUMED, None)
+    commit = git.describe(run.root, run.code)
+    others = [one for one in earlier if resumed is None or one.name != resumed.stem]
     with _as_usage_errors():
-        paired = measure_against(asked, run, cells, run.root, commit, look, told, earlier, resumed)
+        try:
+            paired = measure_against(asked, run, cells, run.root, commit, look, told, others, resumed)
+        except OSError as error:
+            raise CannotSave(_cut_off(error, config)) from error
+        except KeyboardInterrupt:
+            if resumed is not None:
+                told(f"resume: {_resume_command(config)}")
+            raise
     comparison = compare_paired(paired, margins)
     verdict = config.stash[VERDICT] = judge(comparison, Policy(asked.inconclusive, asked.missing))
     stored = results_option(config)
@@ -330,7 +358,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     told(f"\npairs:  {folder / PAIRS / paired.name}.jsonl\npage:   trainmark html {paired.name}{stored}")
     told(f"export: trainmark check {paired.name} --markdown FILE --junit FILE --github{stored}")
     if paired.new.facts.finished is None:
-        told(f"resume: pytest {config.stash[SUITE].benchmarks} --resume{storage_option(config, config.stash[SUITE])}")
+        told(f"resume: {_resume_command(config)}")
         raise KeyboardInterrupt  # answered by keeping what there was; now it is pytest's again
     return True
 
@@ -387,8 +415,12 @@ def _leave_unsaved(config: pytest.Config, error: OSError) -> NoReturn:
     """Ends the run where a record could not be kept: those before it are in the journal."""
     benchmarks = _benchmarks(config)
     benchmarks.save = benchmarks.autosave = benchmarks.json = None
-    told = f"{error.filename}: {error.strerror}: what was measured before is kept; make room and go on with --resume"
-    pytest.exit(told, pytest.ExitCode.USAGE_ERROR)
+    pytest.exit(_cut_off(error, config), pytest.ExitCode.USAGE_ERROR)
+
+
+def _cut_off(error: OSError, config: pytest.Config) -> str:
+    kept = "what was measured before is kept; make room, and go on with"
+    return f"{error.filename}: {error.strerror}: {kept}: {_resume_command(config)}"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -417,7 +449,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if SESSION in session.config.stash:
-        save_whole(_benchmarks(session.config).storage, session.config.stash[SESSION].unsaved.append)
+        save_whole(_benchmarks(session.config), session.config.stash[SESSION].unsaved.append)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -476,7 +508,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if SESSION in config.stash and config.stash[SESSION].records:
         terminalreporter.section("trainmark")
         run = config.stash[SESSION]
-        for line in (*progress.summary(run), *run.context.notes, *run.notes_at_end):
+        told = progress.summary(run, _resume_command(config), results_option(config))
+        for line in (*told, *run.context.notes, *run.notes_at_end):
             terminalreporter.write_line(line)
 
 

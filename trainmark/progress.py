@@ -33,8 +33,14 @@ def _result(record: Record) -> str:
     return entry_of(record.cell.workload).line(record) + "".join(f"  ! {flag}" for flag in record.flags)
 
 
-def summary(session: Session) -> list[str]:
-    """How the cells ended, and where their records are."""
+def summary(session: Session, resume: str, results: str) -> list[str]:
+    """How the cells ended, and where their records are.
+
+    Args:
+        session: The run.
+        resume: The command that would go on with it.
+        results: What a reading command needs to find its records.
+    """
     records = list(session.records.values())
     counts = Counter(record.status for record in records)
     lines = [", ".join(f"{number} {status}" for status, number in counts.items())]
@@ -43,10 +49,10 @@ def summary(session: Session) -> list[str]:
         flags = ", ".join(sorted({flag for record in flagged for flag in record.flags}))
         lines.append(f"{len(flagged)} flagged ({flags}): their times deserve a second look, see docs/measuring.md")
     if session.stored is not None:
-        lines += [f"records: {session.stored}", "report:  trainmark html"]
+        lines += [f"records: {session.stored}", f"report:  trainmark html{results}"]
     if not session.complete and session.left_in_journal:
         missing = len(set(session.facts.planned) - set(session.records))
-        lines.append(f"{missing} cells are missing; measure them with: pytest bench --resume")
+        lines.append(f"{missing} cells are missing; measure them with: {resume}")
     elif session.left_in_journal:
-        lines.append("not saved; save the records with: pytest bench --resume --benchmark-autosave")
+        lines.append(f"not saved; save the records with: {resume} --benchmark-autosave")
     return lines

@@ -15,6 +15,8 @@ from pytest_benchmark import utils
 
 from trainmark import suite
 from trainmark.store.files import write_text
+from trainmark.store.journal import FOLDER as JOURNALS
+from trainmark.store.pairs import FOLDER as PAIRS
 from trainmark.suite import Suite, SuiteError
 
 SCHEME = "file://"
@@ -46,9 +48,13 @@ def refuse_storage(config: pytest.Config) -> None:
         )
     if config.option.benchmark_disable and not config.option.benchmark_enable:
         return  # nothing is kept
-    refuse_unwritable(folder, "--benchmark-storage")
+    for kept in (folder, folder / JOURNALS, folder / PAIRS):
+        refuse_unwritable(kept, "--benchmark-storage")
     if config.option.benchmark_json:
-        refuse_unwritable(Path(config.option.benchmark_json).absolute().parent, "--benchmark-json")
+        file = Path(config.option.benchmark_json).absolute()
+        if file.is_dir():
+            raise CannotSave(f"--benchmark-json {file} is a folder: name a file.")
+        refuse_unwritable(file.parent, "--benchmark-json")
 
 
 def refuse_unwritable(folder: Path, option: str) -> None:
@@ -71,24 +77,30 @@ def tag(commit: Mapping[str, Any]) -> str:
     return "_".join([commit["id"], _untyped.get_current_time(), *(["uncommitted-changes"] if commit["dirty"] else [])])
 
 
-def save_whole(storage: Any, failed: Callable[[str], None]) -> None:
-    """Lets a storage of pytest-benchmark write whole files: what is cut short is no run.
+def save_whole(benchmarks: Any, failed: Callable[[str], None]) -> None:
+    """Lets pytest-benchmark write whole files: what is cut short is no run.
 
     Args:
-        storage: Its ``save`` is replaced.
+        benchmarks: Its session; what saves there is replaced.
         failed: Told why a run could not be written.
     """
 
-    def save(document: Mapping[str, Any], name: str) -> None:
-        path = storage.get(f"{storage._next_num}_{name}.json")
+    def write(path: Path, document: Mapping[str, Any], told: str) -> None:
         try:
             write_text(path, _untyped.safe_dumps(document, ensure_ascii=True, indent=4))
         except OSError as error:
             failed(f"{path}: {error.strerror}")
         else:
-            storage.logger.info(f"Saved benchmark data in: {path}")
+            benchmarks.logger.info(f"{told} in: {path}")
 
-    storage.save = save
+    def save(document: Mapping[str, Any], name: str) -> None:
+        storage = benchmarks.storage
+        write(storage.get(f"{storage._next_num}_{name}.json"), document, "Saved benchmark data")
+
+    def save_json(document: Mapping[str, Any]) -> None:
+        write(Path(benchmarks.json), document, "Wrote benchmark data")
+
+    benchmarks.storage.save, benchmarks.save_json = save, save_json
 
 
 def results_option(config: pytest.Config) -> str:

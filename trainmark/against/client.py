@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ from trainmark import git
 from trainmark.against import own_tree
 from trainmark.against.places import Place, SideError, absolute_path
 from trainmark.against.server import PROTOCOL
+from trainmark.scratch import keeping_in, scratch
 
 START_SECONDS = 120.0  # to import torch on a busy machine
 LAST_LINES = 5  # of what a side printed, for the reason of its end
@@ -52,9 +54,7 @@ class Side:
     def __init__(self, place: Place, timeout: float = 900.0, *, wait: bool = True) -> None:
         self.place = place
         self.timeout = timeout
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the server
-        self._unread = b""
-        self._server = self._start()
+        self._begin()
         if wait:
             self.wait_until_ready()
 
@@ -79,7 +79,7 @@ class Side:
         for stream in (self._server.stdin, self._server.stdout):
             assert stream is not None  # both are pipes
             stream.close()
-        self._log.close()
+        self._until_closed.close()
 
     def call(self, task: str, **request: Any) -> dict[str, Any]:
         """Does a task in a process of its own, and gives what came of it.
@@ -168,21 +168,28 @@ class Side:
 
     def _restart(self) -> None:
         self.close()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as above
-        self._unread = b""
-        self._server = self._start()
+        self._begin()
         self.wait_until_ready()
 
+    def _begin(self) -> None:
+        self._until_closed = ExitStack()
+        self._log = self._until_closed.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # closed with it
+        self._folder = self._until_closed.enter_context(scratch("server"))  # what it leaves goes when it is ended
+        self._unread = b""
+        self._server = self._start()
+
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [self.place.interpreter, "-P", own_tree.__file__, json.dumps(self.place.to_json())],
-            cwd=self.place.root,
-            env={**git.environment(), **self.place.variables, "PYTHONPATH": self._python_path()},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,  # Ctrl-C is the controller's to answer, and the whole group can be ended
-        )
+        with keeping_in(self._folder):
+            variables = {**git.environment(), **self.place.variables, "PYTHONPATH": self._python_path()}
+            return subprocess.Popen(
+                [self.place.interpreter, "-P", own_tree.__file__, json.dumps(self.place.to_json())],
+                cwd=self.place.root,
+                env=variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                start_new_session=True,  # Ctrl-C is the controller's to answer, and the whole group can be ended
+            )
 
     def wait_until_ready(self) -> None:
         """Returns when the server, which has just been started, can be asked.

@@ -103,44 +103,43 @@ def measure_against(
         OSError: What was measured cannot be kept.
     """
     settings, timeout = session.invocation.settings, session.invocation.limits.seconds or 0
+    work: _Work | None = None
     with ExitStack() as stack:
         base_place = stack.enter_context(place_of(asked.side, root))
         places = {"base": base_place, "new": working_tree(NEW, root)}
         how = PairSettings(settings, asked.threads, timeout, asked.budget_seconds, secrets.randbits(32))
-        with ExitStack() as both:
-            sides = {name: both.enter_context(Side.launch(place, timeout)) for name, place in places.items()}
-            for side in sides.values():
-                side.wait_until_ready()
-            plans = {name: _plan(side, session, how) for name, side in sides.items()}
-            wanted = _wanted(plans, chosen, session)
-            if resumed is None:
+        try:
+            with ExitStack() as both:
+                sides = {name: both.enter_context(Side.launch(place, timeout)) for name, place in places.items()}
+                for side in sides.values():
+                    side.wait_until_ready()
+                plans = {name: _plan(side, session, how) for name, side in sides.items()}
+                wanted = _wanted(plans, chosen, session)
                 run = _begun(asked, session, commit, places, plans, wanted, how)
-                journal = PairsJournal.begin(session.folder, run)
-            else:
-                journal, run = PairsJournal.resume(resumed)
-                stack.callback(journal.close)
-                _refuse_other_conditions(run, _begun(asked, session, commit, places, plans, wanted, how))
-                how = replace(how, seed=run.seed)
-            stack.callback(journal.close)
-            findings = _recovered(run, journal)
-            work = _Work(asked, session, wanted, findings, told, asked.begun + asked.budget_seconds)
-            try:
+                if resumed is None:
+                    journal = PairsJournal.begin(session.folder, run)
+                    stack.callback(journal.close)
+                else:
+                    journal, before = PairsJournal.resume(resumed)
+                    stack.callback(journal.close)
+                    _refuse_other_conditions(before, run)
+                    run, how = before, replace(how, seed=before.seed)
+                findings = _recovered(run, journal)
+                work = _Work(asked, session, wanted, findings, told, asked.begun + asked.budget_seconds)
                 work.take_over(run, plans, earlier)
                 work.say_what_it_takes(earlier, run.new.environment.get("fingerprint"), base_place.name)
                 work.measure_records(sides, how)
-            except KeyboardInterrupt:
-                told("interrupted")
-                return _so_far(run, findings, asked.begun)
-        paired = work.paired()
-        labels = {cell.key: cell.label for cell in paired}
-        try:
+            paired = work.paired()
+            labels = {cell.key: cell.label for cell in paired}
             measure_pairs(places, paired, how, findings, look(labels), work.until, told)
+            finished = _so_far(run, findings, asked.begun, finished=now())
+            journal.finish(finished)
+            return finished
         except KeyboardInterrupt:
+            if work is None:
+                raise  # nothing has been measured by this call
             told("interrupted")
-            return _so_far(run, findings, asked.begun)
-        finished = _so_far(run, findings, asked.begun, finished=now())
-        journal.finish(finished)
-        return finished
+            return _so_far(run, work.findings, asked.begun)
 
 
 @dataclass

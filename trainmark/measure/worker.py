@@ -122,13 +122,14 @@ class Workers:
         preloaded = self._start == "forkserver"
         asked = (sender, root, function, arguments, scratch, log_path, preloaded)
         child = self._context.Process(target=_child, args=asked)
-        with _environment(**_for_the_fork_server(root)), self._starting():
-            child.start()
-        sender.close()
         try:
+            with _environment(**_for_the_fork_server(root)), self._starting():
+                child.start()
+            sender.close()
             ending, so_far = _listen(receiver, child, limits, begun)
         except BaseException:
-            _stop(child)
+            if child.pid is not None:
+                _stop(child)
             raise
         else:
             _stop(child, GRACE_SECONDS if isinstance(ending, Finished) else 0.0)
@@ -336,6 +337,8 @@ def _child(
     """Runs in the new process: calls the function and sends how it ended."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C is the parent's to answer; and the group can be ended as one
+    if not scratch.exists():
+        os._exit(1)  # whoever asked was interrupted meanwhile, and knows nothing of this process
     _volunteer_for_the_oom_killer()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with log_path.open("w", encoding="utf-8", errors="replace") as log:

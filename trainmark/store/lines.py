@@ -60,6 +60,9 @@ class Lines:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise FileExistsError(path)
+        for left in path.parent.glob("*.new"):  # by a process that was killed at this very place
+            if _is_free(left):
+                left.unlink(missing_ok=True)
         unborn = path.with_suffix(".new")
         lines = cls(path, unborn.open("xb", buffering=0))
         try:
@@ -99,10 +102,13 @@ class Lines:
             while unwritten:
                 unwritten = unwritten[self._stream.write(unwritten) :]
             os.fsync(self._stream.fileno())
-        except OSError as error:
-            self._stream.truncate(end)  # of a line that found no room nothing stays
-            self._stream.seek(end)
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        except BaseException as error:
+            if unwritten:  # of a line that found no room, or that Ctrl-C has cut, nothing stays
+                self._stream.truncate(end)
+                self._stream.seek(end)
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+            raise
 
     def close(self) -> None:
         """Releases the file and its lock."""
@@ -152,7 +158,7 @@ def left_behind(folder: Path) -> Iterator[Path]:
 def in_use(folder: Path) -> Iterator[Path]:
     """Those that another process is writing now."""
     for path in sorted(folder.glob("*.jsonl")):
-        if not _is_free(path):
+        if _is_free(path) is False:
             yield path
 
 
@@ -166,13 +172,15 @@ def _lock(stream: BinaryIO, path: Path) -> None:
         raise JournalInUse(f"the run {path.stem} is still being measured by another process") from error
 
 
-def _is_free(path: Path) -> bool:
-    """Whether no process writes the file; asked with a shared lock, which two readers may hold."""
+def _is_free(path: Path) -> bool | None:
+    """Whether no process writes the file; asked with a shared lock, which two readers may hold. None: it is gone."""
     if fcntl is None:
         return True
-    with path.open("rb") as stream:
-        try:
+    try:
+        with path.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return None
     return True  # closing the file gave the lock back
