@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from trainmark.store.files import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -312,12 +313,8 @@ def store_peaks(folder: Path, fingerprint: str, peaks: Peaks) -> Path:
         peaks: To keep.
     """
     path = _peaks_file(folder, fingerprint, peaks.device, peaks.threads)
-    folder.mkdir(parents=True, exist_ok=True)
     document = {"probes_version": PROBES_VERSION, "fingerprint": fingerprint, "peaks": asdict(peaks)}
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
-    unfinished.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    return write_text(path, json.dumps(document, indent=1))
 
 
 def load_peaks(folder: Path, fingerprint: str, device: str, threads: int) -> Peaks | None:
