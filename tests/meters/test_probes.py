@@ -379,15 +379,13 @@ def test_newer_peaks_take_the_place_of_older(tmp_path: Path) -> None:
 def test_a_reader_never_sees_a_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store_peaks(tmp_path, "abc", PEAKS)
     seen = []
-    write_text = Path.write_text
+    replace_file = Path.replace
 
-    def write_and_look(path: Path, text: str, **kwargs: Any) -> int:
-        written = write_text(path, text[: len(text) // 2], **kwargs)
-        seen.append(load_peaks(tmp_path, "abc", "cpu", 2))
-        write_text(path, text, **kwargs)
-        return written
+    def look_and_replace(path: Path, target: Path) -> Path:
+        seen.append(load_peaks(tmp_path, "abc", "cpu", 2))  # all is written by now, under another name
+        return replace_file(path, target)
 
-    monkeypatch.setattr(Path, "write_text", write_and_look)
+    monkeypatch.setattr(Path, "replace", look_and_replace)
     store_peaks(tmp_path, "abc", replace(PEAKS, bytes_per_second=1.0))
     assert seen == [PEAKS]
 
