@@ -133,10 +133,10 @@ def commit_of(ref: str, folder: Path) -> str:
     try:
         return git(folder, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
     except GitError as error:
-        git(folder, "rev-parse", "--git-dir")  # else it is the repository that git cannot read, and why is its own
         of_origin = ("--verify", "--quiet", "--end-of-options", f"origin/{ref}^{{commit}}")
         if git(folder, "rev-parse", *of_origin, check=False):
             raise GitError(f"no commit here has that name; there is origin/{ref}") from error
+        # Where it is the repository that git cannot read, the reason is its own:
         shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
         fetched = f"; this clone is shallow: git fetch origin {ref}" if shallow else ""
         raise GitError(f"no commit here has that name{fetched}") from error

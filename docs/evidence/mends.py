@@ -180,8 +180,8 @@ MENDS = (
         "pytest bench --against main, in another user's repository",
         "In a shallow clone fetch the ref first",
         "trainmark/git.py",
-        """        git(folder, "rev-parse", "--git-dir")""",
-        "        pass",
+        """        shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true\"""",
+        "        shallow = True",
         ("tests/test_git.py",),
     ),
     Mend(
