@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +29,7 @@ from trainmark.measure.session import Measured, Session, SessionError, find_inte
 from trainmark.options import add_options, keep_options, option, read_against, read_options, restore_options
 from trainmark.replay import measured_clock, replay
 from trainmark.saving import CannotSave, folder_of, refuse_storage, results_option, save_whole, storage_option, tag
+from trainmark.signals import end_like_ctrl_c
 from trainmark.store.cell import Cell
 from trainmark.store.documents import SchemaError
 from trainmark.store.journal import FOLDER as JOURNALS
@@ -54,7 +52,6 @@ VERDICT = pytest.StashKey[Verdict]()  # of a run against another side
 CELL = pytest.StashKey[Cell]()
 MEASURED = pytest.StashKey[Measured]()
 
-DESCRIPTORS = 64  # of open files that may be the terminal
 INTERNAL = 70  # an error of the program itself: EX_SOFTWARE of sysexits.h
 
 # What pytest-benchmark needs to be told, where the user has said nothing else.
@@ -88,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
             "the folder of benchmarks, or call trainmark init there."
         )
     begun = time.monotonic()
-    _end_like_ctrl_c(config)
+    end_like_ctrl_c(config)
     _refuse_what_disturbs(config)
     _supply_options(config)
     root = config.stash[SUITE].root
@@ -139,37 +136,6 @@ def _names_all(config: pytest.Config) -> bool:
     folder = ours.root / ours.benchmarks
     asked = [(config.invocation_params.dir / argument).resolve() for argument in config.args if "::" not in argument]
     return any(path == folder or path in folder.parents for path in asked)
-
-
-def _end_like_ctrl_c(config: pytest.Config) -> None:
-    """Lets a system that ends this process, or a terminal that is closed, be answered like Ctrl-C: all is kept."""
-    terminals = {os.fstat(number).st_rdev for number in (1, 2) if os.isatty(number)}
-
-    def interrupt(number: int, _frame: Any) -> None:
-        if number == getattr(signal, "SIGHUP", None):
-            _let_go_of(terminals)
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # one that nohup ignores stays ignored
-            signal.signal(number, interrupt)
-            config.add_cleanup(partial(_restore, number))
-
-
-def _let_go_of(terminals: set[int]) -> None:
-    """What is said from now on has nobody to hear it: the terminal is closed, and each write to it would fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in range(1, DESCRIPTORS):  # pytest keeps copies while it captures
-        with suppress(OSError):  # not open
-            if os.fstat(number).st_rdev in terminals:
-                os.dup2(nowhere, number)
-
-
-def _restore(number: int) -> None:
-    signal.signal(number, signal.SIG_DFL)
 
 
 def _refuse_what_disturbs(config: pytest.Config) -> None:

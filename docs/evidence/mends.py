@@ -114,7 +114,7 @@ MENDS = (
         "timeout 60 pytest bench --against self",
         "nothing was kept",
         "trainmark/plugin.py",
-        "    _end_like_ctrl_c(config)\n",
+        "    end_like_ctrl_c(config)\n",
         "",
         (
             "tests/against/test_every_workload.py::"
