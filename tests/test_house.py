@@ -19,13 +19,15 @@ SUITE = sorted(file for name in ("bench", "models", "reports") for file in (ROOT
 BELOW = {
     "store": {"formatting"},
     "judge": {"store", "formatting"},
-    "workloads": {"store", "formatting", "measure", "suite"},
+    "workloads": {"store", "formatting", "measure", "suite", "scratch"},
     "advise": {"store", "judge", "formatting", "workloads"},
     "page": {"store", "judge", "advise", "formatting", "workloads", "suite"},
     "export": {"store", "judge", "advise", "formatting", "workloads"},
     "meters": {"store"},
-    "measure": {"store", "meters", "workloads", "suite", "model"},
-    "against": {"store", "measure", "meters", "workloads", "suite"},
+    "measure": {"store", "meters", "workloads", "suite", "model", "git", "scratch"},
+    "against": {"store", "measure", "meters", "workloads", "suite", "formatting", "git", "scratch"},
+    "git": set(),
+    "scratch": set(),
 }
 READING = ("store", "judge", "advise", "page", "export", "workloads", "cli", "suite")
 

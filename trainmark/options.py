@@ -12,6 +12,7 @@ import pytest
 
 from trainmark.against.places import read_side
 from trainmark.against.run import Against
+from trainmark.judge.sequential import LOOKS
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import Limits
@@ -210,6 +211,7 @@ def read_against(config: pytest.Config, root: Path, begun: float) -> Against | N
         parts=parts,
         budget_seconds=told["budget"],
         begun=begun,
+        first_look=LOOKS[0],
         threads=option(config, "threads"),
         margins=told["margin"],
         inconclusive=told["inconclusive"],

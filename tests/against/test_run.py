@@ -103,7 +103,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
 
         monkeypatch.setattr("trainmark.against.run.Side.launch", side)
         parts = ("env:A=1",)
-        asked = Against(read_side(parts, tmp_path), parts, budget, time.monotonic(), None, "3%", "warn", "fail")
+        asked = Against(read_side(parts, tmp_path), parts, budget, time.monotonic(), 12, None, "3%", "warn", "fail")
         return measure_against(
             asked,
             stood_in_session(skipped or {}, tmp_path),

@@ -17,7 +17,6 @@ from trainmark.against.client import Side, SideEnded
 from trainmark.against.places import SELF, Named, Place, SideError, place_of, working_tree
 from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_record, rounds_of
 from trainmark.formatting import about, counted
-from trainmark.judge.sequential import LOOKS
 from trainmark.measure.context import now
 from trainmark.measure.session import Session
 from trainmark.store.cell import Cell
@@ -39,6 +38,7 @@ class Against:
         parts: The user's words for it.
         budget_seconds: For the whole of it.
         begun: When the call began, as ``time.monotonic`` tells it: the budget counts from there.
+        first_look: Pairs of a cell after which it is looked at for the first time.
         threads: CPU threads of both sides; None for what each side's environment says.
         margins: The margins in the user's words.
         inconclusive: What becomes of cells that are not decided: ``pass``, ``warn`` or ``fail``.
@@ -50,6 +50,7 @@ class Against:
     parts: tuple[str, ...]
     budget_seconds: float
     begun: float
+    first_look: int
     threads: int | None
     margins: str
     inconclusive: str
@@ -203,7 +204,9 @@ class _Work:
         here = [run for run in earlier if run.new.environment.get("fingerprint") == fingerprint and run.pair_seconds]
         pair_seconds = here[-1].pair_seconds if here else PAIR_SECONDS
         assert pair_seconds is not None  # asked for above
-        missing = {cell.key: max(LOOKS[0] - len(self.findings.pairs.get(cell.key, ())), 0) for cell in cells}
+        missing = {
+            cell.key: max(self.asked.first_look - len(self.findings.pairs.get(cell.key, ())), 0) for cell in cells
+        }
         generations = math.ceil(max(missing.values(), default=0) / rounds_of(len(cells)))
         estimates = self.session.estimates([cell for _, cell in lacking if self.session.has_planned(cell)])
         records = sum(estimates.get(cell.key, 0.0) for _, cell in lacking)
@@ -218,7 +221,7 @@ class _Work:
         if cells and spent + needed > self.asked.budget_seconds:
             minutes = math.ceil((spent + needed) / 60)
             self.told(
-                f"That budget is too small for one look at {counted(len(cells), 'cell')} ({LOOKS[0]} pairs of each): "
+                f"That budget is too small for one look at {counted(len(cells), 'cell')} ({self.asked.first_look} pairs of each): "
                 f"about {about(spent + needed)} would do, --budget {minutes}m. Fewer cells are decided sooner."
             )
 
