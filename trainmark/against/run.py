@@ -204,9 +204,8 @@ class _Work:
         here = [run for run in earlier if run.new.environment.get("fingerprint") == fingerprint and run.pair_seconds]
         pair_seconds = here[-1].pair_seconds if here else PAIR_SECONDS
         assert pair_seconds is not None  # asked for above
-        missing = {
-            cell.key: max(self.asked.first_look - len(self.findings.pairs.get(cell.key, ())), 0) for cell in cells
-        }
+        look, measured = self.asked.first_look, self.findings.pairs
+        missing = {cell.key: max(look - len(measured.get(cell.key, ())), 0) for cell in cells}
         generations = math.ceil(max(missing.values(), default=0) / rounds_of(len(cells)))
         estimates = self.session.estimates([cell for _, cell in lacking if self.session.has_planned(cell)])
         records = sum(estimates.get(cell.key, 0.0) for _, cell in lacking)
@@ -221,7 +220,7 @@ class _Work:
         if cells and spent + needed > self.asked.budget_seconds:
             minutes = math.ceil((spent + needed) / 60)
             self.told(
-                f"That budget is too small for one look at {counted(len(cells), 'cell')} ({self.asked.first_look} pairs of each): "
+                f"That budget is too small for one look at {counted(len(cells), 'cell')} ({look} pairs of each): "
                 f"about {about(spent + needed)} would do, --budget {minutes}m. Fewer cells are decided sooner."
             )
 
