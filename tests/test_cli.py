@@ -273,6 +273,15 @@ def test_an_exact_side_goes_before_a_part_of_a_name(
     assert "0005" in capsys.readouterr().out
 
 
+def test_two_runs_saved_under_a_name_are_told_though_a_side_is_called_so_too(
+    paired: str, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (5, 6):
+        stored.store(stored.run(f"000{number}_main"))
+    assert reports_command("markdown", "main") == 2
+    assert "2 runs fit 'main'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -300,6 +309,17 @@ def test_an_empty_name_is_a_wrong_call(
     """As of a variable that is not set: it is a part of every name."""
     assert reports_command(*command.split(), "") == 2
     assert capsys.readouterr().err.startswith("The name of a run is empty")
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(
+    base: Any, reports_command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainmark.cli.run_files", interrupted)
+    assert reports_command("list") == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
 
 
 def test_the_folder_of_a_page_is_made_where_it_is_missing(base: Any, stored: Any, reports_command: Command) -> None:

@@ -111,6 +111,7 @@ CALLS: dict[str, Callable[[Path], object]] = {
     "checked_out": files_checked_out,
     "remove": removed,
     "code_of": lambda folder: git.code_of(folder / "inner"),
+    "code_on": lambda folder: git.code_on([str(folder / "inner"), str(folder / "none")]),
     "describe": lambda folder: git.describe(folder, git.code_of(folder)),
 }
 
@@ -158,11 +159,14 @@ def record_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return calls
 
 
-def test_what_leads_astray_is_what_git_says() -> None:
-    given = {**dict.fromkeys(LOCAL, "/elsewhere"), "PATH": "/bin", "GIT_SSH": "ssh"}
-    kept = git.environment(given)
-    assert kept == {"PATH": "/bin", "GIT_SSH": "ssh", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-    assert given.keys() >= set(LOCAL)
+def test_what_leads_astray_is_what_git_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*LOCAL, "GIT_SSH"):
+        monkeypatch.setenv(name, "/elsewhere")
+    kept = git.environment()
+    assert not set(LOCAL) & set(kept)
+    told = {name: kept.get(name) for name in ("GIT_SSH", "GIT_OPTIONAL_LOCKS", "GIT_TERMINAL_PROMPT")}
+    assert told == {"GIT_SSH": "/elsewhere", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    assert kept["PATH"] == os.environ["PATH"]
 
 
 # Hooks

@@ -23,7 +23,7 @@ BELOW = {
     "advise": {"store", "judge", "formatting", "workloads"},
     "page": {"store", "judge", "advise", "formatting", "workloads", "suite"},
     "export": {"store", "judge", "advise", "formatting", "workloads"},
-    "meters": {"store"},
+    "meters": {"store", "scratch"},
     "measure": {"store", "meters", "workloads", "suite", "model", "git", "scratch"},
     "against": {"store", "measure", "meters", "workloads", "suite", "formatting", "git", "scratch"},
     "git": set(),

@@ -444,6 +444,22 @@ def test_a_resumed_run_takes_no_cells_of_its_own() -> None:
         restore_options(FakeConfig("--resume", "--model", "cnn", "--batch-size", "3"), kept)  # type: ignore[arg-type]
 
 
+def test_a_fault_while_the_call_is_read_never_ends_with_the_code_of_a_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault in the program")
+
+    monkeypatch.setattr(plugin, "_begin", broken)
+    monkeypatch.setattr(plugin, "_asks_for_benchmarks", lambda config: True)
+    monkeypatch.setattr(plugin, "_root", lambda plugins: Path())
+    config: Any = SimpleNamespace(addinivalue_line=lambda *_: None, pluginmanager=None)
+    with pytest.raises(pytest.exit.Exception) as caught:
+        plugin.pytest_configure(config)
+    assert caught.value.returncode == 70
+    assert "a fault in the program" in capsys.readouterr().err
+
+
 # Against another side
 
 

@@ -19,6 +19,7 @@ def config(folder: Path | str, **options: Any) -> Any:
     """pytest's configuration of a call that was made in the current folder."""
     storage = str(folder) if "://" in str(folder) else f"file://{folder}"
     given = {"benchmark_compare": None, "benchmark_disable": False, "benchmark_enable": False, "benchmark_json": None}
+    given |= {"collectonly": False, "benchmark_skip": False}
     return SimpleNamespace(
         option=SimpleNamespace(benchmark_storage=storage, **(given | options)),
         invocation_params=SimpleNamespace(dir=Path.cwd()),
@@ -87,9 +88,12 @@ def test_what_would_fail_in_the_end_is_refused_before_anything_is_measured(
     assert "\n" not in str(error.value)
 
 
-def test_what_keeps_nothing_needs_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["benchmark_disable", "collectonly", "benchmark_skip"])
+def test_what_keeps_nothing_needs_no_folder_and_makes_none(tmp_path: Path, option: str) -> None:
     (tmp_path / "file").touch()
-    refuse_storage(config(tmp_path / "file", benchmark_disable=True))
+    refuse_storage(config(tmp_path / "file", **{option: True}))
+    refuse_storage(config(tmp_path / "none", **{option: True}))
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_run_that_finds_no_room_is_told_and_the_one_before_stays(tmp_path: Path) -> None:

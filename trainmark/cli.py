@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from trainmark.store.pairs import (
 from trainmark.store.profiles import read_timeline, timeline_path, trace_path
 from trainmark.store.record import Run
 from trainmark.store.runs import (
+    AmbiguousName,
     RunNotFound,
     UnreadableRun,
     artifact_folder,
@@ -52,6 +54,7 @@ PAIRED = "a run of --against, by its file or its SIDE"
 CELL = "words of its label or join key, such as: train cnn 128"
 HISTORY_RUNS = 12  # stored ones that a page draws the history of
 TOP = 20  # rows that fit a terminal
+INTERRUPTED = 130  # as a shell tells it
 NO_SIDE = 4  # a commit that cannot be measured beside this one: pytest's code for --against too
 
 
@@ -67,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
     Returns:
-        0 fine, 1 regression, 2 usage, 3 not comparable or undecided, 4 a commit that cannot be measured.
+        0 fine, 1 regression, 2 usage, 3 not comparable or undecided, 4 a commit that cannot be measured,
+        130 interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -96,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = commands[options.command](options)
         sys.stdout.flush()  # while what goes wrong can still be said
         return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # whoever reads has read enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
@@ -187,6 +194,8 @@ def _file(name: str, folder: Path) -> Path:
             return exact[0]
     try:
         return find_run(name, folder)
+    except AmbiguousName:
+        raise
     except RunNotFound:
         paired = find_paired(name, folder)
         if paired is None:
@@ -338,6 +347,10 @@ def _init(options: argparse.Namespace) -> int:
 
 def _bisect(options: argparse.Namespace) -> int:
     ours = suite.current()
+    for name in ("SIGTERM", "SIGHUP"):  # the search has a session of its own, which must be told to end
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         found = bisect(
             options.good,

@@ -9,8 +9,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ ASKED = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}  # reads write n
 CODE = {".py", ".pyi", ".pyx", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".c", ".cc", ".cpp", ".cu", ".h", ".so"}
 NOT_CODE = {"__pycache__", "node_modules", "build", "dist"}
 PATIENCE = 30.0  # seconds that a check of a search has to clear up after Ctrl-C
+MANY = 20_000  # files of a folder that are looked at
 LARGE = 2**24  # bytes; of a larger file the length stands for the content
 
 
@@ -93,19 +95,14 @@ def _called(arguments: Sequence[str], folder: Path) -> tuple[int, bytes, bytes]:
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     """To the process and all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or nothing but the dead is left
         os.killpg(process.pid, number)
 
 
-def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables without those that git sets for its hooks, which would lead each call to the hook's repository.
-
-    Args:
-        variables: To begin with; None for those of this process.
-    """
-    given = os.environ if variables is None else variables
+def environment() -> dict[str, str]:
+    """This process's, without what git sets for its hooks: that would lead each call to the hook's repository."""
     local = _local_variables()
-    return {**{name: value for name, value in given.items() if name not in local}, **ASKED}
+    return {**{name: value for name, value in os.environ.items() if name not in local}, **ASKED}
 
 
 @functools.cache
@@ -233,6 +230,20 @@ def code_of(folder: Path, apart: Sequence[Path] = ()) -> Code:
     return Code(commit, dirty, hashlib.sha256(f"{digest} {more}".encode()).hexdigest()[:16] if dirty else "")
 
 
+def code_on(folders: Sequence[str]) -> str:
+    """Digest of the code in folders of a search path; empty where there is none."""
+    told = [_code_in(Path(folder)) for folder in folders if Path(folder).is_dir()]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16] if told else ""
+
+
+def _code_in(folder: Path) -> Any:
+    """Of a repository its code; else names, sizes and times of files: it may be all that a machine has installed."""
+    if top_of(folder) is not None:
+        return code_of(folder).to_json()
+    files = islice(_code_files(folder, ()), MANY)
+    return [(str(file.relative_to(folder)), (stat := file.lstat()).st_size, stat.st_mtime_ns) for file in files]
+
+
 def describe(folder: Path, code: Code) -> dict[str, Any]:
     """What a stored run says of its commit, in pytest-benchmark's words."""
     told: dict[str, Any] = {
@@ -246,7 +257,9 @@ def describe(folder: Path, code: Code) -> dict[str, Any]:
     }
     if code.commit is None:
         return told
-    time, author_time = git(folder, "show", "--no-patch", "--pretty=format:%cI %aI", code.commit).split()
+    time, author_time = git(
+        folder, "show", "--no-show-signature", "--no-patch", "--pretty=format:%cI %aI", code.commit
+    ).split()
     branch = git(folder, "rev-parse", "--abbrev-ref", "HEAD")
     named = "(detached head)" if branch == "HEAD" else branch
     return told | {"id": code.commit, "time": time, "author_time": author_time, "branch": named}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,11 @@ VERDICT = pytest.StashKey[Verdict]()  # of a run against another side
 CELL = pytest.StashKey[Cell]()
 MEASURED = pytest.StashKey[Measured]()
 
+# What the user can mend, told in a sentence.
+MENDABLE = (
+    *(SessionError, SideError, SuiteError, JournalInUse, SchemaError, UnreadableRun),
+    *(MarginError, CannotSave, git.GitError),
+)
 INTERNAL = 70  # an error of the program itself: EX_SOFTWARE of sysexits.h
 
 # What pytest-benchmark needs to be told, where the user has said nothing else.
@@ -84,7 +90,17 @@ def pytest_configure(config: pytest.Config) -> None:
             f'No conftest.py switches trainmark on: write pytest_plugins = ["{NAME}"] into the one beside '
             "the folder of benchmarks, or call trainmark init there."
         )
-    begun = time.monotonic()
+    try:
+        _begin(config, time.monotonic())
+    except pytest.UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a fault of this program; pytest's own code for it would read as a verdict
+        traceback.print_exc()
+        pytest.exit(f"internal error: {error!r}", INTERNAL)
+
+
+def _begin(config: pytest.Config, begun: float) -> None:
+    """Reads the call, and refuses what cannot be done, before anything is measured."""
     end_like_ctrl_c(config)
     _refuse_what_disturbs(config)
     _supply_options(config)
@@ -108,7 +124,8 @@ def pytest_configure(config: pytest.Config) -> None:
         refuse_storage(config)
     run.asks_for_all = _names_all(config)
     if config.option.benchmark_autosave:  # pytest-benchmark's name for it is of the folder one stands in
-        config.option.benchmark_autosave = tag(git.describe(root, run.code))
+        with _as_usage_errors():
+            config.option.benchmark_autosave = tag(git.describe(root, run.code))
     config.stash[SESSION] = run
 
 
@@ -242,6 +259,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 session.resume(config.stash[RESUMED])
             else:
                 session.facts = read_paired_run(config.stash[RESUMED]).new.facts
+                named = {item.stash[CELL].key for item in items if CELL in item.stash}
+                if not set(session.facts.planned) <= named:
+                    raise SessionError(
+                        "--resume goes on with all benchmarks of an interrupted comparison: "
+                        "leave out -k, and name their whole folder."
+                    )
         foreign = [item for item in items if CELL in item.stash and not session.is_planned(item.stash[CELL])]
         if foreign:
             config.hook.pytest_deselected(items=foreign)
@@ -291,7 +314,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     run, asked, folder = config.stash[SESSION], config.stash[AGAINST], folder_of(config)
-    earlier = read_paired_runs(folder)
+    resumed = config.stash.get(RESUMED, None)
+    earlier = [one for one in read_paired_runs(folder) if resumed is None or one.name != resumed.stem]
     margins = Margins.parse(asked.margins)
     margins = margins.with_floor(control_floor(earlier, run.machine.environment["fingerprint"]))
 
@@ -302,16 +326,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     def look(labels: Mapping[str, str]) -> Look:
         return lambda pairs: open_cells(pairs, margins, labels)
 
-    resumed = config.stash.get(RESUMED, None)
     for line in _others(folder, resumed):
         told(line)
     run.choose(cells)
-    commit = git.describe(run.root, run.code)
-    others = [one for one in earlier if resumed is None or one.name != resumed.stem]
     with _as_usage_errors():
+        commit = git.describe(run.root, run.code)
         try:
-            paired = measure_against(asked, run, cells, run.root, commit, look, told, others, resumed)
+            paired = measure_against(asked, run, cells, run.root, commit, look, told, earlier, resumed)
         except OSError as error:
+            if error.filename is None or folder.resolve() not in Path(error.filename).resolve().parents:
+                raise
             raise CannotSave(_cut_off(error, config)) from error
         except KeyboardInterrupt:
             if resumed is not None:
@@ -489,9 +513,7 @@ def _as_usage_errors() -> Iterator[None]:
     """What the user can mend becomes one sentence, and exit code 4."""
     try:
         yield
-    except (SessionError, SideError, SuiteError, JournalInUse, SchemaError, UnreadableRun, MarginError) as error:
-        raise pytest.UsageError(str(error)) from error
-    except CannotSave as error:
+    except MENDABLE as error:
         raise pytest.UsageError(str(error)) from error
     except OSError as error:
-        raise pytest.UsageError(f"{error.filename}: {error.strerror}") from error
+        raise pytest.UsageError(": ".join(filter(None, [error.filename, error.strerror]))) from error

@@ -46,7 +46,8 @@ def refuse_storage(config: pytest.Config) -> None:
             f"--benchmark-compare works only where pytest is called above the stored runs, and those are in {folder}: "
             "call it there, or compare with trainmark compare BASE NEW."
         )
-    if config.option.benchmark_disable and not config.option.benchmark_enable:
+    looks_only = config.option.collectonly or config.option.benchmark_skip
+    if looks_only or (config.option.benchmark_disable and not config.option.benchmark_enable):
         return  # nothing is kept
     for kept in (folder, folder / JOURNALS, folder / PAIRS):
         refuse_unwritable(kept, "--benchmark-storage")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ except ImportError:  # Windows: what a killed process leaves there stays
     fcntl = None  # type: ignore[assignment]
 
 PREFIX = "trainmark-"
+OLD_SECONDS = 3600.0  # of a folder whose process was killed before it had a lock
 LONGEST = 60  # characters: multiprocessing adds some 40 to the path of a socket, which may have 104
 LOCK = ".in-use"  # locked by the process that made the folder, for as long as it lives
 
@@ -29,15 +31,15 @@ def scratch(kind: str, clear: Callable[[Path], None] | None = None) -> Iterator[
     """
     _clear_left_behind(kind, clear)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-"))
-    # Not inherited by a program that is started; a fork shares the lock, and is one that still uses the folder.
-    with (folder / f"{LOCK}-soon").open("wb") as lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            Path(lock.name).rename(folder / LOCK)  # locked from its first moment: others may look in between
-        try:
+    try:
+        # Not inherited by a program that is started; a fork shares the lock, and is one that still uses the folder.
+        with (folder / f"{LOCK}-soon").open("wb") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                Path(lock.name).rename(folder / LOCK)  # locked from its first moment: others may look in between
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)  # a killed child may have left files being written
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # a killed child may have left files being written
 
 
 @contextlib.contextmanager
@@ -74,10 +76,10 @@ def _clear_left_behind(kind: str, clear: Callable[[Path], None] | None) -> None:
 
 
 def _is_left(folder: Path) -> bool:
-    """Whether nobody holds its lock; one without a lock is only just being made."""
+    """Whether nobody holds its lock; one without a lock is only just being made, unless it is old."""
     lock = folder / LOCK
     if not lock.exists():
-        return False
+        return time.time() - folder.stat().st_mtime > OLD_SECONDS
     with lock.open("rb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -24,6 +24,7 @@ def end_like_ctrl_c(config: pytest.Config) -> None:
 
     def interrupt(number: int, _frame: Any) -> None:
         if number == getattr(signal, "SIGHUP", None):
+            signal.signal(number, signal.SIG_IGN)  # it may come twice, and nobody waits
             _let_go_of(terminals)
         raise KeyboardInterrupt(signal.Signals(number).name)
 

@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from trainmark.store.parameters import absolute
+
 TABLE = "tool.trainmark"
 EACH = ".*"  # behind a package: each package in it
 ROOT_VARIABLE = "TRAINMARK_ROOT"  # where processes find the suite that no conftest has told them of
@@ -117,6 +119,11 @@ def find_root(start: Path) -> Path:
 
 
 _opened: list[Suite] = []
+
+
+def search_path(variable: str) -> list[str]:
+    """The folders of a variable such as PYTHONPATH, as the one who set it means them: from where the call was made."""
+    return [str(absolute(entry)) for entry in variable.split(os.pathsep) if entry]
 
 
 def open_suite(root: Path) -> Suite:

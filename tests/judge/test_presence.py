@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from trainmark.judge.comparison import compare, compare_paired
+from trainmark.judge.comparison import compare, compare_paired, open_cells
+from trainmark.judge.margins import Margins
 from trainmark.judge.presence import absence
 from trainmark.judge.verdict import Verdict, judge
 from trainmark.store.cell import Cell
@@ -149,6 +150,11 @@ def test_cells_that_fail_on_both_sides_are_named_in_the_sentence() -> None:
     assert told.sentence.endswith("; failed on both sides: train cnn 64 cpu fp32, train mlp 256 cpu fp32.")
     assert verdict(failing(run(*ALL), *ALL), failing(run(*ALL), *ALL)).sentence.count("train") == 2
     assert " and 1 more." in verdict(failing(run(*ALL), *ALL), failing(run(*ALL), *ALL)).sentence
+
+
+def test_pairs_of_a_cell_that_has_lost_its_record_since_do_no_harm() -> None:
+    """As where a process died in a pair, and the run was resumed."""
+    assert open_cells({"train": [], "input": []}, Margins(), {"train": "train mlp 64"}) == {"train": False}
 
 
 def test_two_sides_measured_together_know_what_was_not_reached() -> None:

@@ -148,6 +148,19 @@ def test_a_run_is_not_resumed_under_other_conditions(
     assert len(read_journal(path).records) == 1
 
 
+def test_a_run_that_was_cut_off_has_no_moment_at_which_it_finished(session: Callable[..., Session]) -> None:
+    run = session()
+    cells = begin(run)
+    run.measure(cells[0])
+    run.finish()
+    assert (run.facts.complete, run.facts.finished) == (False, None)
+    for cell in cells[1:]:
+        run.measure(cell)
+    run.finish()
+    assert run.facts.complete
+    assert run.facts.finished is not None
+
+
 def test_without_an_interrupted_run_there_is_nothing_to_resume(session: Callable[..., Session], tmp_path: Path) -> None:
     with pytest.raises(SessionError, match=r"No interrupted run in .*: start one with pytest bench"):
         find_interrupted(tmp_path)

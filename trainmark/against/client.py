@@ -17,9 +17,10 @@ from typing import Any
 
 from trainmark import git
 from trainmark.against import own_tree
-from trainmark.against.places import Place, SideError, absolute_path
+from trainmark.against.places import Place, SideError
 from trainmark.against.server import PROTOCOL
 from trainmark.scratch import keeping_in, scratch
+from trainmark.suite import search_path
 
 START_SECONDS = 120.0  # to import torch on a busy machine
 LAST_LINES = 5  # of what a side printed, for the reason of its end
@@ -73,7 +74,7 @@ class Side:
 
     def close(self) -> None:
         """Ends the server and what it has started."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or nothing but the dead is left
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
         for stream in (self._server.stdin, self._server.stdout):
@@ -212,7 +213,7 @@ class Side:
     def _python_path(self) -> str:
         """The side's own folder before what the user has set: for what the server starts in its turn."""
         given = self.place.variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-        return os.pathsep.join([str(self.place.root), *absolute_path(given)])
+        return os.pathsep.join([str(self.place.root), *search_path(given)])
 
     def _next_line(self, seconds: float) -> dict[str, Any] | None:
         """The next document; None where it does not come in time. The end of the server reads as one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import trainmark
 from trainmark import git
 from trainmark.scratch import scratch
-from trainmark.store.parameters import absolute
+from trainmark.suite import search_path
 
 SELF = "self"
 VARIABLE = "env:"
@@ -58,13 +57,8 @@ class Place:
             "root": str(self.root),
             "tree": str(self.tree),
             "working_trees": list(not_its_own),
-            "before": absolute_path(self.variables.get("PYTHONPATH", "")),
+            "before": search_path(self.variables.get("PYTHONPATH", "")),
         }
-
-
-def absolute_path(variable: str) -> list[str]:
-    """The folders of a search path, as the one who set it means them: from where the call was made."""
-    return [str(absolute(entry)) for entry in variable.split(os.pathsep) if entry]
 
 
 def working_tree(name: str, root: Path, **parts: Any) -> Place:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trainmark import git
 from trainmark.against.client import Side, SideEnded
 from trainmark.against.places import SELF, Named, Place, SideError, place_of, working_tree
 from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_record, rounds_of
@@ -22,6 +24,7 @@ from trainmark.measure.session import Session
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import PairedRun, PairsJournal
 from trainmark.store.record import Record, Run
+from trainmark.suite import search_path
 from trainmark.workloads import entry_of
 
 NEW = "working tree"
@@ -65,9 +68,10 @@ class Against:
 
 @dataclass(frozen=True)
 class _Planned:
-    """What a side says of itself: its environment, its cells by their keys, and why it cannot run some of them."""
+    """What a side says of itself: environment, packages, cells by their keys, and why it cannot run some of them."""
 
     environment: Mapping[str, Any]
+    packages: str
     cells: Mapping[str, Cell]
     skipped: Mapping[str, str]
 
@@ -100,7 +104,9 @@ def measure_against(
         resumed: The file of an interrupted run to go on with.
 
     Raises:
-        SideError: A side does not start or does not know its cells.
+        SideError: A side does not start or does not know its cells, or an interrupted run was of other code.
+        JournalInUse: The interrupted run still goes on.
+        UnreadableRun: It cannot be read.
         OSError: What was measured cannot be kept.
     """
     settings, timeout = session.invocation.settings, session.invocation.limits.seconds or 0
@@ -244,6 +250,7 @@ def _plan(side: Side, session: Session, how: PairSettings) -> _Planned:
     }
     return _Planned(
         document["environment"],
+        document.get("packages", ""),
         {key: cell for key, (cell, _) in cells.items()},
         {key: reason for key, (_, reason) in cells.items() if reason},
     )
@@ -300,6 +307,8 @@ def _origin(place: Place, commit: Mapping[str, Any], plan: _Planned, how: PairSe
         commit.get("id"),
         commit.get("difference", ""),
         plan.environment.get("fingerprint"),
+        plan.packages,
+        git.code_on(search_path(place.variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", "")))),
         place.interpreter,
         sorted(place.variables.items()),
         how.to_json(),

@@ -23,6 +23,8 @@ Tasks are ``plan`` (which cells this side has), ``record`` (one whole record) an
 from __future__ import annotations
 
 import faulthandler
+import hashlib
+import importlib.metadata
 import json
 import os
 import select
@@ -42,6 +44,7 @@ from trainmark.store.parameters import PARAMETERS
 
 PROTOCOL = 2  # 2: a suite is opened first, and a workload's entry measures
 WAITING = Path("/proc/thread-self/schedstat")
+WAIT_MILLISECONDS = 1000
 CONTROL_REPEATS = 5
 CONTROL_LOOPS = 20_000  # about a millisecond of plain Python
 
@@ -60,9 +63,16 @@ class Channel:
     def wait(self, ended: int) -> bool:
         """Waits until another descriptor is closed at its other end; False where this channel's is, before that."""
         watched = select.poll()
-        watched.register(self._reading, 0)  # of its hanging up alone: what can be read is the child's
-        watched.register(ended, 0)
-        return any(descriptor == ended for descriptor, _ in watched.poll())
+        watched.register(self._reading, select.POLLHUP)  # what can be read there is the child's
+        watched.register(ended, select.POLLIN)
+        while True:
+            found = dict(watched.poll(WAIT_MILLISECONDS))
+            if ended in found:
+                return True
+            if found.get(self._reading, 0) & select.POLLHUP:
+                return False
+            if not found:
+                time.sleep(0.01)  # macOS returns at once, with nothing, while a line waits for the child
 
     def receive(self) -> dict[str, Any] | None:
         """Waits for one line; None where the other end is gone."""
@@ -80,7 +90,7 @@ def serve(channel: Channel) -> None:
     """Answers requests until the other end is gone."""
     channel.send({"protocol": PROTOCOL})
     while (request := channel.receive()) is not None:
-        alive, held = os.pipe()  # the child holds one end for as long as it lives
+        alive, held = os.pipe()  # the child, and what it forks, holds one end for as long as it lives
         child = os.fork()
         if child == 0:
             os.close(alive)
@@ -133,12 +143,19 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
     planned = [item for entry in entries() for item in plan(entry.name, asked, machine)]
     return {
         "environment": dict(machine.environment),
+        "packages": installed_packages(),
         "threads": settings.threads,
         "cells": [
             {"workload": item.cell.workload, "axes": item.cell.settings, "skipped": item.skip_reason}
             for item in planned
         ],
     }
+
+
+def installed_packages() -> str:
+    """Digest of all that this interpreter has installed, by name and version."""
+    told = sorted({f"{one.name} {one.version}" for one in importlib.metadata.distributions()})
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def record(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dict[str, Any]:

@@ -275,7 +275,8 @@ def open_cells(pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Ma
 
 
 def _measured(pairs: Mapping[str, Sequence[Pair]], margins: Margins, labels: Mapping[str, str]) -> dict[str, Measured]:
-    kept = {key: [pair for pair in some if not pair.disturbed] for key, some in pairs.items()}
+    # A cell that has lost its record since has pairs and no label.
+    kept = {key: [pair for pair in some if not pair.disturbed] for key, some in pairs.items() if key in labels}
     return {
         key: Measured(
             margins.of(labels[key]),

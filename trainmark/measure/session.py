@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -140,7 +141,9 @@ class Session:
     def code(self) -> Code:
         """What is measured; looked at once, before anything is."""
         if self._code is None:
-            self._code = git.code_of(self.root, [self.folder])
+            code = git.code_of(self.root, [self.folder])
+            beside = git.code_on(suite.search_path(os.environ.get("PYTHONPATH", "")))
+            self._code = replace(code, difference=f"{code.difference} {beside}".strip())
         return self._code
 
     def choose(self, cells: Iterable[Cell]) -> None:
@@ -268,7 +271,8 @@ class Session:
 
     def finished_facts(self, complete: bool) -> RunFacts:
         """The facts of the run if it ends now."""
-        return replace(self.facts, finished=now(), complete=complete, peaks=dict(self.context.peaks))
+        finished = now() if complete else None  # of one that was cut off it is not known when it would have
+        return replace(self.facts, finished=finished, complete=complete, peaks=dict(self.context.peaks))
 
     def close(self, stored: Path | None) -> None:
         """Ends the journal; it is deleted where the complete run is stored in a file, its artifacts beside it.

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from trainmark.meters.clock import Clock, clock_of
 from trainmark.meters.flops import Call, call_flops, flops_of_call
 from trainmark.meters.timeline import record_timeline
+from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
+from trainmark.store.files import write_bytes
 from trainmark.store.folders import without_folders
 from trainmark.store.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
 
@@ -115,17 +116,13 @@ def write_trace(advance: Callable[[], Tensor], cell: Cell, folder: Path, steps: 
                 advance()
         if device != "cpu":
             torch.accelerator.synchronize()
-    with tempfile.TemporaryDirectory(prefix="trainmark-") as scratch:
-        exported = Path(scratch) / "trace.json"
+    with scratch("trace") as scratches:
+        exported = scratches / "trace.json"
         profiler.export_chrome_trace(str(exported))
         document = json.loads(exported.read_text(encoding="utf-8", errors="replace"))
     path = trace_path(folder, cell.key)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
     text = json.dumps(anonymous_trace(document), separators=(",", ":"))
-    unfinished.write_bytes(gzip.compress(text.encode(), mtime=0))
-    unfinished.replace(path)
-    return path
+    return write_bytes(path, gzip.compress(text.encode(), mtime=0))
 
 
 def _profiler(device: str, *, with_memory: bool) -> profile:

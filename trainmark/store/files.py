@@ -20,7 +20,11 @@ def write_text(path: Path, text: str) -> Path:
     Raises:
         OSError: It cannot be written; its ``filename`` is the path asked for.
     """
-    encoded = text.encode("utf-8", "backslashreplace")
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, encoded: bytes) -> Path:
+    """The same of bytes: see :func:`write_text`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if str(path) in _STREAMS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ try:
     import fcntl
 except ImportError:  # Windows: two processes on one file are not told apart there
     fcntl = None  # type: ignore[assignment]
+
+
+OLD_SECONDS = 60.0  # a file without its first line that is older was left by a killed process
+ASKING_SECONDS = 0.05
 
 
 class JournalInUse(RuntimeError):
@@ -61,7 +66,7 @@ class Lines:
         if path.exists():
             raise FileExistsError(path)
         for left in path.parent.glob("*.new"):  # by a process that was killed at this very place
-            if _is_free(left):
+            if _is_free(left) and time.time() - left.stat().st_mtime > OLD_SECONDS:
                 left.unlink(missing_ok=True)
         unborn = path.with_suffix(".new")
         lines = cls(path, unborn.open("xb", buffering=0))
@@ -165,11 +170,16 @@ def in_use(folder: Path) -> Iterator[Path]:
 def _lock(stream: BinaryIO, path: Path) -> None:
     if fcntl is None:
         return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        stream.close()
-        raise JournalInUse(f"the run {path.stem} is still being measured by another process") from error
+    for last in (False, False, True):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if last:
+                stream.close()
+                raise JournalInUse(f"the run {path.stem} is still being measured by another process") from error
+            time.sleep(ASKING_SECONDS)  # somebody may only just be asking whether it is
+        else:
+            return
 
 
 def _is_free(path: Path) -> bool | None:

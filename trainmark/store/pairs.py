@@ -114,7 +114,7 @@ class PairedRun:
         pairs: Join key -> the cell's pairs in the order in which they were measured.
         steps: Join key -> steps in a block.
         seed: Of the order of sides, cells and blocks.
-        seconds: That the whole took.
+        seconds: From the call to its end; of a resumed run the last call's, of one that was cut off 0.
         margins: The user's words for the margins that the run was measured for.
         origins: ``base`` and ``new`` -> digest of what was measured and how; records of one origin are the same.
         pair_seconds: That a pair took, its start included; None where none was measured.

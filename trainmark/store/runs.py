@@ -21,6 +21,10 @@ class RunNotFound(LookupError):
     """No stored run has the name asked for."""
 
 
+class AmbiguousName(RunNotFound):
+    """More than one stored run has the name asked for."""
+
+
 class UnreadableRun(ValueError):
     """A file is there and holds no run that can be read."""
 
@@ -115,10 +119,10 @@ def refuse_empty(name: str) -> None:
         raise RunNotFound("The name of a run is empty: is a variable not set? trainmark list shows the runs.")
 
 
-def ambiguous(name: str, kind: str, fitting: Iterable[Path], folder: Path) -> RunNotFound:
+def ambiguous(name: str, kind: str, fitting: Iterable[Path], folder: Path) -> AmbiguousName:
     """What is said where a name fits several files."""
     names = [str(path.relative_to(folder).with_suffix("")) for path in fitting]
-    return RunNotFound(f"{len(names)} {kind} fit {name!r} in {folder}: {', '.join(names)}. Name one, or its file.")
+    return AmbiguousName(f"{len(names)} {kind} fit {name!r} in {folder}: {', '.join(names)}. Name one, or its file.")
 
 
 def _latest(files: list[Path]) -> Path:
