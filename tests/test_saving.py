@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pytest_benchmark.storage.file import FileStorage
 
 from trainmark.cli import main
 from trainmark.saving import CannotSave, folder_of, refuse_storage, results_option, save_whole, storage_option, tag
@@ -73,7 +74,6 @@ def test_a_reading_command_finds_what_it_is_told(
         ("file/below", {}, "Nothing can be written in .*below: .*Name another: --benchmark-storage"),
         ("results", {"benchmark_json": "file/out.json"}, "Name another: --benchmark-json"),
         ("results", {"benchmark_json": "results"}, "is a folder: name a file"),
-        ("../outside", {"benchmark_compare": True}, "works only where pytest is called above the stored runs"),
     ],
 )
 def test_what_would_fail_in_the_end_is_refused_before_anything_is_measured(
@@ -86,6 +86,15 @@ def test_what_would_fail_in_the_end_is_refused_before_anything_is_measured(
     with pytest.raises(CannotSave, match=told) as error:
         refuse_storage(config(storage if "://" in storage else os.path.normpath(inner / storage), **options))
     assert "\n" not in str(error.value)
+
+
+def test_runs_of_another_machine_can_be_compared_with_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    refuse_storage(config(tmp_path / "outside", benchmark_compare=True))
+    assert FileStorage(tmp_path / "outside", logger=None).location == "../outside"
 
 
 @pytest.mark.parametrize("option", ["benchmark_disable", "collectonly", "benchmark_skip"])
