@@ -17,6 +17,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,12 @@ class Runs:
     def call(self, *options: str, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
         """Likewise without a word on where runs lie."""
         self.temporary.mkdir(parents=True, exist_ok=True)
+
+        def begin() -> None:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever called this may ignore it, as nohup does
+            if before is not None:
+                before()
+
         environment = {name: value for name, value in os.environ.items() if name not in OUTER}
         quiet = {"OMP_NUM_THREADS": "1", "COLUMNS": "160", "TMPDIR": str(self.temporary)}
         return subprocess.Popen(
@@ -105,7 +112,7 @@ class Runs:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=before,  # noqa: PLW1509  # this process has one thread
+            preexec_fn=begin,  # noqa: PLW1509  # this process has one thread
         )
 
     def lines(self) -> list[bytes]:

@@ -138,7 +138,10 @@ def test_after_ctrl_c_the_pairs_so_far_are_kept_and_the_checkout_is_gone(project
     [
         (["--against", "old"], "--against old: that commit is from before trainmark was a package"),
         (["--against", "nowhere"], "no git ref, no Python interpreter and no env:NAME=value"),
-        (["--against", "self", "--resume"], "--resume does not go with --against"),
+        (
+            ["--against", "self", "--resume"],
+            "--resume goes on with the side of the interrupted run: leave out --against",
+        ),
         (["--against", "self", "--margin", "much"], "write 3% or 0.03"),
         (["--against", "self", "--budget", "soon"], "argument --budget: soon: not a time; write 90, 90s, 15m or 2h"),
     ],

@@ -146,7 +146,8 @@ def test_keys_that_read_alike_have_anchors_of_their_own() -> None:
 
 
 def test_the_banner_gives_the_verdict_of_the_check(page: Page) -> None:
-    assert "Regressed: 1 of 31 cells is worse, failed or missing against 0001_1a2b3c_20260101_120000." in page.text
+    told = "Regressed: 1 of 31 cells is worse, failed or missing against 0001_1a2b3c_20260101_120000; failed on both sides:"
+    assert told in page.text
 
 
 def test_another_machine_is_refused_on_the_page_too(stored: Any) -> None:
@@ -396,7 +397,7 @@ def test_the_page_of_pairs_begins_with_the_verdict_and_gives_each_ratio_with_int
     headings = [tag for tag, _ in of_pairs.elements if tag == "h2"]
     assert len(headings) == 4
     text = of_pairs.text
-    assert text.index("Regressed: 5 of 31 cells are worse, failed or missing against v1.2.") < text.index(
+    assert text.index("Regressed: 5 of 31 cells are worse, failed or missing against v1.2; ") < text.index(
         "Against the base"
     )
     assert "the working tree against v1.2 · 31 cells · 420 pairs in 412 s" in text

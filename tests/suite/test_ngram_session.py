@@ -59,7 +59,7 @@ def begun(tmp_path: Path) -> Iterator[Any]:
         made.append(run)
         cells = [*run.plan("ngram_fit"), *run.plan("ngram_score")]
         run.probe_peaks(cells)
-        run.begin(cells, "c1", {})
+        run.begin(cells, {})
         return run, workers, cells
 
     yield make
