@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from trainmark.export.markdown import render
+from trainmark.export.terminal import comparison_table
 from trainmark.judge.comparison import compare, compare_paired, open_cells
 from trainmark.judge.margins import Margins
 from trainmark.judge.presence import absence
@@ -123,6 +125,17 @@ def test_what_is_left_out_is_told_after_what_was_compared() -> None:
     )
     cells = compare(run(*ALL), new).cells
     assert [cell.verdict for cell in cells] == ["unchanged", "excluded", "excluded", "excluded"]
+
+
+def test_what_is_left_out_is_counted_and_not_listed() -> None:
+    workloads = {"train": True, "inference": False}
+    new = run(TRAIN, **asked(given={"batch_size": [64], "model": ["mlp"]}, workloads=workloads))
+    comparison = compare(run(*ALL), new)
+    for text in (comparison_table(comparison), render(judge(comparison), comparison)):
+        assert "has 3 more cells" in text
+        assert "3 excluded" in text
+        assert TRAIN.label in text
+        assert CNN.label not in text
 
 
 # Cells that fail

@@ -13,7 +13,7 @@ ESCAPED = {**{character: f"\\{character}" for character in "\\`*_[]#|~"}, "<": "
 
 
 def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
-    """The verdict, then every cell, regressions first; rows that do not fit are counted.
+    """The verdict, then every cell, regressions first; rows that do not fit are counted, as is what was left out.
 
     Args:
         verdict: On the comparison.
@@ -29,13 +29,14 @@ def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
     )
     room = limit - len(head) - len(HEADER) - 100  # for the line that counts the rest
     rows: list[str] = []
-    for cell in comparison.cells:
+    shown = [cell for cell in comparison.cells if cell.verdict != "excluded"]
+    for cell in shown:
         row = _row(cell)
         room -= len(row) + 1
         if room < 0:
             break
         rows.append(row)
-    hidden = len(comparison.cells) - len(rows)
+    hidden = len(shown) - len(rows)
     rest = f"\n\n{formatting.counted(hidden, 'more cell')} not shown." if hidden else ""
     return f"{head}\n\n{HEADER}\n" + "\n".join(rows) + rest + "\n"
 

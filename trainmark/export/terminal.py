@@ -23,12 +23,14 @@ PROFILED = "A profiled step takes up to 2.7 times as long as a measured one: rea
 def comparison_table(comparison: Comparison, verdict: Verdict | None = None) -> str:
     """Every cell with its times, their ratio with interval, its verdict and what else changed.
 
+    What was left out on purpose is counted in the verdict, and not listed.
+
     Args:
         comparison: Of two sides.
         verdict: On it; None for that of the default policy.
     """
     header = ("cell", "base", "new", "ratio", "interval", "verdict", "why, and what else changed")
-    rows = [_comparison_row(cell) for cell in comparison.cells]
+    rows = [_comparison_row(cell) for cell in comparison.cells if cell.verdict != "excluded"]
     return "\n".join(
         [
             f"base: {formatting.plain(comparison.base)}",
