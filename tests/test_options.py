@@ -513,6 +513,11 @@ def test_what_does_not_go_with_a_side_is_refused(option: str) -> None:
         read_side("--against", "self", option)
 
 
+def test_taking_each_benchmark_once_does_not_go_with_a_side_though_the_ini_file_says_it() -> None:
+    with pytest.raises(pytest.UsageError, match="--benchmark-disable does not go with --against"):
+        read_side("--against", "self", benchmark_disable=True)
+
+
 def test_a_memory_limit_that_would_not_be_kept_is_refused() -> None:
     with pytest.raises(pytest.UsageError, match="--memory-limit does not go with --against"):
         read_side("--against", "self", "--memory-limit", "4GB")

@@ -12,7 +12,16 @@ import pytest
 from pytest_benchmark.storage.file import FileStorage
 
 from trainmark.cli import main
-from trainmark.saving import CannotSave, folder_of, refuse_storage, results_option, save_whole, storage_option, tag
+from trainmark.saving import (
+    CannotSave,
+    folder_of,
+    is_of,
+    refuse_storage,
+    results_option,
+    save_whole,
+    storage_option,
+    tag,
+)
 from trainmark.suite import Suite
 
 
@@ -120,6 +129,18 @@ def test_a_run_that_finds_no_room_is_told_and_the_one_before_stays(tmp_path: Pat
     assert len(failed) == 1
     assert "full/0001_name.json" in failed[0]
     assert said == [f"Wrote benchmark data in: {tmp_path / 'out.json'}"]
+
+
+@pytest.mark.parametrize(
+    ("filename", "ours"),
+    [("results/journal/a.jsonl", True), ("results/../other/a.jsonl", False), ("elsewhere", False), (None, False)],
+)
+def test_only_what_fails_in_the_folder_of_runs_is_told_as_a_run_that_could_not_be_kept(
+    tmp_path: Path, filename: str | None, ours: bool
+) -> None:
+    """Such as a process that cannot be started for want of memory: that is no full disk."""
+    path = None if filename is None else str(tmp_path / filename)
+    assert is_of(tmp_path / "results", OSError(12, "Cannot allocate memory", path)) == ours
 
 
 @pytest.mark.parametrize("dirty", [True, False])

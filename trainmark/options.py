@@ -200,6 +200,7 @@ def read_against(config: pytest.Config, root: Path, begun: float) -> Against | N
     given = [str(argument).split("=")[0] for argument in config.invocation_params.args]
     honoured = {f"--benchmark-{name}" for name in BENCHMARK_AGAINST}
     refused += [name for name in given if name.startswith("--benchmark-") and name not in honoured]
+    refused += ["--benchmark-disable"] * bool(config.getoption("benchmark_disable"))  # by the ini file too
     if refused:
         raise pytest.UsageError(f"{refused[0]} does not go with --against.")
     told = {

@@ -29,7 +29,16 @@ from trainmark.judge.verdict import NOT_COMPARABLE, Policy, Verdict, judge
 from trainmark.measure.session import Measured, Session, SessionError, find_interrupted, other_code
 from trainmark.options import add_options, keep_options, option, read_against, read_options, restore_options
 from trainmark.replay import measured_clock, replay
-from trainmark.saving import CannotSave, folder_of, refuse_storage, results_option, save_whole, storage_option, tag
+from trainmark.saving import (
+    CannotSave,
+    folder_of,
+    is_of,
+    refuse_storage,
+    results_option,
+    save_whole,
+    storage_option,
+    tag,
+)
 from trainmark.signals import end_like_ctrl_c
 from trainmark.store.cell import Cell
 from trainmark.store.documents import SchemaError
@@ -334,7 +343,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         try:
             paired = measure_against(asked, run, cells, run.root, commit, look, told, earlier, resumed)
         except OSError as error:
-            if error.filename is None or folder.resolve() not in Path(error.filename).resolve().parents:
+            if not is_of(folder, error):
                 raise
             raise CannotSave(_cut_off(error, config)) from error
         except KeyboardInterrupt:
@@ -387,6 +396,8 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[], Reco
         try:
             measured = request.config.stash[SESSION].measure(request.node.stash[CELL])
         except OSError as error:
+            if not is_of(folder_of(request.config), error):
+                raise
             _leave_unsaved(request.config, error)
         request.node.stash[MEASURED] = measured
         record = measured.record

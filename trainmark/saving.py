@@ -71,6 +71,11 @@ def refuse_unwritable(folder: Path, option: str) -> None:
         raise CannotSave(f"Nothing can be written in {folder}: {error.strerror}. Name another: {option}") from error
 
 
+def is_of(folder: Path, error: OSError) -> bool:
+    """Whether it is a file in this folder that failed: other errors of the system are no full disk."""
+    return error.filename is not None and folder.resolve() in Path(error.filename).resolve().parents
+
+
 def tag(commit: Mapping[str, Any]) -> str:
     """What an autosaved run is called: as pytest-benchmark would call it in the folder that is measured."""
     return "_".join([commit["id"], _untyped.get_current_time(), *(["uncommitted-changes"] if commit["dirty"] else [])])
