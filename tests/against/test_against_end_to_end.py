@@ -104,12 +104,13 @@ def test_two_thread_settings_are_compared_end_to_end(project: Path, tmp_path: Pa
 
 
 def test_a_fault_in_the_working_tree_fails_the_check_against_its_commit(project: Path, tmp_path: Path) -> None:
+    """The count decides, whatever the pairs say; the budget is what a busy machine needs for both records."""
     file = project / "trainmark" / "measure" / "training.py"
     sound = file.read_text(encoding="utf-8")
     assert STEP in sound
     file.write_text(sound.replace(STEP, STEP.replace("return", "loss.item()\n    return")), encoding="utf-8")
     try:
-        code, output = against(project, tmp_path, "--against", "HEAD", "--budget=12s")
+        code, output = against(project, tmp_path, "--against", "HEAD", "--margin=90%", "--budget=4m")
     finally:
         file.write_text(sound, encoding="utf-8")
     run = only_run(tmp_path)
