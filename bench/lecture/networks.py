@@ -116,8 +116,7 @@ def trained(name: str, cell: Cell, epochs: int, settings: Settings, report: Call
     spec, data = model_and_data(training, settings)
     if data.held_out is None or data.classes != 10:
         raise UnsupportedError(f"{data.name} has no digits to read: the lecture takes mnist-5k or mnist")
-    torch.manual_seed(settings.seed)
-    model = built(spec, training)
+    model = built(spec, training, settings.seed)
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     before = first.weight.detach().clone() if isinstance(first, nn.Conv2d) else None
     step, batches = training_parts(model, training).step, feed(training, data)

@@ -6,6 +6,7 @@ import warnings
 
 import torch
 
+SWITCHES = ("matmul-precision",)  # that a precision sets, of trainmark.measure.switches
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from trainmark.measure import switches
 from trainmark.measure.allocator import keep_freed_memory
 from trainmark.measure.context import now
-from trainmark.measure.data import Batch, Feed, as_tensors
+from trainmark.measure.data import Batch, Data, Feed, as_tensors
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
 from trainmark.measure.instruments import (
     Findings,
@@ -134,7 +135,8 @@ def set_up(settings: Settings, scratch: Path) -> None:
     os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
     keep_freed_memory()
     torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
+    switches.hold()
+    switches.seed_everything(settings.seed)
 
 
 def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> dict[str, Any]:
@@ -199,9 +201,9 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
         "rounds": tuple(rounds),
         "host_rounds": tuple(host_rounds),
         "steps_per_round": warmup.steps_per_round,
-        "settings": {"threads": settings.threads, "seed": settings.seed, "adaptation": steps.adaptation},
+        "settings": {"threads": torch.get_num_threads(), "seed": settings.seed, "adaptation": steps.adaptation},
         "disturbance": disturbance.to_json(),
-        "flags": (*disturbance.flags, *(name for name, raised in flags.items() if raised)),
+        "flags": (*disturbance.flags, *(name for name, raised in flags.items() if raised), *switches.flags()),
     }
     if not settings.once:
         report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
@@ -235,12 +237,9 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
     """The parts of a record of whole trainings, one a seed."""
     report("preparing")
     spec, data = model_and_data(cell, settings)
-    if data.held_out is None:
-        raise UnsupportedError(f"{data.name} has random labels: it has no accuracy")
     device = str(cell["device"])
     batches = feed(cell, data)
-    images, labels = as_tensors(data.held_out, data.adaptation)
-    held_out = images.to(device), labels.to(device)
+    held_out = held_out_batch(data, device)
     epochs = 1 if settings.once else int(cell["epochs"])
     seeds = list(range(settings.seed, settings.seed + (1 if settings.once else settings.seeds)))
     with DisturbanceMeter(device) as meter:
@@ -249,6 +248,7 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
     final = [training.accuracies[-1] for training in trainings]
+    different = {(*training.losses, *training.accuracies) for training in trainings}  # of equal ones each counts once
     seconds = [training.seconds for training in trainings]
     return {
         "metrics": {
@@ -272,16 +272,28 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
             "held_out_accuracy": [training.accuracies for training in trainings],
         },
         "settings": {
-            "threads": settings.threads,
+            "threads": torch.get_num_threads(),
             "seed": settings.seed,
-            "seeds": len(seeds),
+            "seeds": len(different),
             "adaptation": str(data.adaptation),
             "train_samples": batches.size,
             "held_out_samples": len(held_out[1]),
         },
         "disturbance": disturbance.to_json(),
-        "flags": disturbance.flags,
+        "flags": (*disturbance.flags, *switches.flags(), *(("equal-seeds",) if len(different) < len(seeds) else ())),
     }
+
+
+def held_out_batch(data: Data, device: str) -> Batch:
+    """All held-out samples on the device: what a training is judged by.
+
+    Raises:
+        UnsupportedError: The data set has none.
+    """
+    if data.held_out is None:
+        raise UnsupportedError(f"{data.name} has random labels: it has no accuracy")
+    images, labels = as_tensors(data.held_out, data.adaptation)
+    return images.to(device), labels.to(device)
 
 
 @dataclass(frozen=True)
@@ -319,8 +331,7 @@ def train_once(
         NotFiniteError: The loss of an epoch is not finite.
     """
     clock = clock_of(str(cell["device"]))
-    torch.manual_seed(seed)
-    model = built(spec, cell)
+    model = built(spec, cell, seed)
     runnable = compiled(model, cell)
     step = training_parts(runnable, cell).step
     forward = inference_parts(runnable, cell).step

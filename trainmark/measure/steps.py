@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from trainmark.measure import precision
+from trainmark.measure import precision, switches
 from trainmark.measure.data import Batch, Data, Feed, load
 from trainmark.measure.settings import Settings
 from trainmark.measure.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
@@ -142,14 +142,14 @@ def prepare(cell: Cell, settings: Settings, scratch: Path) -> Any:
 def training_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
     """Steps of a training."""
     spec, data = model_and_data(cell, settings)
-    model = built(spec, cell).train()
+    model = built(spec, cell, settings.seed).train()
     return _model_steps(cell, spec, data, model, training_parts(compiled(model, cell), cell), nullcontext())
 
 
 def inference_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
     """Forward passes in eval mode."""
     spec, data = model_and_data(cell, settings)
-    model = built(spec, cell).eval()
+    model = built(spec, cell, settings.seed).eval()
     return _model_steps(cell, spec, data, model, inference_parts(compiled(model, cell), cell), torch.inference_mode())
 
 
@@ -197,10 +197,20 @@ def model_and_data(cell: Cell, settings: Settings) -> tuple[ModelSpec, Data]:
     return spec, load(str(cell["dataset"]), settings.places, spec.input_shape, spec.classes, samples)
 
 
-def built(spec: ModelSpec, cell: Cell) -> nn.Module:
-    """A new model in training mode, on the cell's device, in its memory format and precision."""
+def built(spec: ModelSpec, cell: Cell, seed: int) -> nn.Module:
+    """A new model in training mode, on the cell's device, in its memory format and precision.
+
+    Whatever the model's code does to chance and to the switches of the process while it is imported and built,
+    afterwards both are as the cell wants them.
+    """
+    switches.seed_everything(seed)
+    model = spec.build()
+    switches.held().restore()
+    switches.seed_everything(seed)
     precision.set_float32_arithmetic(str(cell["precision"]))
-    model = spec.build().to(str(cell["device"])).train()
+    for name in precision.SWITCHES:
+        switches.held().keep(name)
+    model = model.to(str(cell["device"])).train()
     if cell["memory_format"] == "channels_last":
         model.to(memory_format=torch.channels_last)
     return model

@@ -1,0 +1,99 @@
+"""Switches of the process and sources of chance: as the cell wants them, whatever a model does to them."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests import moving
+from trainmark.measure import switches
+from trainmark.measure.protocol import measure_steps, measure_training
+from trainmark.measure.settings import Settings
+from trainmark.measure.steps import built
+from trainmark.model import load_model
+from trainmark.store.cell import Cell
+
+QUICK = Settings(max_seconds=0.01, min_rounds=2)
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Leaves the switches of this process as they were."""
+    before = switches.Held()
+    yield
+    before.restore()
+
+
+@pytest.mark.parametrize("name", switches.SWITCHES)
+def test_a_switch_that_a_model_moves_while_it_is_built_is_set_again_and_told(name: str) -> None:
+    before = switches.hold().values
+    built(load_model(f"tests.moving:moves_{name.replace('-', '_')}"), Cell.of("train", model="mlp"), 0)
+    assert switches.read_switches() == before
+    assert switches.flags() == (f"moved-{name}",)
+
+
+@pytest.mark.parametrize("name", switches.SWITCHES)
+def test_each_switch_can_be_moved_and_read(name: str) -> None:
+    before = switches.SWITCHES[name].read()
+    moving.move(name)
+    assert switches.SWITCHES[name].read() != before
+
+
+def test_what_a_forward_pass_moves_is_in_the_record(tmp_path: Path) -> None:
+    cell = Cell.of("train", model="tests.moving:InForward", batch_size=4)
+    record = measure_steps(cell, QUICK, lambda _doing: None, tmp_path)
+    assert "moved-threads" in record.flags
+    assert record.settings["threads"] == 2
+
+
+def test_a_model_that_moves_nothing_has_no_such_flag(tmp_path: Path) -> None:
+    record = measure_steps(Cell.of("train", batch_size=4), QUICK, lambda _doing: None, tmp_path)
+    assert not [flag for flag in record.flags if flag.startswith("moved-")]
+    assert record.settings["threads"] == 1
+
+
+def test_a_step_that_somebody_traces_is_flagged() -> None:
+    switches.hold()
+    assert "traced" not in switches.flags()
+    sys.setprofile(lambda *_: None)
+    try:
+        assert "traced" in switches.flags()
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.skipif(not hasattr(sys, "monitoring"), reason="sys.monitoring is of Python 3.12 and newer")
+def test_a_step_that_a_monitoring_tool_watches_is_flagged() -> None:
+    switches.hold()
+    sys.monitoring.use_tool_id(3, "a coverage tool")  # type: ignore[attr-defined]
+    try:
+        assert "traced" in switches.flags()
+    finally:
+        sys.monitoring.free_tool_id(3)  # type: ignore[attr-defined]
+
+
+def test_every_source_of_chance_begins_where_the_seed_says() -> None:
+    def drawn() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    switches.seed_everything(5)
+    first = drawn()
+    assert drawn() != first
+    switches.seed_everything(5)
+    assert drawn() == first
+
+
+def test_seeds_that_give_the_same_curves_are_flagged_and_count_as_one(tmp_path: Path) -> None:
+    def trained(model: str) -> tuple[object, bool]:
+        cell = Cell.of("accuracy", model=model, dataset="mnist-5k", epochs=1)
+        record = measure_training(cell, Settings(seeds=2), lambda _doing: None, tmp_path)
+        return record.settings["seeds"], "equal-seeds" in record.flags
+
+    assert trained("tests.moving:same_weights") == (2, False)  # the order of samples is still each seed's own
+    assert trained("tests.moving:Unmoved") == (1, True)
