@@ -46,6 +46,8 @@ class FakeWorkers:
             return self.endings[function](arguments[0])
         if function == "trainmark.measure.environment:describe":
             return self.endings.get("describe", Outcome("ok", self.machine, None, "", 0.1))
+        if function.startswith("trainmark.measure.computation:"):
+            return Outcome("ok", {"facts": {"of": arguments[0].label}}, None, "", 0.1)
         cell = arguments[0]
         self.measured.append(cell)
         record = Record(cell, "ok", metrics={"step_seconds": 0.5}, rounds=(0.5,))

@@ -13,9 +13,10 @@ from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Outcome, Workers
 from trainmark.meters.probes import Peaks, utilisation
 from trainmark.scratch import scratch
-from trainmark.store.cell import Cell
+from trainmark.store.cell import Cell, plain
 from trainmark.store.folders import without_folders
 from trainmark.store.record import Record
+from trainmark.workloads import entry_of
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     peaks: MutableMapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    _called: dict[tuple[Any, ...], Outcome] = field(default_factory=dict)
+    _called: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _folder: Path | None = None
     _until_closed: ExitStack = field(default_factory=ExitStack)
 
@@ -46,9 +47,9 @@ class Context:
 
         Args:
             function: As above.
-            arguments: Picklable, and hashable.
+            arguments: Picklable; told apart by their ``repr``.
         """
-        key = (function, *arguments)
+        key = (function, repr(arguments))
         if key not in self._called:
             self._called[key] = self.call(function, *arguments)
         return self._called[key]
@@ -70,7 +71,20 @@ class Context:
         record = outcome.value  # whole, or timed before an instrument ended badly
         if outcome.status != "ok":
             record = replace(record, reason=reason, flags=(*record.flags, f"instruments-{outcome.status}"))
-        return replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds}), outcome.log
+        record = replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds})
+        return record if settings.once else self._with_computation(record, settings), outcome.log
+
+    def _with_computation(self, record: Record, settings: Settings) -> Record:
+        """The record with what its cell computes; cells that compute the same share one look at it."""
+        function = entry_of(record.cell.workload).computed_by
+        if record.status != "ok" or not function:
+            return record
+        how = Settings(threads=1, seed=settings.seed, places=settings.places)
+        outcome = self.once(function, plain(record.cell), how)
+        if outcome.status == "ok":
+            return replace(record, computation=outcome.value)
+        reason = record.reason or f"what it computes was not looked at: {without_folders(outcome.reason or '')}"
+        return replace(record, reason=reason, flags=(*record.flags, f"computation-{outcome.status}"))
 
     def with_utilisation(self, record: Record) -> Record:
         """The record with its distance from this machine's peaks, where both are known."""

@@ -6,6 +6,7 @@ What this module has are ``synthetic`` and ``folder:PATH``.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset, TensorDataset
 
 from trainmark import suite
 from trainmark.measure.failures import MissingDataError, UnsupportedError
@@ -260,6 +261,20 @@ class Feed:
         if self.resident is not None:
             return self._chosen(torch.randperm(self.size, device=self.device))
         return self._loaded(DataLoader(self.dataset, self.batch_size, shuffle=True))
+
+    def some(self, places: Tensor) -> Feed:
+        """The same way of feeding, over a few of the samples.
+
+        Args:
+            places: Which, int64 [n].
+        """
+        few = copy.copy(self)
+        few.dataset = Subset(self.dataset, places.tolist())
+        few.size = len(places)
+        few.transfer = few._to_device
+        if self.resident is not None:
+            few.resident = self.resident[0][places], self.resident[1][places]
+        return few
 
     def first(self, batches: int) -> Iterator[Batch]:
         """The first batches of an epoch."""

@@ -76,6 +76,17 @@ class Cell:
         return label(self.workload, self.settings)
 
 
+# How a cell computes, set to what is plain, and how much: whatever cells then have in common, they compute alike.
+PLAIN: Mapping[str, Value] = {"precision": "fp32", "compile": "off", "memory_format": "contiguous", "device": "cpu"}
+FEW = {"batch_size": 8, "epochs": 3}
+
+
+def plain(cell: Cell) -> Cell:
+    """The small cell that stands for all that differ from it only in how, and how much, they compute."""
+    own = {name: value for name, value in {**PLAIN, **FEW}.items() if name in cell.settings}
+    return Cell.of(cell.workload, **(cell.settings | own))
+
+
 def join_key(workload: str, axes: Mapping[str, Value]) -> str:
     """The name under which records of two runs meet.
 

@@ -44,6 +44,8 @@ class Record:
         series: Curves, such as ``held_out_accuracy``: one list of epochs a seed.
         settings: What the cell was run with beside its axes: ``threads``, ``seeds``, ``seed`` …
             Two records are comparable only where these are equal.
+        computation: What the cell computes, on a few samples: equal in two records of the same training; see
+            ``trainmark.measure.computation``. Empty where it was not looked at.
         disturbance: What else the machine did meanwhile; see ``trainmark.meters.disturbance``.
         flags: Words of warning: ``disturbed``, ``unsteady``, ``clocks-disagree``, ``few-rounds``,
             ``recompiles``, ``throttled``, ``shared-gpu``, ``instruments-oom`` and the like.
@@ -62,6 +64,7 @@ class Record:
     disturbance: Mapping[str, float | int | str | None] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     started: str | None = None
+    computation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:

@@ -51,6 +51,8 @@ class Workload(WorkloadFacts):
         measured_by: ``function(cell, settings, report, scratch) -> Record``, called in a process of its own.
         steps: ``function(cell, settings, scratch) -> Steps``: what both halves of a pair repeat, block by block.
             Empty where a pair is judged by its records alone.
+        computed_by: ``function(cell, settings, report, scratch) -> dict``: what a small cell of it computes, see
+            :mod:`trainmark.measure.computation`. Empty where exact metrics tell that.
         option: Of the command line, where it is measured only when asked for, and then alone.
         option_help: Of that option.
         keeps_files: Whether it leaves files beside its run.
@@ -63,6 +65,7 @@ class Workload(WorkloadFacts):
     subject: str = "models"
     measured_by: str = ""
     steps: str = ""
+    computed_by: str = ""
     option: str = ""
     option_help: str = ""
     keeps_files: bool = False

@@ -28,6 +28,7 @@ class Accuracy(ModelWorkload):
     """A whole training, evaluated after each epoch."""
 
     measured_by: str = "trainmark.measure.protocol:measure_training"
+    computed_by: str = "trainmark.measure.computation:of_training"
 
     def choices(self, model: str, device: str, request: Request, machine: Machine) -> Mapping[str, Sequence[Value]]:
         """The lecture's loader, the grid's epochs, and all precisions of an exhaustive one."""

@@ -83,6 +83,7 @@ class StepWorkload(ModelWorkload):
     """A workload whose rounds are blocks of steps of a model."""
 
     measured_by: str = "trainmark.measure.protocol:measure_steps"
+    computed_by: str = "trainmark.measure.computation:of_steps"
     round_unit: str = "step"
 
     def choices(self, model: str, device: str, request: Request, machine: Machine) -> Mapping[str, Sequence[Value]]:

@@ -1,0 +1,354 @@
+"""What a cell computes: a few steps of a few samples, kept as facts and numbers that another training cannot share.
+
+The steps are those of the cell's workload, taken in full precision, eagerly, on one CPU thread and from a fixed seed:
+so they are equal in every process, and what they leave behind is compared by :mod:`trainmark.judge.computation`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.data import TensorDataset
+
+from trainmark.measure.data import Adaptation, Data, Feed
+from trainmark.measure.protocol import Report, held_out_batch, set_up, train_once
+from trainmark.measure.settings import Settings
+from trainmark.measure.steps import feed, model_and_data, prepare
+from trainmark.measure.switches import read_switches, seed_everything
+from trainmark.measure.training import evaluate
+from trainmark.store.cell import FEW, Cell
+
+DIGITS = 9  # of a number: a float32 has seven that count
+ORDER_BATCH = 64  # in which the order of an epoch is looked at: it does not depend on it
+EVERY = 3  # of a made-up evaluation one answer in so many is right
+HOW = ("foreach", "fused", "capturable", "differentiable")  # of an optimizer: how it computes, not what
+A_STEP, AN_EVALUATION = "a step", "an evaluation"
+LISTED = 64  # numbers of a tensor; of more a digest
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def of_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> dict[str, Any]:
+    """What the steps of a plain cell compute.
+
+    Args:
+        cell: See :func:`plain`.
+        settings: One thread, and where data lies.
+        report: Told what is being done.
+        scratch: An empty folder.
+
+    Returns:
+        ``facts``, equal or not; ``steps`` and ``evaluations``: name -> a number and the size by which a
+        difference of it is measured; ``tensors``: of each parameter its gradient at the first step, and
+        projections of its weights before the first and after the last.
+
+    Raises:
+        UnsupportedError: Model and data set do not fit each other.
+        MissingDataError: The data set's files are not there.
+    """
+    set_up(settings, scratch)
+    report("taking small steps")
+    steps = prepare(cell, settings, scratch)
+    with _Watch() as watch, steps.context:
+        for _ in range(FEW["epochs"]):
+            watch.add_result(steps.advance(), steps.alive.batch)
+    facts = watch.facts()
+    if steps.model is not None:
+        steps.model.eval()
+        with _Watch() as looking, torch.no_grad():
+            seed_everything(settings.seed)
+            for images, _ in islice(steps.feed.endless(), 1):
+                steps.model(images)
+        watch.evaluations += looking.evaluations
+        facts |= looking.facts()
+    return watch.told() | {"facts": facts | order_of(cell, steps.feed, settings.seed, Feed.endless)}
+
+
+def of_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -> dict[str, Any]:
+    """What whole trainings of a plain cell compute: epochs of one small batch, each evaluated; likewise."""
+    set_up(settings, scratch)
+    report("training on a few samples")
+    spec, data = model_and_data(cell, settings)
+    batches, held_out = feed(cell, data), held_out_batch(data, "cpu")
+    chosen = _spread(len(held_out[1]))
+    few = held_out[0][chosen], held_out[1][chosen]
+    with _Watch() as watch:
+        training = train_once(
+            cell, spec, batches.some(_spread(batches.size)), few, settings.seed, FEW["epochs"], settings, report
+        )
+    for loss, step in zip(training.losses, watch.steps, strict=False):
+        step["loss"] = _sized(loss)
+    judged: list[int] = []
+
+    def answer(images: Tensor, labels: Tensor) -> Tensor:
+        """Logits [B, classes] of which one in EVERY is right, and of the others the second best."""
+        right = (torch.arange(len(labels)) + sum(judged)) % EVERY == 0
+        judged.append(len(images))
+        logits = nn.functional.one_hot(labels, spec.classes).float()
+        wrong = nn.functional.one_hot((labels + 1) % spec.classes, spec.classes).float()
+        return torch.where(right[:, None], logits, 0.5 * logits + wrong)
+
+    share = evaluate(answer, *held_out)
+    evaluation = {"samples evaluated": sum(judged), "share of made-up answers evaluated as right": _short(share)}
+    return watch.told() | {
+        "facts": watch.facts() | evaluation | order_of(cell, batches, settings.seed, Feed.epoch) | _facts_of(data)
+    }
+
+
+def order_of(cell: Cell, batches: Feed, seed: int, way: Callable[[Feed], Iterator[Any]]) -> dict[str, Any]:
+    """How many samples two epochs have, and a digest of their order: of numbers that stand for the samples."""
+    numbers = torch.arange(batches.size)
+    data = Data("numbers", TensorDataset(numbers, numbers), None, Adaptation(), 1)
+    source = Feed(data, str(cell["loader"]), min(ORDER_BATCH, batches.size), "cpu")
+    seed_everything(seed)
+    one = -(-batches.size // source.batch_size) if way is Feed.epoch else batches.size // source.batch_size
+    if way is Feed.epoch:
+        epochs = [torch.cat([labels for _, labels in way(source)]) for _ in range(2)]
+    else:
+        taken = [labels for _, labels in islice(way(source), 2 * one)]
+        epochs = [torch.cat(taken[:one]), torch.cat(taken[one:])]
+    return {
+        "samples of an epoch": [len(epoch) for epoch in epochs],
+        "different samples of an epoch": [len(epoch.unique()) for epoch in epochs],
+        "order of samples": [_digest(epoch) for epoch in epochs],
+    }
+
+
+def _facts_of(data: Data) -> dict[str, Any]:
+    found: dict[str, Any] = {"classes": data.classes, "adaptation": str(data.adaptation)}
+    for name, split in (("training", data.train), ("held-out", data.held_out)):
+        transform = getattr(split, "transform", None)
+        if transform is not None:
+            steps = getattr(transform, "steps", None)
+            found[f"transform of {name} images"] = ADDRESS.sub("", str(transform if steps is None else steps))
+    return found
+
+
+class _Watch:
+    """Looks on while steps are taken: at each call of the model, and at each step of an optimizer.
+
+    A call without gradients is one of an evaluation, each other one of a step.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self.evaluations: list[dict[str, Any]] = []
+        self._modes: dict[str, list[Any]] = {A_STEP: [], AN_EVALUATION: []}
+        self._depth = 0
+        self._losses: list[Any] = []
+        self._optimizer: list[Any] = []
+        self._schedules: list[LRScheduler] = []
+        self._groups: list[Any] = []
+        self._names: dict[int, str] = {}
+        self._tensors: dict[int, _Parameter] = {}
+        self._until_left = ExitStack()
+
+    def __enter__(self) -> _Watch:
+        modules = torch.nn.modules.module
+        for handle in (
+            modules.register_module_forward_pre_hook(self._before_call),
+            modules.register_module_forward_hook(self._after_call),
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
+        ):
+            self._until_left.callback(handle.remove)
+        self._until_left.enter_context(_schedules_kept_in(self._schedules))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._until_left.close()
+
+    def add_result(self, result: Tensor, batch: tuple[Tensor, ...] | None) -> None:
+        """A step's loss []; of a workload that has none its outputs, and of one without a model its batch."""
+        if batch is not None and result is batch[0]:
+            self.steps.append({"images": _projected(result)})
+        elif result.numel() == 1 and self.steps:
+            self.steps[-1]["loss"] = _sized(result.item())
+
+    def facts(self) -> dict[str, Any]:
+        """What must be equal: modes, the loss, the optimizer's groups, schedules, samples of each call."""
+        found: dict[str, Any] = {}
+        for kind, modes in self._modes.items():
+            for fact in modes[0] if modes else ():
+                values = [mode[fact] for mode in modes]
+                found[f"{fact} in {kind}"] = values[0] if values.count(values[0]) == len(values) else values
+        if self._losses:
+            found["loss"] = self._losses[0]
+        if self._groups:
+            found["optimizer"] = self._optimizer[0]
+            found["parameter groups"] = self._groups[0]
+            if any(groups != self._groups[0] for groups in self._groups):
+                found["parameter groups of each step"] = self._groups
+        if self._schedules:
+            found["schedules"] = [_schedule(one) for one in self._schedules]
+        return found
+
+    def told(self) -> dict[str, Any]:
+        """The numbers."""
+        tensors = [one.told(self._names.get(key, "")) for key, one in self._tensors.items()]
+        return {"steps": self.steps, "evaluations": self.evaluations, "tensors": tensors}
+
+    def _before_call(self, module: nn.Module, given: tuple[Any, ...]) -> None:
+        self._depth += 1
+        if self._depth > 1:
+            return
+        if isinstance(module, nn.modules.loss._Loss):
+            self._losses.append(_public(module))
+            return
+        mode = _mode(module)
+        kind = AN_EVALUATION if mode["gradients"] == "off" else A_STEP
+        if mode not in self._modes[kind]:
+            self._modes[kind].append(mode)
+        calls = self.steps if kind == A_STEP else self.evaluations
+        images = next((one for one in given if isinstance(one, Tensor)), None)
+        calls.append({} if images is None else {"samples": len(images), "images": _projected(images)})
+        if kind == A_STEP:
+            self._names.update((id(tensor), name) for name, tensor in module.named_parameters())
+
+    def _after_call(self, module: nn.Module, _given: Any, result: Any) -> None:
+        self._depth -= 1
+        if self._depth or isinstance(module, nn.modules.loss._Loss) or not isinstance(result, Tensor):
+            return
+        calls = self.evaluations if not torch.is_grad_enabled() else self.steps
+        calls[-1]["outputs"] = _projected(result)
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        self._optimizer.append({"class": type(optimizer).__name__})
+        self._groups.append([_group(group) for group in optimizer.param_groups])
+        gradients = []
+        for tensor in _tensors_of(optimizer):
+            known = self._tensors.setdefault(id(tensor), _Parameter(tensor, _projected(tensor)))
+            size = None if tensor.grad is None else float(tensor.grad.detach().double().norm())
+            if known.gradient is None and size is not None:
+                known.gradient = size
+            gradients.append(size or 0.0)
+        if self.steps:
+            self.steps[-1]["gradient"] = _sized(math.hypot(*gradients))
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        for tensor in _tensors_of(optimizer):
+            self._tensors[id(tensor)].steps += 1
+
+
+@dataclass
+class _Parameter:
+    """A tensor that an optimizer changes: its projection before the first step, its gradient there."""
+
+    tensor: Tensor
+    before: list[Any]
+    gradient: float | None = None
+    steps: int = 0
+
+    def told(self, name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "shape": list(self.tensor.shape),
+            "before": self.before,
+            "gradient": None if self.gradient is None else _short(self.gradient),
+            "after": _projected(self.tensor),
+            "steps": self.steps,
+        }
+
+
+def _tensors_of(optimizer: torch.optim.Optimizer) -> Iterable[Tensor]:
+    return (tensor for group in optimizer.param_groups for tensor in group["params"])
+
+
+def _group(group: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: _value(value) for name, value in group.items() if name not in ("params", "param_names", *HOW)}
+    return told | {"elements": sum(tensor.numel() for tensor in group["params"])}
+
+
+def _mode(module: nn.Module) -> dict[str, Any]:
+    """In which mode the model is called, and how each switch of the process stands."""
+    modes = {part.training for part in module.modules()}
+    switches = {name.replace("-", " "): _value(value) for name, value in read_switches().items()}
+    return {"training mode": "some" if len(modes) > 1 else _value(modes.pop()), **switches}
+
+
+def _value(value: Any) -> Any:
+    """The value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(name): _value(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(one) for one in value]
+    if isinstance(value, Tensor):
+        return _value(value.tolist()) if value.numel() <= LISTED else _digest(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return _short(value)
+    return value if isinstance(value, int | str) or value is None else ADDRESS.sub("", str(value))
+
+
+def _public(module: nn.Module) -> dict[str, Any]:
+    """Class and settings of a criterion."""
+    own = {
+        name: _value(value) for name, value in vars(module).items() if not name.startswith("_") and name != "training"
+    }
+    buffers = {name: _value(value) for name, value in module.named_buffers()}
+    return {"class": type(module).__name__, **own, **buffers}
+
+
+def _schedule(schedule: LRScheduler) -> dict[str, Any]:
+    moving = ("last_epoch", "_last_lr", "_step_count", "_get_lr_called_within_step")
+    state = {name: _value(value) for name, value in schedule.state_dict().items() if name not in moving}
+    return {"class": type(schedule).__name__, **state}
+
+
+@contextmanager
+def _schedules_kept_in(kept: list[LRScheduler]) -> Iterator[None]:
+    """Keeps each schedule of a learning rate that is made meanwhile."""
+    original = LRScheduler.__init__
+
+    @functools.wraps(original)
+    def init(self: LRScheduler, *args: Any, **kwargs: Any) -> None:
+        kept.append(self)
+        original(self, *args, **kwargs)
+
+    LRScheduler.__init__ = init  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        LRScheduler.__init__ = original  # type: ignore[method-assign]
+
+
+def _spread(number: int) -> Tensor:
+    """Places of a few samples, spread over all of them: many a data set is sorted by its labels."""
+    return torch.linspace(0, number - 1, min(FEW["batch_size"], number)).long()
+
+
+@functools.cache
+def _direction(length: int) -> Tensor:
+    return torch.randn(length, generator=torch.Generator().manual_seed(length), dtype=torch.float32)
+
+
+def _projected(tensor: Tensor) -> list[Any]:
+    """A fixed random projection of a tensor, and its norm."""
+    with torch.no_grad():
+        flat = tensor.detach().to("cpu", torch.float32).flatten()
+        return [_short(float(flat.double() @ _direction(len(flat)).double())), _short(float(flat.double().norm()))]
+
+
+def _sized(number: float) -> list[Any]:
+    return [_short(number), _short(abs(number))]
+
+
+def _short(number: float) -> float | str:
+    return float(f"{number:.{DIGITS}g}") if math.isfinite(number) else str(number)
+
+
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
