@@ -17,6 +17,7 @@ import pytest
 
 from trainmark import plugin
 from trainmark.against.run import Against
+from trainmark.judge.verdict import Policy
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import default_threads
 from trainmark.options import DEST, add_options, keep_options, option, read_against, read_options, restore_options
@@ -472,7 +473,16 @@ def test_without_a_side_nothing_is_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--budget=5m", "--budget=10m", "--margin=3%", "--inconclusive=warn", "--missing=fail"]
+    "option",
+    [
+        "--budget=5m",
+        "--budget=10m",
+        "--margin=3%",
+        "--inconclusive=warn",
+        "--missing=fail",
+        "--changed=warn",
+        "--counts=fail",
+    ],
 )
 def test_what_is_of_a_comparison_is_refused_without_a_side(option: str) -> None:
     with pytest.raises(
@@ -486,7 +496,7 @@ def test_a_side_may_have_several_parts() -> None:
     assert asked is not None
     assert (asked.parts, asked.name, asked.side.variables) == (("self", "env:A=1"), "self env:A=1", {"A": "1"})
     assert (asked.budget_seconds, asked.begun, asked.threads, asked.margins) == (300.0, 5.0, 2, "1%")
-    assert (asked.inconclusive, asked.missing) == ("warn", "fail")
+    assert asked.policy == Policy("warn", "fail", None)
 
 
 def test_threads_that_are_not_given_are_each_sides_own() -> None:

@@ -20,7 +20,7 @@ from trainmark.judge.change_points import change_points
 from trainmark.judge.comparison import Comparison, compare, compare_paired, control_floor
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
 from trainmark.judge.margins import MarginError, Margins
-from trainmark.judge.verdict import FINE, POLICIES, USAGE, Policy, Verdict, judge
+from trainmark.judge.verdict import COUNTS, FINE, POLICIES, USAGE, Policy, Verdict, judge
 from trainmark.scaffold import ScaffoldError, make_suite
 from trainmark.store.documents import SchemaError
 from trainmark.store.files import write_text
@@ -258,7 +258,7 @@ def _check(options: argparse.Namespace) -> int:
     else:
         base, new = _two_files(options)
         comparison = _comparison(_stored(base), _stored(new), options)
-    verdict = judge(comparison, Policy(options.inconclusive, options.missing))
+    verdict = judge(comparison, Policy(options.inconclusive, options.missing, options.changed))
     print(terminal.check_summary(verdict, comparison))
     _export(verdict, comparison, options)
     return verdict.exit_code
@@ -296,7 +296,7 @@ def _paired_comparison(run: PairedRun, options: argparse.Namespace) -> Compariso
         raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again with --against")
     margins = Margins.parse(run.margins) if options.margin is None else options.margin
     floor = control_floor(read_paired_runs(options.results), run.new.environment.get("fingerprint"))
-    return compare_paired(run, margins.with_floor(floor))
+    return compare_paired(run, margins.with_floor(floor), counts_decide=options.counts == "fail")
 
 
 def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespace) -> None:
@@ -438,13 +438,12 @@ def _comparison(base: Run, new: Run, options: argparse.Namespace) -> Comparison:
         margins=options.margin,
         allow_different_machine=options.allow_different_machine,
         history=earlier,
+        counts_decide=options.counts == "fail",
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    stored = argparse.ArgumentParser(add_help=False)
-    stored.add_argument("--results", type=Path, metavar="DIR", help="where the runs are (default: the suite's results)")
-
+def _judged() -> argparse.ArgumentParser:
+    """Options of the commands that compare."""
     judged = argparse.ArgumentParser(add_help=False)
     judged.add_argument(
         "--margin",
@@ -458,6 +457,17 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="where the environments differ, compare exact counts and accuracy all the same",
     )
+    judged.add_argument(
+        "--counts", choices=COUNTS, default="pass", help="counts that explain a time: told, or judged exactly (fail)"
+    )
+    return judged
+
+
+def _parser() -> argparse.ArgumentParser:
+    stored = argparse.ArgumentParser(add_help=False)
+    stored.add_argument("--results", type=Path, metavar="DIR", help="where the runs are (default: the suite's results)")
+
+    judged = _judged()
 
     parser = argparse.ArgumentParser(prog="trainmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -483,6 +493,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("new", nargs="?", metavar="NEW", help="what is judged, named likewise")
     check.add_argument("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
     check.add_argument("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")
+    check.add_argument(
+        "--changed", choices=POLICIES, help="cells that compute something else (default warn; fail against self)"
+    )
     for option, told in (
         ("--json", "everything that was found"),
         ("--junit", "JUnit XML"),

@@ -111,7 +111,7 @@ def relative(ratio: Number) -> str:
 def metric(name: str, value: Number) -> str:
     """A value of METRICS with its unit."""
     described = METRICS[name]
-    if described.compared == "exact":
+    if described.compared in ("exact", "explains"):
         return whole(value)
     if described.compared == "points":
         return percent(value)

@@ -13,6 +13,7 @@ import pytest
 from trainmark.against.places import read_side
 from trainmark.against.run import Against
 from trainmark.judge.sequential import LOOKS
+from trainmark.judge.verdict import COUNTS, POLICIES, Policy
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import Limits
@@ -39,9 +40,15 @@ DEFAULTS = {
     "in_process": False,
     "profile": False,
 }
-POLICIES = ("pass", "warn", "fail")
 # Of a comparison with another side; None where the call says nothing.
-OF_AGAINST: dict[str, Any] = {"budget": DEFAULT_BUDGET, "margin": "", "inconclusive": "warn", "missing": "fail"}
+OF_AGAINST: dict[str, Any] = {
+    "budget": DEFAULT_BUDGET,
+    "margin": "",
+    "inconclusive": "warn",
+    "missing": "fail",
+    "changed": None,
+    "counts": "pass",
+}
 NOT_AGAINST = ("in_process", "profile", "memory_limit")
 # pytest-benchmark's that mean something there: how long the record of a side is timed, and where runs lie.
 BENCHMARK_AGAINST = ("storage", "min-rounds", "save-data", "quiet", "verbose", "enable")
@@ -128,6 +135,8 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
     )
     add("--inconclusive", choices=POLICIES, help="benchmarks that are not decided (default warn)")
     add("--missing", choices=POLICIES, help="benchmarks that are no longer there (default fail)")
+    add("--changed", choices=POLICIES, help="benchmarks that compute something else (default warn; fail against self)")
+    add("--counts", choices=COUNTS, help="counts that explain a time, such as operators (default pass: they are told)")
     add = options.group("where data sets lie")
     add("--data-root", default="data", metavar="DIR", help="folder in torchvision's layout (default data)")
     add("--download", action="store_true", help="let torchvision fetch what is missing there")
@@ -215,8 +224,8 @@ def read_against(config: pytest.Config, root: Path, begun: float) -> Against | N
         first_look=LOOKS[0],
         threads=option(config, "threads"),
         margins=told["margin"],
-        inconclusive=told["inconclusive"],
-        missing=told["missing"],
+        policy=Policy(told["inconclusive"], told["missing"], told["changed"]),
+        counts_decide=told["counts"] == "fail",
         invocation=keep_options(config),
     )
 

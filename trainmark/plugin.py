@@ -25,7 +25,7 @@ from trainmark.against.turns import Look
 from trainmark.export.terminal import comparison_table
 from trainmark.judge.comparison import compare_paired, control_floor, open_cells
 from trainmark.judge.margins import MarginError, Margins
-from trainmark.judge.verdict import NOT_COMPARABLE, Policy, Verdict, judge
+from trainmark.judge.verdict import NOT_COMPARABLE, Verdict, judge
 from trainmark.measure.session import Measured, Session, SessionError, find_interrupted, other_code
 from trainmark.options import add_options, keep_options, option, read_against, read_options, restore_options
 from trainmark.replay import measured_clock, replay
@@ -350,8 +350,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
             if resumed is not None:
                 told(f"resume: {_resume_command(config)}")
             raise
-    comparison = compare_paired(paired, margins)
-    verdict = config.stash[VERDICT] = judge(comparison, Policy(asked.inconclusive, asked.missing))
+    comparison = compare_paired(paired, margins, counts_decide=asked.counts_decide)
+    verdict = config.stash[VERDICT] = judge(comparison, asked.policy)
     stored = results_option(config)
     told("\n" + comparison_table(comparison, verdict))
     told(f"\npairs:  {folder / PAIRS / paired.name}.jsonl\npage:   trainmark html {paired.name}{stored}")

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from trainmark import formatting
 from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
 from trainmark.judge.margins import Margins
+from trainmark.store.metrics import METRICS
 from trainmark.store.record import Run
 
 CNN = "train cnn 256 cpu fp32"
@@ -132,11 +134,27 @@ def test_a_changed_parameter_count_is_a_regression_in_either_direction(stored: A
         assert found.reason == f"parameters changed 270,346 → {count:,}"
 
 
-def test_fewer_operations_improve_and_more_regress(stored: Any) -> None:
-    flops = next(one for one in stored.run().records if one.label == MLP).metrics["flops_per_step"]
-    for change, verdict in ((1, "regressed"), (-1, "improved")):
-        new = stored.with_metrics(stored.run(), MLP, flops_per_step=flops + change)
-        assert cell(stored.compared(stored.run(), new), MLP).verdict == verdict
+EXPLAINING = [name for name, metric in METRICS.items() if metric.compared == "explains"]
+
+
+@pytest.mark.parametrize("name", EXPLAINING)
+def test_a_count_that_explains_is_told_and_decides_only_where_it_is_asked_to(stored: Any, name: str) -> None:
+    base = stored.with_metrics(stored.run(), MLP, **{name: 1000})
+    for count, verdict in ((1001, "regressed"), (999, "improved")):
+        new = stored.with_metrics(base, MLP, **{name: count})
+        told = cell(stored.compared(base, new), MLP)
+        assert told.verdict == "unchanged"
+        assert formatting.metric_name(name) in told.notes
+        assert cell(stored.compared(base, new, counts_decide=True), MLP).verdict == verdict
+
+
+def test_operators_copies_bytes_moved_and_flops_explain_and_what_stalls_or_leaks_is_judged() -> None:
+    assert set(EXPLAINING) == {
+        *("flops_per_step", "operators_per_step", "copies_per_step", "new_bytes_per_step", "moved_bytes_per_step"),
+        "kernel_launches_per_step",
+    }
+    hazards = ("host_reads_per_step", "graph_breaks", "recompiles", "retained_tensors_per_step")
+    assert {METRICS[name].compared for name in (*hazards, "float64_operators_per_step")} == {"exact"}
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.2, "regressed"), (1.05, "unchanged"), (0.8, "improved")])

@@ -189,7 +189,7 @@ def test_only_disturbed_pairs_decide_nothing(stored: Any) -> None:
 
 def test_a_count_that_changed_regresses_however_the_pairs_look(stored: Any) -> None:
     run = small(stored.run())
-    comparison = compare_paired(stored.paired(run, stored.with_metrics(run, MLP, flops_per_step=10**12), {KEY: 1.0}))
+    comparison = compare_paired(stored.paired(run, stored.with_metrics(run, MLP, parameters=10**12), {KEY: 1.0}))
     assert judge(comparison).exit_code == 1
 
 

@@ -163,7 +163,7 @@ def test_a_failed_record_was_tried() -> None:
 def test_every_metric_says_how_it_is_compared() -> None:
     for name, metric in METRICS.items():
         assert metric.better in {"lower", "higher", "neither"}, name
-        assert metric.compared in {"time", "exact", "tolerance", "points", "no"}, name
+        assert metric.compared in {"time", "exact", "explains", "tolerance", "points", "no"}, name
         assert (metric.tolerance is not None) == (metric.compared in {"tolerance", "points"}), name
 
 

@@ -19,6 +19,7 @@ from trainmark.against.client import Side, SideEnded
 from trainmark.against.places import SELF, Named, Place, SideError, place_of, working_tree
 from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_record, rounds_of
 from trainmark.formatting import about, counted
+from trainmark.judge.verdict import Policy
 from trainmark.measure.context import now
 from trainmark.measure.session import Session
 from trainmark.store.cell import Cell
@@ -44,8 +45,8 @@ class Against:
         first_look: Pairs of a cell after which it is looked at for the first time.
         threads: CPU threads of both sides; None for what each side's environment says.
         margins: The margins in the user's words.
-        inconclusive: What becomes of cells that are not decided: ``pass``, ``warn`` or ``fail``.
-        missing: Likewise of cells that are no longer there.
+        policy: What becomes of cells that are not decided, not there or not the same.
+        counts_decide: Whether counts that explain a time are judged too.
         invocation: The options that an interrupted run is resumed with.
     """
 
@@ -56,8 +57,8 @@ class Against:
     first_look: int
     threads: int | None
     margins: str
-    inconclusive: str
-    missing: str
+    policy: Policy
+    counts_decide: bool
     invocation: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from trainmark import formatting
+from trainmark.judge.computation import compare_computations
 from trainmark.judge.margins import Margins
 from trainmark.judge.presence import absence, interruption
 from trainmark.judge.sequential import Decision, Measured, decide, next_cells
@@ -28,6 +29,7 @@ VERDICTS = {
     "failed": "gave no result, where the base did",
     "missing": "has no record, where the base has one",
     "regressed": "is worse",
+    "changed": "trains or evaluates something else",
     "inconclusive": "cannot be decided with what was measured",
     "improved": "is better",
     "unchanged": "is the same within the margin",
@@ -38,8 +40,9 @@ VERDICTS = {
 }
 FAILING = ("failed", "missing", "regressed")
 _LAST = ("unmeasured", "excluded")  # what is not there is told after what is
-_WORST_FIRST = ("regressed", "inconclusive", "improved", "unchanged", "incomparable")
-_PORTABLE = ("exact", "points")  # kinds of metric that another machine must give too
+_WORST_FIRST = ("regressed", "inconclusive", "improved", "unchanged", "noted", "incomparable")
+_NOTED = "noted"  # of a metric alone: it tells why, and decides nothing
+_PORTABLE = ("exact", "explains", "points")  # kinds of metric that another machine must give too
 _SOFTWARE = ("python", "torch")  # facts of an environment; where they differ, so may the operators of a step
 _OF_THE_MODEL = ("parameters", "flops_per_step", "parameter_bytes", "samples_per_step", "training_samples")
 _UNRELIABLE = ("disturbed", "unsteady")
@@ -53,7 +56,7 @@ class MetricChange:
         name: A key of METRICS.
         base: Its value in the base, in the metric's unit; None where it was not measured.
         new: Likewise.
-        verdict: A key of VERDICTS.
+        verdict: A key of VERDICTS; or ``noted``, of a count that explains a time and decides nothing.
         reason: What was seen, in words; None where nothing needs saying.
         ratio: new / base; None where there is none.
         low: Lower end of the interval of the ratio, or for accuracy of the difference over seeds.
@@ -90,7 +93,7 @@ class MetricChange:
         if METRICS[self.name].compared == "points" and self.base is not None and self.new is not None:
             return f"{name} {formatting.points(self.new - self.base)}"
         ends = f"{formatting.metric(self.name, self.base)} → {formatting.metric(self.name, self.new)}"
-        exact = METRICS[self.name].compared == "exact"
+        exact = METRICS[self.name].compared in ("exact", "explains")
         return f"{name} {ends}" if exact or self.ratio is None else f"{name} {formatting.relative(self.ratio)}"
 
 
@@ -104,6 +107,7 @@ class CellComparison:
         verdict: A key of VERDICTS: the worst of its metrics' verdicts.
         reason: Why, in words; None where nothing needs saying.
         changes: Of each metric that both runs could have.
+        note: What else is known of it and changes no verdict; None where there is nothing.
     """
 
     key: str
@@ -111,6 +115,7 @@ class CellComparison:
     verdict: str
     reason: str | None = None
     changes: tuple[MetricChange, ...] = ()
+    note: str | None = None
 
     @property
     def fails(self) -> bool:
@@ -130,8 +135,9 @@ class CellComparison:
     @property
     def notes(self) -> str:
         """Why it has its verdict, and what else changed, in words."""
-        beside = [change.summary for change in self.others if not change.reason or change.verdict != self.verdict]
-        return "; ".join([*([self.reason] if self.reason else []), *beside])
+        told = self.reason or ""
+        beside = [change.summary for change in self.others if not change.reason or change.reason not in told]
+        return "; ".join([*([self.reason] if self.reason else []), *beside, *([self.note] if self.note else [])])
 
     @property
     def size(self) -> float:
@@ -167,6 +173,7 @@ class Comparison:
         interrupted: Names of the runs that lack a record of a cell that they planned.
         paired: Whether both sides were measured together, pair by pair.
         swapped: Whether the base was measured after the new run.
+        of_itself: Whether the working tree was measured against itself.
     """
 
     base: str
@@ -179,6 +186,7 @@ class Comparison:
     interrupted: tuple[str, ...] = ()
     paired: bool = False
     swapped: bool = False
+    of_itself: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -194,6 +202,7 @@ def compare(
     margins: Margins | None = None,
     allow_different_machine: bool = False,
     history: Sequence[Run] = (),
+    counts_decide: bool = False,
 ) -> Comparison:
     """What changed from ``base`` to ``new``, two runs of different moments, cell by cell.
 
@@ -209,6 +218,7 @@ def compare(
         margins: Shares by which times may differ.
         allow_different_machine: See above.
         history: Earlier runs, in the order of their moments; those of another fingerprint are left out.
+        counts_decide: Whether counts that explain a time are judged exactly too.
     """
     fingerprint = base.environment.get("fingerprint")
     same_machine = fingerprint is not None and fingerprint == new.environment.get("fingerprint")
@@ -219,6 +229,8 @@ def compare(
         margins=margins or Margins(),
         history=history,
         family=max(1, sum(record.status == "ok" for record in base.records)),
+        counts_decide=counts_decide,
+        same_software=all(base.environment.get(fact) == new.environment.get(fact) for fact in _SOFTWARE),
     )
     return Comparison(
         base=base.name,
@@ -233,7 +245,7 @@ def compare(
     )
 
 
-def compare_paired(run: PairedRun, margins: Margins | None = None) -> Comparison:
+def compare_paired(run: PairedRun, margins: Margins | None = None, *, counts_decide: bool = False) -> Comparison:
     """What a side and the working tree, measured together, differ in, cell by cell.
 
     A time is judged by its pairs: see :mod:`trainmark.judge.sequential`. The rest is judged as between two stored
@@ -248,6 +260,7 @@ def compare_paired(run: PairedRun, margins: Margins | None = None) -> Comparison
         decisions=decide_pairs(run.pairs, margins, {record.key: record.label for record in run.base.records}),
         steps=run.steps,
         same_software=all(run.base.environment.get(fact) == run.new.environment.get(fact) for fact in _SOFTWARE),
+        counts_decide=counts_decide,
     )
     return Comparison(
         base=run.base.name,
@@ -258,6 +271,7 @@ def compare_paired(run: PairedRun, margins: Margins | None = None) -> Comparison
         margins=margins,
         interrupted=() if run.new.facts.complete or run.new.facts.finished else (run.new.name,),
         paired=True,
+        of_itself=run.side == A_A,
     )
 
 
@@ -329,6 +343,7 @@ class _Conditions:
     decisions: Mapping[str, Decision] | None = None
     steps: Mapping[str, int] | None = None
     same_software: bool = True
+    counts_decide: bool = False
 
 
 def _compare_cells(base: Run, new: Run, conditions: _Conditions) -> tuple[CellComparison, ...]:
@@ -392,7 +407,9 @@ def _without_bought_speed(cells: Sequence[CellComparison], records: Mapping[str,
 def _severity(cell: CellComparison) -> int:
     if cell.fails:
         return FAILING.index(cell.verdict)
-    return len(FAILING) + (_LAST.index(cell.verdict) + 1 if cell.verdict in _LAST else 0)
+    if cell.verdict == "changed":
+        return len(FAILING)
+    return len(FAILING) + 1 + (_LAST.index(cell.verdict) + 1 if cell.verdict in _LAST else 0)
 
 
 def _differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
@@ -426,7 +443,20 @@ def _compare_cell(base: Record, new: Record, conditions: _Conditions) -> CellCom
         if metric.compared != "no" and base.metrics.get(name) is not None
         if metric.compared != "time" or conditions.decisions is None or base.key in conditions.decisions
     )
-    return _worst(known, changes)
+    return _with_computation(_worst(known, changes), base, new, conditions)
+
+
+def _with_computation(cell: CellComparison, base: Record, new: Record, conditions: _Conditions) -> CellComparison:
+    """The cell; ``changed`` where the two sides do not compute the same, unless it is worse than that."""
+    found = compare_computations(base.computation, new.computation)
+    if found.told is None:
+        rounding = f"computes the same up to rounding ({found.rounding:.0e})" if found.rounding else None
+        return replace(cell, note=rounding)
+    if not conditions.same_software or not conditions.same_machine:
+        return replace(cell, note=f"{found.told}, with other software or on another machine")
+    verdict = "regressed" if cell.verdict == "regressed" else "changed"
+    reasons = [cell.reason, found.told] if verdict == "regressed" else [found.told, cell.reason]
+    return replace(cell, verdict=verdict, reason="; ".join(filter(None, reasons)))
 
 
 def _judge_presence(base: Record, new: Record, same_machine: bool) -> tuple[str, str | None] | None:
@@ -455,8 +485,9 @@ def _worst(record: Record, changes: Sequence[MetricChange]) -> CellComparison:
     """The cell's verdict: the worst of its metrics', with the reasons of those that have it."""
     if not changes:
         return CellComparison(record.key, record.label, "incomparable", "no metric was measured in the base")
-    verdict = min((change.verdict for change in changes), key=_WORST_FIRST.index)
-    reasons = [change.reason for change in changes if change.verdict == verdict and change.reason]
+    worst = min((change.verdict for change in changes), key=_WORST_FIRST.index)
+    reasons = [change.reason for change in changes if change.verdict == worst and change.reason]
+    verdict = "unchanged" if worst == _NOTED else worst
     return CellComparison(record.key, record.label, verdict, "; ".join(reasons) or None, tuple(changes))
 
 
@@ -473,9 +504,59 @@ def _compare_metric(name: str, base: Record, new: Record, conditions: _Condition
         return judge(name, base, new, conditions)
     if metric.compared == "points":
         return _compare_accuracy(name, base, new)
-    if metric.compared == "exact" and not conditions.same_software and name not in _OF_THE_MODEL and before != after:
-        return MetricChange(name, before, after, "incomparable", f"{shown} was counted by other software")
-    return _compare_number(name, before, after)
+    return _judge_number(name, base, new, conditions)
+
+
+def _judge_number(name: str, base: Record, new: Record, conditions: _Conditions) -> MetricChange:
+    """A count, or a number with a tolerance."""
+    metric, before, after = METRICS[name], base.metrics[name], new.metrics[name]
+    assert before is not None, "only what the base measured is compared"
+    assert after is not None, "and what the new run measured"
+    counted = metric.compared in ("exact", "explains")
+    if counted and not conditions.same_software and name not in _OF_THE_MODEL and before != after:
+        reason = f"{formatting.metric_name(name)} was counted by other software"
+        return MetricChange(name, before, after, "incomparable", reason)
+    change = _compare_number(name, before, after)
+    if change.verdict == "unchanged":
+        return change
+    if metric.compared == "explains" and not conditions.counts_decide:
+        return replace(change, verdict=_NOTED, reason=None)
+    return _of_reliable(change, base, new, conditions) if metric.timed else change
+
+
+def _of_reliable(change: MetricChange, base: Record, new: Record, conditions: _Conditions) -> MetricChange:
+    """A duration that is beyond its tolerance: of undisturbed cells alone, and by how runs of this machine differ."""
+    unreliable = _unreliable(base, new)
+    if unreliable:
+        return replace(change, verdict="inconclusive", reason=f"{change.reason}, but measured {unreliable}")
+    past = _past(change.name, base, conditions)
+    if len(past) < HISTORY:
+        guess = f"beyond a fixed tolerance of {formatting.percent(METRICS[change.name].tolerance, 0)}, which is a guess"
+        return replace(change, reason=f"{change.reason} ({guess}: {len(past)} of {HISTORY} earlier runs here)")
+    if not change.base or not change.new:
+        return change
+    ratio = between_runs_interval(past, change.base, change.new, 1 - (1 - CONFIDENCE) / conditions.family)
+    margin = METRICS[change.name].tolerance or 0.0
+    assert ratio is not None, "enough runs have an interval"
+    assert ratio.low is not None and ratio.high is not None, "of which both ends are known"
+    verdict = _verdict(position(ratio.low, ratio.high, 1 / (1 + margin), 1 + margin), METRICS[change.name])
+    told = f"{formatting.metric_name(change.name)} {_told_ratio(ratio)}"
+    return replace(change, verdict=verdict, reason=told, low=ratio.low, high=ratio.high)
+
+
+def _unreliable(base: Record, new: Record) -> str:
+    """Which flags make what was timed no evidence; empty where there is none."""
+    return " and ".join(flag for flag in _UNRELIABLE if flag in base.flags + new.flags)
+
+
+def _past(name: str, base: Record, conditions: _Conditions) -> list[float]:
+    """What earlier runs of this machine measured of the same cell."""
+    return [
+        value
+        for run in conditions.history
+        for record in run.records
+        if record.key == base.key and record.settings == base.settings and (value := record.metrics.get(name) or 0) > 0
+    ]
 
 
 def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions) -> MetricChange:
@@ -515,12 +596,7 @@ def _compare_time(name: str, base: Record, new: Record, conditions: _Conditions)
     shown, margin = formatting.metric_name(name), conditions.margins.of(base.label)
     if not before or not after or before < 0 or after < 0:
         return MetricChange(name, before, after, "inconclusive", f"{shown} is not above zero")
-    past = [
-        value
-        for run in conditions.history
-        for record in run.records
-        if record.key == base.key and record.settings == base.settings and (value := record.metrics.get(name) or 0) > 0
-    ]
+    past = _past(name, base, conditions)
     ratio = None
     if len(past) >= HISTORY:
         ratio = between_runs_interval(past, before, after, 1 - (1 - CONFIDENCE) / conditions.family)
@@ -535,9 +611,9 @@ def _compare_time(name: str, base: Record, new: Record, conditions: _Conditions)
     reason = f"{shown} {_told_ratio(ratio)}"
     if verdict == "inconclusive":
         reason = f"{reason} reaches across the margin of {formatting.percent(margin, 1)}"
-    unreliable = [flag for flag in _UNRELIABLE if flag in base.flags + new.flags]
+    unreliable = _unreliable(base, new)
     if unreliable and found in ("above", "below"):
-        verdict, reason = "inconclusive", f"{reason}, but measured {' and '.join(unreliable)}"
+        verdict, reason = "inconclusive", f"{reason}, but measured {unreliable}"
     return MetricChange(
         name, before, after, verdict, None if verdict == "unchanged" else reason, ratio.middle, ratio.low, ratio.high
     )
@@ -577,9 +653,17 @@ def _compare_accuracy(name: str, base: Record, new: Record) -> MetricChange:
 
 
 def _accuracy_by_seed(record: Record) -> dict[Any, float]:
-    """Seed -> held-out accuracy after the last epoch, of the seeds that have one."""
-    curves = zip(record.series.get("seed", ()), record.series.get("held_out_accuracy", ()), strict=False)
-    return {seed: curve[-1] for seed, curve in curves if curve and curve[-1] is not None}
+    """Seed -> held-out accuracy after the last epoch; seeds whose curves are those of another one count once."""
+    accuracies = record.series.get("held_out_accuracy", ())
+    losses = record.series.get("train_loss", ())
+    known: list[Any] = []
+    found: dict[Any, float] = {}
+    for place, (seed, curve) in enumerate(zip(record.series.get("seed", ()), accuracies, strict=False)):
+        whole = (curve, losses[place]) if place < len(losses) else None
+        if curve and curve[-1] is not None and (whole is None or whole not in known):
+            found[seed] = curve[-1]
+        known.append(whole)
+    return found
 
 
 def _compare_number(name: str, before: float, after: float) -> MetricChange:

@@ -9,6 +9,7 @@ from trainmark.judge.comparison import FAILED_ON_BOTH, CellComparison, Compariso
 
 FINE, REGRESSION, USAGE, NOT_COMPARABLE = 0, 1, 2, 3
 POLICIES = ("pass", "warn", "fail")
+COUNTS = ("pass", "fail")  # what becomes of counts that explain a time
 NAMED = 3  # cells in a sentence; the rest is counted
 
 
@@ -20,10 +21,13 @@ class Policy:
         inconclusive: ``pass`` lets a check pass though nothing is decided, ``warn`` though something is
             not, ``fail`` only where every cell is decided.
         missing: ``fail`` lets a cell that is no longer there fail the check; ``warn`` tells it, ``pass`` does not.
+        changed: Likewise of a cell that computes something else; None for ``fail`` where a working tree was
+            measured against itself, and else ``warn``.
     """
 
     inconclusive: str = "warn"
     missing: str = "fail"
+    changed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Verdict:
     """What a comparison comes to.
 
     Attributes:
-        word: ``fine``, ``regressed``, ``undecided`` or ``not comparable``.
+        word: ``fine``, ``regressed``, ``changed``, ``undecided`` or ``not comparable``.
         exit_code: FINE, REGRESSION or NOT_COMPARABLE.
         sentence: The verdict in one sentence.
         details: What else must be known to act on it, a sentence each.
@@ -55,17 +59,21 @@ def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
         return _refused(comparison)
     by_verdict = {
         word: [cell for cell in comparison.cells if cell.verdict == word]
-        for word in ("missing", "inconclusive", "unchanged", "improved", "excluded", "unmeasured")
+        for word in ("missing", "inconclusive", "unchanged", "improved", "changed", "excluded", "unmeasured")
     }
     regressions = tuple(
         cell for cell in comparison.cells if cell.fails and (cell.verdict != "missing" or policy.missing == "fail")
     )
-    decided = len(by_verdict["unchanged"]) + len(by_verdict["improved"])
+    if_changed = policy.changed or ("fail" if comparison.of_itself else "warn")
+    changed = by_verdict["changed"]
+    decided = len(by_verdict["unchanged"]) + len(by_verdict["improved"]) + len(changed)
     undecided, missing = len(by_verdict["inconclusive"]), len(by_verdict["missing"])
     left_out, unmeasured = len(by_verdict["excluded"]), len(by_verdict["unmeasured"])
     total, base = len(comparison.cells) - left_out, formatting.plain(comparison.base)
     beside = _beside(comparison, left_out, unmeasured)
     details = _details(comparison)
+    if changed and if_changed == "warn":
+        details = (*(f"{formatting.plain(cell.label)}: {cell.reason}." for cell in changed[:NAMED]), *details)
     if missing and policy.missing == "warn":
         details = (f"{formatting.counted(missing, 'cell')} of the base have no record (--missing=warn).", *details)
     if regressions:
@@ -73,12 +81,18 @@ def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
         sentence = (
             f"Regressed: {len(regressions)} of {total} cells {verb} worse, failed or missing against {base}{beside}."
         )
-        return Verdict("regressed", REGRESSION, sentence, details, regressions)
+        failing = (*regressions, *(changed if if_changed == "fail" else ()))
+        return Verdict("regressed", REGRESSION, sentence, details, failing)
+    if changed and if_changed == "fail":
+        verb = "does" if len(changed) == 1 else "do"
+        sentence = f"Changed: {len(changed)} of {total} cells {verb} not compute the same as {base}{beside}."
+        return Verdict("changed", REGRESSION, sentence, details, tuple(changed))
     if not decided and not undecided:
         sentence = f"Not comparable: no cell was measured under the same conditions here and in {base}{beside}."
         why = tuple(f"{formatting.plain(cell.label)}: {cell.reason}." for cell in comparison.cells if cell.reason)
         return Verdict("not comparable", NOT_COMPARABLE, sentence, (*why[:1], *details))
-    open_question = f", {undecided} of them undecided" if undecided else ""
+    open_question = f", {len(changed)} of them compute something else" if changed else ""
+    open_question += f", {undecided} of them undecided" if undecided else ""
     if undecided and (policy.inconclusive == "fail" or (policy.inconclusive == "warn" and not decided)):
         nothing = "nothing was decided" if not decided else f"{undecided} of {total} cells are undecided"
         sentence = f"Undecided: {nothing} against {base}{beside}."

@@ -130,13 +130,15 @@ def _differing(comparison: Comparison) -> list[Differing]:
             change.verdict,
         )
         for cell in comparison.cells
-        for change in sorted(cell.others, key=lambda change: METRICS[change.name].compared != "exact")
+        for change in sorted(cell.others, key=lambda change: METRICS[change.name].compared not in ("exact", "explains"))
     ]
     return [one for one in told if one.base != one.new or one.verdict != "unchanged"]
 
 
 def _how_compared(metric: str) -> str:
     described = METRICS[metric]
+    if described.compared == "explains":
+        return "told, not judged"
     if described.compared == "points":
         return f"over the seeds, within {formatting.points(described.tolerance).removeprefix('+')}"
     return "exactly" if described.compared == "exact" else f"within {formatting.percent(described.tolerance, 0)}"

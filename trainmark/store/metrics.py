@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BETTER = ("lower", "higher", "neither")
-COMPARED = ("time", "exact", "tolerance", "points", "no")
+COMPARED = ("time", "exact", "explains", "tolerance", "points", "no")
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,9 @@ class Metric:
     Attributes:
         unit: SI or field's standard unit; empty for a count or a share.
         better: ``"lower"``, ``"higher"`` or ``"neither"``.
-        compared: How two runs are compared: ``"time"`` by intervals and a margin, ``"exact"``,
-            ``"tolerance"`` relative to the base, ``"points"`` as an absolute difference, or
+        compared: How two runs are compared: ``"time"`` by intervals and a margin, ``"exact"``;
+            ``"explains"``, a count that tells why a time has changed: told, and judged only where a check asks
+            for it; ``"tolerance"`` relative to the base, ``"points"`` as an absolute difference, or
             ``"no"``: shown, never judged.
         meaning: One line for the report.
         tolerance: For ``"tolerance"`` a share of the base, for ``"points"`` a difference.
@@ -33,6 +34,11 @@ class Metric:
             raise ValueError(f"{self.better} and {self.compared} are not how a metric is judged")
         if (self.tolerance is None) == (self.compared in ("tolerance", "points")):
             raise ValueError(f"compared by {self.compared}, a metric cannot have {self.tolerance} as its tolerance")
+
+    @property
+    def timed(self) -> bool:
+        """Whether a neighbour on the machine moves it: a duration, or what is drawn meanwhile."""
+        return self.unit in ("s", "J")
 
 
 METRICS: dict[str, Metric] = {
@@ -65,18 +71,18 @@ METRICS: dict[str, Metric] = {
     "samples_per_step": Metric("", "neither", "exact", "samples of the batch that a step was given"),
     "repeated_samples_per_epoch": Metric("", "lower", "exact", "of a batch, at the same place in the next epoch"),
     "training_samples": Metric("", "neither", "exact", "samples that a whole training was given, over all seeds"),
-    "flops_per_step": Metric("FLOP", "lower", "exact", "floating-point operations of a step, 2 per multiply-add"),
-    "operators_per_step": Metric("", "lower", "exact", "operators that an eager step dispatches"),
-    "copies_per_step": Metric("", "lower", "exact", "of them, that copy or convert a tensor"),
+    "flops_per_step": Metric("FLOP", "lower", "explains", "floating-point operations of a step, 2 per multiply-add"),
+    "operators_per_step": Metric("", "lower", "explains", "operators that an eager step dispatches"),
+    "copies_per_step": Metric("", "lower", "explains", "of them, that copy or convert a tensor"),
     "host_reads_per_step": Metric("", "lower", "exact", "of them, whose result the host waits for"),
     "float64_operators_per_step": Metric("", "lower", "exact", "of them, that give a float64 tensor"),
     "gradient_additions_per_step": Metric("", "lower", "exact", "of them, that add to a gradient already there"),
-    "new_bytes_per_step": Metric("B", "lower", "exact", "tensors that an eager step makes"),
+    "new_bytes_per_step": Metric("B", "lower", "explains", "tensors that an eager step makes"),
     "moved_bytes_per_step": Metric(
-        "B", "lower", "exact", "tensors that an eager step reads and writes, views left out"
+        "B", "lower", "explains", "tensors that an eager step reads and writes, views left out"
     ),
     "retained_tensors_per_step": Metric("", "lower", "exact", "tensors alive that each step adds"),
-    "kernel_launches_per_step": Metric("", "lower", "exact", "CUDA kernels and graphs launched"),
+    "kernel_launches_per_step": Metric("", "lower", "explains", "CUDA kernels and graphs launched"),
     "synchronisations_per_step": Metric("", "lower", "exact", "times that the host waited for the CUDA device"),
     "parameter_bytes": Metric("B", "lower", "exact", "parameters and buffers"),
     "gradient_bytes": Metric("B", "lower", "exact", "gradients held after a step"),
