@@ -366,7 +366,13 @@ def mutated(mutation: Mutation) -> Iterator[Path]:
 
 
 def compare_with(
-    base: Base, mutation: Mutation, *, margins: Margins = DEFAULT, budget_seconds: float = BUDGET_SECONDS, seed: int = 1
+    base: Base,
+    mutation: Mutation,
+    *,
+    margins: Margins = DEFAULT,
+    budget_seconds: float = BUDGET_SECONDS,
+    seed: int = 1,
+    counts_decide: bool = True,
 ) -> Comparison:
     how = settings(seed)
     with mutated(mutation) as folder:
@@ -386,7 +392,8 @@ def compare_with(
         name: Run(name, RunFacts("m", ""), {"fingerprint": "m"}, {}, tuple(records.values()))
         for name, records in findings.records.items()
     }
-    return compare_paired(PairedRun(runs["base"], runs["new"], "base", findings.pairs, findings.steps), margins)
+    run = PairedRun(runs["base"], runs["new"], "base", findings.pairs, findings.steps)
+    return compare_paired(run, margins, counts_decide=counts_decide)
 
 
 def flagged(comparison: Comparison) -> dict[str, str]:
