@@ -104,6 +104,7 @@ class CellComparison:
         verdict: A key of VERDICTS: the worst of its metrics' verdicts.
         reason: Why, in words; None where nothing needs saying.
         changes: Of each metric that both runs could have.
+        by: The change that it has its verdict from, where that is another cell's; None where it is its own.
     """
 
     key: str
@@ -111,6 +112,7 @@ class CellComparison:
     verdict: str
     reason: str | None = None
     changes: tuple[MetricChange, ...] = ()
+    by: MetricChange | None = None
 
     @property
     def fails(self) -> bool:
@@ -123,6 +125,13 @@ class CellComparison:
         return next((change for change in self.changes if change.timed), None)
 
     @property
+    def deciding(self) -> MetricChange | None:
+        """The change that its verdict is of, its duration first; None where no metric decided it."""
+        if self.by is not None:
+            return self.by
+        return next((change for change in _timed_first(self.changes) if change.verdict == self.verdict), None)
+
+    @property
     def others(self) -> tuple[MetricChange, ...]:
         """The metrics beside its duration that are not the same in both runs."""
         return tuple(change for change in self.changes if not change.timed and change.base != change.new)
@@ -130,8 +139,10 @@ class CellComparison:
     @property
     def notes(self) -> str:
         """Why it has its verdict, and what else changed, in words."""
-        beside = [change.summary for change in self.others if not change.reason or change.verdict != self.verdict]
-        return "; ".join([*([self.reason] if self.reason else []), *beside])
+        said, time = self.reason or "", self.time
+        aside = [time.reason or time.summary] if time and time.ratio and time is not self.deciding else []
+        others = [one.summary for one in self.others if not one.reason or one.reason not in said]
+        return "; ".join([*([said] if said else []), *(words for words in aside if words not in said), *others])
 
     @property
     def size(self) -> float:
@@ -374,13 +385,18 @@ def _compare_new(record: Record, base: Run, new: Run) -> CellComparison:
 def _without_bought_speed(cells: Sequence[CellComparison], records: Mapping[str, Record]) -> list[CellComparison]:
     """Cells that became faster while the accuracy of the same model became worse have not improved."""
     worse = {
-        str(records[cell.key].cell.settings.get("model")): accuracy.summary
+        str(records[cell.key].cell.settings.get("model")): accuracy
         for cell in cells
         for accuracy in cell.changes
         if accuracy.name == "accuracy" and accuracy.verdict == "regressed"
     }
     return [
-        replace(cell, verdict="regressed", reason=f"{cell.reason}, but {worse[model]}: faster and worse is no gain")
+        replace(
+            cell,
+            verdict="regressed",
+            reason=f"{worse[model].summary}: faster and worse is no gain; {cell.reason}",
+            by=worse[model],
+        )
         if cell.verdict == "improved"
         and cell.key in records
         and (model := str(records[cell.key].cell.settings.get("model"))) in worse
@@ -452,12 +468,22 @@ def _told(record: Record) -> str:
 
 
 def _worst(record: Record, changes: Sequence[MetricChange]) -> CellComparison:
-    """The cell's verdict: the worst of its metrics', with the reasons of those that have it."""
+    """The cell's verdict: the worst of its metrics', with the reasons of those that have it, its duration's first.
+
+    A duration that may have changed is told behind them, where the verdict is another metric's.
+    """
     if not changes:
         return CellComparison(record.key, record.label, "incomparable", "no metric was measured in the base")
     verdict = min((change.verdict for change in changes), key=_WORST_FIRST.index)
-    reasons = [change.reason for change in changes if change.verdict == verdict and change.reason]
+    ordered = _timed_first(changes)
+    moved = [one for one in ordered if one.timed and one.verdict not in (verdict, "unchanged", "incomparable")]
+    having = [change for change in ordered if change.verdict == verdict]
+    reasons = [change.reason for change in (*having, *moved) if change.reason]
     return CellComparison(record.key, record.label, verdict, "; ".join(reasons) or None, tuple(changes))
+
+
+def _timed_first(changes: Sequence[MetricChange]) -> list[MetricChange]:
+    return sorted(changes, key=lambda change: not change.timed)
 
 
 def _compare_metric(name: str, base: Record, new: Record, conditions: _Conditions) -> MetricChange:
@@ -479,7 +505,10 @@ def _compare_metric(name: str, base: Record, new: Record, conditions: _Condition
 
 
 def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions) -> MetricChange:
-    """A time by the pairs of its cell."""
+    """A time by the pairs of its cell: the new side's is what their ratio makes of the base's median.
+
+    The median of the new side's own blocks could contradict the ratio, which is taken within each pair.
+    """
     assert conditions.decisions is not None and conditions.pairs is not None and conditions.steps is not None
     decision, pairs = conditions.decisions[base.key], conditions.pairs[base.key]
     kept = [pair for pair in pairs if not pair.disturbed]
@@ -488,8 +517,9 @@ def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions)
     if decision.ratio is None:
         return MetricChange(name, None, None, "inconclusive", f"no undisturbed pair was measured ({told})", **counts)
     steps = conditions.steps[base.key]
-    before, after = (median(getattr(pair, side).seconds for pair in kept) / steps for side in ("base", "new"))
     ratio = decision.ratio
+    before = median(pair.base.seconds for pair in kept) / steps
+    after = before * ratio.middle
     ends = [formatting.relative(end) for end in (ratio.low, ratio.high)]
     change = (
         f"{formatting.relative(ratio.middle)} [{', '.join(ends)}]" if ratio.low else formatting.relative(ratio.middle)
