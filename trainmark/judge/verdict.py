@@ -67,7 +67,7 @@ def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
     beside = _beside(comparison, left_out, unmeasured)
     details = _details(comparison)
     if missing and policy.missing == "warn":
-        details = (f"{formatting.counted(missing, 'cell')} of the base have no record (--missing=warn).", *details)
+        details = (f"{formatting.counted(missing, 'cell')} of the base without a record (--missing=warn).", *details)
     if regressions:
         verb = "is" if len(regressions) == 1 else "are"
         sentence = (
@@ -108,7 +108,8 @@ def counts_sentence(comparison: Comparison) -> str:
 
 def _refused(comparison: Comparison) -> Verdict:
     named = f"{formatting.plain(comparison.new)} and {formatting.plain(comparison.base)}"
-    sentence = f"Not comparable: {named} were measured in different environments."
+    how = "in different environments" if comparison.differences else "in environments not known to be the same"
+    sentence = f"Not comparable: {named} were measured {how}."
     facts = "; ".join(map(str, comparison.differences)) or "they have no fingerprint, or facts unknown here"
     return Verdict(
         "not comparable",
@@ -155,5 +156,5 @@ def _details_of_pairs(comparison: Comparison) -> list[str]:
         )
     dropped = sum(cell.time.dropped or 0 for cell in comparison.cells if cell.time)
     if dropped:
-        details.append(f"{formatting.counted(dropped, 'pair')} were dropped because the machine was disturbed.")
+        details.append(f"{formatting.counted(dropped, 'pair')} dropped because the machine was disturbed.")
     return details
