@@ -187,6 +187,16 @@ def test_a_gain_is_told_where_the_intervals_show_one(
     assert found(speedup_plot(to_frame([of(*records, stored=stored)]))).startswith(told)
 
 
+def test_a_larger_ratio_that_shows_no_gain_is_told_beside_the_largest_gain(stored: Any) -> None:
+    records = [
+        step(0.010),
+        step(0.008, axes={"precision": "bf16"}),
+        step(0.005, axes={"precision": "fp16"}, flags=("disturbed",)),
+    ]
+    told = found(speedup_plot(to_frame([of(*records, stored=stored)])))
+    assert told.startswith("Largest gain over fp32 eager: bf16, 1.25×, for mlp 64; of 1 larger, one side was flagged")
+
+
 def test_a_picture_that_leaves_rows_out_says_how_many(stored: Any) -> None:
     cells = [
         step(seconds, axes={"batch_size": size, "precision": precision})
