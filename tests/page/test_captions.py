@@ -14,7 +14,7 @@ from reports.lecture import lesson
 from reports.lecture_plots import confusion_plot
 from reports.ngram_plots import language_plots
 from trainmark.advise.break_even import Payback, paybacks
-from trainmark.advise.phases import not_ranked
+from trainmark.advise.stretched import not_ranked
 from trainmark.judge.comparison import CellComparison, compare, compare_paired
 from trainmark.judge.verdict import judge
 from trainmark.page.forest import MOST_BARS, forest

@@ -67,7 +67,9 @@ def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
     beside = _beside(comparison, left_out, unmeasured)
     details = _details(comparison)
     if missing and policy.missing == "warn":
-        details = (f"{formatting.counted(missing, 'cell')} of the base without a record (--missing=warn).", *details)
+        verb = "has" if missing == 1 else "have"
+        told = f"{formatting.counted(missing, 'cell')} of the base {verb} no record (--missing=warn)."
+        details = (told, *details)
     if regressions:
         verb = "is" if len(regressions) == 1 else "are"
         sentence = (
@@ -156,5 +158,6 @@ def _details_of_pairs(comparison: Comparison) -> list[str]:
         )
     dropped = sum(cell.time.dropped or 0 for cell in comparison.cells if cell.time)
     if dropped:
-        details.append(f"{formatting.counted(dropped, 'pair')} dropped because the machine was disturbed.")
+        verb = "was" if dropped == 1 else "were"
+        details.append(f"{formatting.counted(dropped, 'pair')} {verb} dropped because the machine was disturbed.")
     return details

@@ -15,7 +15,7 @@ from trainmark.advise import phrases, recommend
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.conditions import facts, facts_of_both, machine
 from trainmark.advise.notices import notices
-from trainmark.advise.phases import not_ranked, stretches
+from trainmark.advise.stretched import not_ranked, stretches
 from trainmark.judge.beside import reading
 from trainmark.judge.comparison import FAILING, VERDICTS, CellComparison, Comparison
 from trainmark.judge.explanation import Leading

@@ -11,7 +11,7 @@ from statistics import median
 from trainmark import formatting
 from trainmark.advise.break_even import Payback
 from trainmark.advise.grad_mode import Saving
-from trainmark.advise.phases import is_like, stretches
+from trainmark.advise.stretched import is_like, stretches
 from trainmark.judge.beside import beside
 from trainmark.judge.comparison import CellComparison
 from trainmark.page.anchors import anchor

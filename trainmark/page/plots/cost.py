@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from trainmark import formatting
 from trainmark.advise.break_even import Payback
-from trainmark.advise.phases import is_like, not_ranked, stretch
+from trainmark.advise.stretched import is_like, not_ranked, stretch
 from trainmark.page.plots.canvas import (
     BYTES,
     MOST_ROWS,
