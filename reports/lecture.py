@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jinja2 import PackageLoader
 from markupsafe import Markup
 
-from bench.lecture.findings import VERDICTS, Claim, Lecture, find_lecture
+from bench.lecture.findings import PUBLISHED, VERDICTS, Claim, Lecture, SmallImage, find_lecture
 from reports.images import Sheet, sheet
 from reports.lecture_plots import confusion_plot, shift_plot
 from trainmark import formatting
@@ -18,7 +19,7 @@ from trainmark.page.plots.canvas import Plot
 from trainmark.page.sections import Section
 
 STAGES = ("early", "middle", "later")
-_STAGE_WORDS = {"early": "edges", "middle": "parts of strokes", "later": "what is left after two poolings"}
+_KERNELS = {"by hand": "kernels made by hand", "learned": "the learned kernels that weigh most"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ def lesson(lecture: Lecture) -> Lesson:
     counts = {word: sum(claim.verdict == word for claim in lecture.claims) for word in VERDICTS}
     sentence = f"{counts['holds']} of {len(lecture.claims)} claims hold, {counts['fails']} fail"
     sentence += f", {counts['not checked']} could not be checked here." if counts["not checked"] else "."
+    published = sum(claim.topic == PUBLISHED and claim.verdict != "not checked" for claim in lecture.claims)
+    computed = len(lecture.claims) - counts["not checked"] - published
+    sentence += f" {computed} of them computed in this run"
+    sentence += f", {published} compared with figures that others have published." if published else "."
     plots = (shift_plot(lecture.shifts), confusion_plot(lecture.confusion))
     pictures = (_kernels(lecture), _by_hand(lecture), *_maps(lecture), _misread(lecture))
     return Lesson(
@@ -77,11 +82,26 @@ def _kernels(lecture: Lecture) -> Pictures | None:
         for word in ("before", "after")
         if (images := lecture.group(f"kernels {word}"))
     )
+    told = [
+        f"{sum(map(_is_edge, images))} of {len(images)} {word}"
+        for word in ("before", "after")
+        if (images := lecture.group(f"kernels {word}"))
+    ]
     reading = (
-        "The CNN's first kernels, as a grey image meets them. Random numbers before; after, many have a bright and a "
-        "dark side: they look for edges. Orange is positive, blue negative."
+        "The CNN's first kernels, as a grey image meets them; orange is positive, blue negative. More than half a "
+        f"slope, as in what looks for an edge: {', '.join(told)} training."
     )
     return Pictures("First-layer kernels", reading, sheets)
+
+
+def _is_edge(image: SmallImage) -> bool:
+    """Whether more than half of what a kernel varies by is a slope from one side to the other."""
+    values = image.low + image.array / 255 * (image.high - image.low)  # [H, W]
+    values = values - values.mean()
+    height, width = np.indices(values.shape)
+    slopes = [axis - axis.mean() for axis in (height, width)]
+    explained = sum(float((values * slope).sum()) ** 2 / float((slope**2).sum()) for slope in slopes)
+    return explained > float((values**2).sum()) / 2
 
 
 def _by_hand(lecture: Lecture) -> Pictures | None:
@@ -100,7 +120,8 @@ def _by_hand(lecture: Lecture) -> Pictures | None:
         )
         if (images := lecture.group(group))
     )
-    reading = "The same digit through kernels made by hand, and through those that training found."
+    through = " and ".join(f"through {what}" for group, what in _KERNELS.items() if lecture.group(group))
+    reading = f"The same digit {through}."
     return Pictures("By hand and learned", reading, sheets)
 
 
@@ -111,7 +132,7 @@ def _maps(lecture: Lecture) -> list[Pictures]:
         sheets = [sheet("The digit", f"{image.caption} of the held-out digits", [image], 1, 120)]
         sheets += [
             sheet(
-                f"{stage.capitalize()}: {_STAGE_WORDS[stage]}",
+                f"{stage.capitalize()} layer",
                 f"{len(maps)} feature maps of {maps[0].height}x{maps[0].width} for {image.caption}",
                 maps,
                 4,
@@ -120,9 +141,10 @@ def _maps(lecture: Lecture) -> list[Pictures]:
             for stage in STAGES
             if (maps := lecture.group(f"maps {digit} {stage}"))
         ]
-        reading = (
-            "The strongest maps of three layers: the later, the coarser the place and the rarer what it answers to."
-        )
+        sides = [
+            f"{maps[0].height}x{maps[0].width}" for stage in STAGES if (maps := lecture.group(f"maps {digit} {stage}"))
+        ]
+        reading = f"The strongest maps of {formatting.counted(len(sides), 'layer')}, of {', '.join(sides)} places."
         found.append(Pictures(f"Feature maps of {formatting.plain(image.caption, 40)}", reading, tuple(sheets)))
     return found
 

@@ -24,7 +24,7 @@ def shift_plot(shifts: Mapping[str, Sequence[float]]) -> Plot | None:
     styles = named_styles(curves)
     told = [
         f"{name}: {formatting.percent(curve[0], 0)} centred, "
-        f"{formatting.percent(curve[-1], 0)} at {len(curve) - 1} pixels"
+        f"{formatting.percent(curve[-1], 0)} at {formatting.counted(len(curve) - 1, 'pixel')}"
         for name, curve in curves.items()
     ]
     finding = f"{'; '.join(told)}."
@@ -78,7 +78,10 @@ def confusion_plot(confusion: Sequence[Sequence[int]]) -> Plot | None:
     mistakes = counts - np.diag(np.diag(counts))
     order = sorted(zip(*mistakes.nonzero(), strict=True), key=lambda place: (-mistakes[place], place))
     told = [f"{digit} read as {read} ({mistakes[digit, read]}×)" for digit, read in order[:3]]
-    finding = f"{mistakes.sum()} of {counts.sum()} digits are misread, most often {', '.join(told)}."
+    rest = [mistakes[place] for place in order[3:]]
+    alike = sum(int(times == mistakes[order[2]]) for times in rest)
+    also = f", and {formatting.counted(alike, 'other pair')} as often as the last" if alike else ""
+    finding = f"{mistakes.sum()} of {counts.sum()} digits are misread, most often {', '.join(told)}{also}."
     with drawing():
         canvas = axes(3.2, 3.4, left_inches=0.55)
         sns.heatmap(

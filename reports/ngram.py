@@ -30,7 +30,7 @@ def galleries(drawn: Drawn) -> Iterable[Gallery]:
         "N-gram models",
         "Engines on the same corpus: along its size at the usual order, and along the order at the usual size.",
         tuple(language_plots(drawn.frame)),
-        "no n-gram model was measured at two sizes or orders",
+        "no n-gram model was measured at two known sizes of one order, or two orders of one size",
     )
 
 

@@ -13,6 +13,7 @@ from trainmark.page.plots.canvas import (
     Numbers,
     Plot,
     Style,
+    as_much,
     axes,
     drawing,
     log_scale,
@@ -57,6 +58,8 @@ def _against(
     drawn = records[pd.to_numeric(records[metric], errors="coerce").notna() & records[x].notna()]
     if len(drawn):
         drawn = drawn[drawn[other].eq(drawn[other].mode().iloc[0])]
+    if len(drawn) and "corpus" in drawn.columns:  # one text: others are longer or richer
+        drawn = drawn[drawn["corpus"].eq(drawn["corpus"].mode().iloc[0])]
     if drawn[x].nunique() < 2:
         return None
     drawn = drawn.assign(
@@ -69,12 +72,14 @@ def _against(
         if drawn["at"].nunique() < 2:
             return None
     higher = metric == "tokens_per_second"
-    ranked = drawn.sort_values(["value", "name"], ascending=not higher, kind="stable")
+    ranked = drawn.sort_values(["value", "name"], ascending=[not higher, True], kind="stable")
     best, worst = ranked.iloc[0], ranked.iloc[-1]
     word = {"tokens_per_second": "Fastest", "peak_memory_bytes": "Leanest"}.get(metric, "Fewest")
+    values = [_value(metric, value) for value in ranked["value"]]
+    tasks = ", of models that estimate differently" if _smoothings(drawn) > 1 else ""
     finding = (
-        f"{word}: {best['name']}, {_value(metric, best['value'])} at {_place(x, best['at'])}; "
-        f"at the other end {worst['name']}, {_value(metric, worst['value'])} at {_place(x, worst['at'])}."
+        f"{word}{tasks}: {best['name']}, {values[0]} at {_place(x, best['at'])}{as_much(values)}; "
+        f"at the other end {worst['name']}, {values[-1]} at {_place(x, worst['at'])}{as_much(values[::-1])}."
     )
     canvas = axes()
     shown = {name: style for name, style in styles.items() if name in set(drawn["name"])}
@@ -123,6 +128,11 @@ def _names(records: pd.DataFrame) -> list[str]:
         formatting.plain(engine if kind == "mle" or pd.isna(kind) else f"{engine} {kind}", 24)
         for engine, kind in zip(records["engine"], smoothing, strict=True)
     ]
+
+
+def _smoothings(records: pd.DataFrame) -> int:
+    """How many tasks there are among them."""
+    return int(records["smoothing"].fillna("mle").nunique()) if "smoothing" in records.columns else 1
 
 
 def _value(metric: str, value: float) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trainmark import formatting, suite
+from trainmark.advise import phrases
 from trainmark.against.bisect import BisectError, bisect
 from trainmark.against.places import SideError
 from trainmark.export import essentials, markdown, terminal
@@ -224,7 +225,8 @@ def _nothing(run: Run, options: argparse.Namespace) -> str:
     if options.model is not None and options.model not in trained:
         listed = formatting.plain(", ".join(trained)) or "none"
         return f"{name} has no training of {formatting.plain(options.model)}; it has {listed}."
-    return f"{name} has no training in fp32, eager: measure it beside the others: pytest bench --benchmark-autosave"
+    missing = f"{name} has no training in the default setting ({phrases.DEFAULT})"
+    return f"{missing}: measure it beside the others: pytest bench --benchmark-autosave"
 
 
 def _markdown(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from trainmark.formatting import about
+from trainmark.formatting import about, counted
 from trainmark.measure.session import Measured, Session
 from trainmark.store.record import Record
 from trainmark.workloads import entry_of
@@ -47,12 +47,12 @@ def summary(session: Session, resume: str, results: str) -> list[str]:
     flagged = [record for record in records if record.flags]
     if flagged:
         flags = ", ".join(sorted({flag for record in flagged for flag in record.flags}))
-        lines.append(f"{len(flagged)} flagged ({flags}): their times deserve a second look, see docs/measuring.md")
+        lines.append(f"{len(flagged)} flagged ({flags}): the page says what each means, and docs/measuring.md why")
     if session.stored is not None:
         lines += [f"records: {session.stored}", f"report:  trainmark html{results}"]
     if not session.complete and session.left_in_journal:
         missing = len(set(session.facts.planned) - set(session.records))
-        lines.append(f"{missing} cells are missing; measure them with: {resume}")
+        lines.append(f"not measured yet: {counted(missing, 'cell')}; go on with: {resume}")
     elif session.left_in_journal:
         lines.append(f"not saved; save the records with: {resume} --benchmark-autosave")
     return lines

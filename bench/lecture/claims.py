@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet152_Weights
 
-from bench.lecture.findings import Claim
+from bench.lecture.findings import PUBLISHED, Claim
 from models import MODELS
 from models.ngram.fitting import fit
 
@@ -179,7 +179,7 @@ def _residual_networks() -> Iterator[Claim]:
         if f"{error:.{digits}f}%" != said:
             note += " 5.7% is of ten crops, in He et al. 2015: the lecture mixes two ways to measure."
         verdict = "holds" if f"{error:.{digits}f}%" == said else "fails"
-        yield Claim("Published errors", f"{name} has a top-5 error of {said}", said, f"{error:.2f}%", verdict, note)
+        yield Claim(PUBLISHED, f"{name} has a top-5 error of {said}", said, f"{error:.2f}%", verdict, note)
 
 
 def _shape(x: Tensor) -> str:

@@ -23,6 +23,7 @@ VERDICTS = {
     "fails": "what was computed here is something else",
     "not checked": "what it takes is not on this machine",
 }
+PUBLISHED = "Published errors"  # topic of the claims that are held against others' figures, and not computed
 LECTURE_ENDING = ".lecture.json"
 
 

@@ -164,8 +164,8 @@ FAULTS = (
     Mutation(
         "missing no_grad",
         STEPS,
-        ", torch.inference_mode())",
-        ", nullcontext())",
+        "else torch.inference_mode()",
+        "else nullcontext()",
         "activation_bytes",
         (INFERENCE,),
     ),

@@ -17,6 +17,7 @@ from trainmark.against.turns import (
     Findings,
     PairFailed,
     PairSettings,
+    describe_cell,
     measure_pair,
     measure_pairs,
     measure_record,
@@ -251,3 +252,11 @@ def test_a_side_that_ends_while_recording_leaves_a_record_that_says_so(said: lis
     side: Any = FakeSide(_place("new"), said, fails=lambda request, doing: request["cell"]["workload"] == "train")
     records = [measure_record(side, cell, 1, HOW) for cell in (TRAIN, INPUT)]
     assert [record.status for record in records] == ["crashed", "ok"]
+
+
+def test_a_side_is_told_nothing_of_a_parameter_at_its_default_which_it_may_not_have() -> None:
+    cell = Cell.of("inference", model="cnn", batch_size=8)
+    assert describe_cell(cell) == {"workload": "inference", "axes": {"model": "cnn", "batch_size": 8}}
+    assert Cell.of("inference", **describe_cell(cell)["axes"]) == cell
+    asked = Cell.of("inference", grad_mode="no_grad")
+    assert describe_cell(asked)["axes"] == {"grad_mode": "no_grad"}

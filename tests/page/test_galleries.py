@@ -84,7 +84,7 @@ def test_nothing_faster_than_the_default_is_said_so(stored: Any) -> None:
     ]
     plot = speedup_plot(to_frame([replace(run, records=tuple(records))]))
     assert plot is not None
-    assert plot.finding.startswith("Nothing is faster than fp32 eager; the nearest is fp32 compiled for mlp 256, 0.7")
+    assert plot.finding.startswith("Nothing is faster than fp32 eager; the nearest is fp32 compiled, 0.7")
 
 
 def test_the_limit_of_memory_is_the_devices_own(stored: Any) -> None:
@@ -111,7 +111,7 @@ def test_the_limit_is_drawn_where_a_cell_comes_near_it(stored: Any) -> None:
 def test_phases_are_shares_of_the_instrumented_step(stored: Any) -> None:
     plot = phases_plot(to_frame([stored.full_run()]))
     assert plot is not None
-    assert plot.finding == "Backward takes most, 45% of a step on average, then forward, 35%."
+    assert plot.finding == "Backward takes most in 8 of 8 trainings, 45% of a step on average; forward takes 35%."
     assert [style.name for style in plot.styles][-1] == "other"
     assert dict(zip(plot.numbers.header, plot.numbers.rows[0], strict=True))["forward (%)"] == "35.0"
 
@@ -150,7 +150,7 @@ def test_the_least_steady_cell_is_named(stored: Any) -> None:
     rounds = tuple(0.1 * (1 + number % 2) for number in range(20))
     plot = rounds_plot(to_frame([stored.changed(run, "train cnn 256 cpu fp32", rounds=rounds)]))
     assert plot is not None
-    assert "the widest is train cnn 256 cpu fp32, 67%." in plot.finding
+    assert "the widest is train cnn 256 cpu fp32, 66.7%." in plot.finding
     assert plot.numbers.rows[0][0] == "train cnn 256 cpu fp32"
 
 
@@ -197,7 +197,7 @@ def test_records_that_know_no_engine_draw_no_language(stored: Any) -> None:
 def test_shifts_and_mistakes_are_told() -> None:
     plot = shift_plot({"mlp": [0.95, 0.5], "cnn": [0.97, 0.8]})
     assert plot is not None
-    assert plot.finding == "mlp: 95% centred, 50% at 1 pixels; cnn: 97% centred, 80% at 1 pixels."
+    assert plot.finding == "mlp: 95% centred, 50% at 1 pixel; cnn: 97% centred, 80% at 1 pixel."
     confused = confusion_plot([[9, 1, 0], [0, 10, 0], [4, 0, 6]])
     assert confused is not None
     assert confused.finding.startswith("5 of 30 digits are misread, most often 2 read as 0 (4×)")

@@ -404,12 +404,13 @@ def test_the_page_of_pairs_begins_with_the_verdict_and_gives_each_ratio_with_int
     assert "train mlp 256 cpu bf16 inconclusive +0.9% +0.6% to +1.3% 1.00 s → 1.01 s 9 3 dropped" in text
 
 
-def test_the_band_of_a_cell_is_its_own_margin_and_its_mark_tells_of_its_time(paired_page: str) -> None:
+def test_the_band_of_a_cell_is_its_own_margin_and_its_mark_is_of_its_verdict(paired_page: str) -> None:
     rows = dict(re.findall(r"<tr id=\"(.*?)\">(.*?)</tr>", paired_page, re.DOTALL))
-    wide, narrow = rows[anchor("train batch_size=256")], rows[anchor("train model=cnn")]
+    wide, narrow = rows[anchor("train batch_size=256")], rows[anchor("train batch_size=256 model=cnn")]
     bands = [float(re.search(r'class="band" d="M[\d.]+ 0h([\d.]+)', row)[1]) for row in (wide, narrow)]  # type: ignore[index]
     assert bands[0] / bands[1] == pytest.approx(5 / 3, rel=0.02)  # 3%,train mlp=5%
-    assert 'class="word regressed"' in narrow and 'class="bar unchanged"' in narrow  # for its parameters
+    counted = rows[anchor("train model=cnn")]
+    assert 'class="word regressed"' in counted and 'class="bar' not in counted and "parameters" in counted
 
 
 def test_the_page_of_pairs_tells_what_was_counted_and_differs(of_pairs: Page, stored: Any) -> None:

@@ -109,7 +109,22 @@ def test_the_quick_grid_infers_with_every_small_model() -> None:
         for model in SMALL_MODELS
         for device, precision in (("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "bf16"))
     ]
-    assert found == wanted
+    assert [cell for cell in found if cell["grad_mode"] == "inference_mode"] == wanted
+
+
+def test_the_grid_infers_with_its_first_model_under_no_grad_too() -> None:
+    quick, full = (
+        [cell for cell in cells("inference", PLAIN, asking(grid)) if cell["grad_mode"] == "no_grad"]
+        for grid in ("quick", "full")
+    )
+    assert quick == [Cell.of("inference", model="mlp", batch_size=256, grad_mode="no_grad")]
+    assert [cell["batch_size"] for cell in full] == [16, 64, 256, 1024]
+    assert {(cell["model"], cell["precision"], cell["compile"]) for cell in full} == {("mlp", "fp32", "off")}
+
+
+def test_both_ways_without_gradients_can_be_asked_for() -> None:
+    found = cells("inference", PLAIN, asking(model=["cnn"], grad_mode=["no_grad", "inference_mode"]))
+    assert [cell["grad_mode"] for cell in found] == ["no_grad", "inference_mode"]
 
 
 @ON

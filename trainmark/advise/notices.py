@@ -38,14 +38,18 @@ _FLAGS = {
     ),
 }
 _ENDINGS = (
-    ("instruments-", "An instrument beside the timing failed", "The times hold; phases, counts or energy are missing."),
+    (
+        "instruments-",
+        "An instrument beside the timing failed",
+        "The times hold; what is missing beside them was not read.",
+    ),
     ("warm-compile-", "Compiling with a warm cache failed", "The cold compile time holds; the warm one is missing."),
 )
 _STATUSES = {
     "oom": "Use a smaller batch, a smaller model or a narrower precision.",
     "timeout": "Raise --timeout, or leave these cells out.",
     "crashed": "Run one of these cells with --in-process under a debugger.",
-    "nan": "Lower the learning rate, or use fp32: narrow precisions overflow first.",
+    "nan": "Lower the learning rate.",
     "error": "Run one of these cells with --in-process to see the whole traceback.",
     "skipped": "Nothing needs to be done where that is expected.",
 }
@@ -76,8 +80,8 @@ def notices(run: Run) -> list[Notice]:
 def _interruption(run: Run) -> list[Notice]:
     if run.facts.complete:
         return []
-    planned = f" of {len(run.facts.planned)} planned" if run.facts.planned else ""
-    title = f"The run was interrupted: {len(run.records)}{planned} cells have a record"
+    planned = f" of {len(run.facts.planned)} planned cells" if run.facts.planned else " cells"
+    title = f"The run was interrupted: {len(run.records)}{planned} have a record"
     return [Notice("warning", title, "Go on where it stopped: pytest bench --resume")]
 
 
@@ -90,10 +94,20 @@ def _dirty_tree(run: Run) -> list[Notice]:
 
 def _failures(run: Run) -> list[Notice]:
     return [
-        Notice("failed", _capital(STATUSES[status]), _STATUSES[status], found)
+        Notice("failed", _capital(STATUSES[status]), _failure_advice(status, found), found)
         for status in FAILED
         if (found := tuple(record for record in run.records if record.status == status))
     ]
+
+
+def _failure_advice(status: str, found: tuple[Record, ...]) -> str:
+    """What to do; a precision is named only where a narrower or a wider one is left."""
+    precisions = {str(record.cell.settings.get("precision")) for record in found}
+    if status == "nan" and not precisions & {"fp32", "None"}:
+        return "Lower the learning rate, or use fp32: narrow precisions overflow first."
+    if status == "oom" and precisions <= {"bf16", "fp16", "None"}:
+        return "Use a smaller batch or a smaller model."
+    return _STATUSES[status]
 
 
 def _flags(run: Run) -> list[Notice]:

@@ -11,6 +11,7 @@ from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 
 FEWEST_SEEDS = 5
+DEFAULT = "fp32, eager, contiguous, from resident data"  # what settings are held against, in words
 SETTING_AXES = ("batch_size", "precision", "compile", "memory_format", "loader")
 
 
@@ -27,7 +28,18 @@ def headline(choice: Choice, advice: Advice) -> str:
     """The answer in a few words: the setting, or that the default stands."""
     if choice.better:
         return setting(choice.record)
-    return f"No setting beats the default ({setting(advice.default)})."
+    return default_stands(choice, advice)
+
+
+def default_stands(choice: Choice, advice: Advice) -> str:
+    """Why nothing better is named: there is nothing else, or nothing else is shown to be better."""
+    if choice.record.key != advice.default.key:
+        return f"The default is not among what fits; of that, {setting(choice.record)} is best."
+    default = setting(advice.default)
+    if advice.candidates <= 1:
+        return f"The default ({default}) is the only setting measured."
+    held = " whose accuracy is known to hold" if advice.untested is not None else ""
+    return f"No setting{held} is shown to beat the default ({default})."
 
 
 def gain_words(choice: Choice) -> str:

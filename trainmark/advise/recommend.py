@@ -23,7 +23,7 @@ GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
 BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md
 CONFIDENCE = 0.95
 ACCURACY_MARGIN = METRICS["accuracy"].tolerance or 0.0
-_UNRELIABLE = ("disturbed", "unsteady", "throttled", "clocks-disagree", "recompiles")
+UNRELIABLE = ("disturbed", "unsteady", "throttled", "clocks-disagree", "recompiles")
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,9 @@ def _choice(goal: str, record: Record, default: Record, accuracy: Accuracy, comp
     value, usual = value_of(record, goal), value_of(default, goal)
     assert value is not None and usual is not None, "only what was measured is chosen"
     gain = _gain(goal, record, default, value, usual)
-    doubts = tuple(flag for flag in _UNRELIABLE if goal != "memory" and flag in record.flags + default.flags)
+    doubts = tuple(flag for flag in UNRELIABLE if goal != "memory" and flag in record.flags + default.flags)
     least = gain.low or 0.0 if goal == "speed" else gain.middle  # without an interval nothing is shown
-    margin = BETWEEN_PROCESSES if goal == "speed" else _tolerance(goal)
+    margin = BETWEEN_PROCESSES if goal == "speed" else tolerance(goal)
     better = record.key != default.key and least > 1 + margin
     return Choice(goal, record, value, gain, better, doubts, accuracy, compiled.get(record.key))
 
@@ -227,7 +227,8 @@ def _gain(goal: str, record: Record, default: Record, value: float, usual: float
     return ratio_interval(mine, theirs)
 
 
-def _tolerance(goal: str) -> float:
+def tolerance(goal: str) -> float:
+    """The share by which energy or memory must be better to count: what its metric may differ by."""
     name = {"energy": "energy_joules_per_step", "memory": "peak_memory_bytes"}[goal]
     return METRICS[name].tolerance or 0.0
 

@@ -18,6 +18,7 @@ from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
 from trainmark.store.folders import without_folders
 from trainmark.store.pairs import Pair, PairsJournal, Replicate
+from trainmark.store.parameters import default_of
 from trainmark.store.record import Record
 
 BLOCK_SECONDS = 0.02  # long against a clock and a switch of processes, short against a neighbour's burst
@@ -108,8 +109,9 @@ class Findings:
 
 
 def describe_cell(cell: Cell) -> dict[str, Any]:
-    """The cell as :mod:`trainmark.against.server` reads it."""
-    return {"workload": cell.workload, "axes": cell.settings}
+    """The cell as :mod:`trainmark.against.server` reads it; a side may be older than a parameter at its default."""
+    axes = {name: value for name, value in cell.settings.items() if value != default_of(name)}
+    return {"workload": cell.workload, "axes": axes}
 
 
 def measure_record(side: Side, cell: Cell, seeds: int, how: PairSettings) -> Record:

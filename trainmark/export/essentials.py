@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainmark import formatting
 from trainmark.advise import phrases
 from trainmark.advise.conditions import machine
-from trainmark.advise.notices import notices
+from trainmark.advise.notices import Notice, notices
 from trainmark.advise.recommend import GOALS, Advice, Choice, advise
 from trainmark.export.markdown import render, text
 from trainmark.judge.comparison import Comparison
@@ -16,7 +16,7 @@ from trainmark.store.record import Run
 def essentials(run: Run, comparison: Comparison | None = None) -> str:
     """What got worse, which setting to use, and what to know before believing it."""
     failed = sum(record.failed for record in run.records)
-    counts = f"{len(run.records)} cells" + (f", {failed} failed" if failed else "")
+    counts = formatting.counted(len(run.records), "cell") + (f", {failed} failed" if failed else "")
     state = "" if run.facts.complete else ", interrupted"
     parts = [
         f"## {text(machine(run))}",
@@ -28,11 +28,14 @@ def essentials(run: Run, comparison: Comparison | None = None) -> str:
     if advice:
         parts.append("### Which setting")
         parts.append("\n".join(_advice_rows(advice)))
-    known = [f"- **{text(notice.title)}** ({len(notice.records)} cells). {notice.advice}" if notice.records
-             else f"- **{text(notice.title)}**. {notice.advice}" for notice in notices(run)]  # fmt: skip
+    known = [f"- **{text(notice.title)}**{_in_cells(notice)}. {notice.advice}" for notice in notices(run)]
     if known:
         parts += ["### Before you trust these numbers", "\n".join(known)]
     return "\n\n".join(parts)
+
+
+def _in_cells(notice: Notice) -> str:
+    return f" ({formatting.counted(len(notice.records), 'cell')})" if notice.records else ""
 
 
 def _advice_rows(found: list[Advice]) -> list[str]:
@@ -49,7 +52,7 @@ def _advice_rows(found: list[Advice]) -> list[str]:
 def advice_text(advice: Advice, goal: str | None = None) -> str:
     """Advice for one model as plain lines; all goals, or one."""
     where = f"{formatting.plain(advice.model)} on {formatting.plain(advice.device)}, {formatting.plain(advice.dataset)}"
-    lines = [f"{where}: {advice.candidates} settings, against {phrases.setting(advice.default)}"]
+    lines = [f"{where}: {formatting.counted(advice.candidates, 'setting')}, against {phrases.setting(advice.default)}"]
     for name, title in GOALS.items():
         if goal in (None, name):
             lines += _choice_lines(title, advice.choice(name), advice)

@@ -43,6 +43,7 @@ def _cell_to_json(cell: CellComparison) -> dict[str, Any]:
         "label": cell.label,
         "verdict": cell.verdict,
         "reason": cell.reason,
+        "metric": cell.deciding.name if cell.deciding else None,
         "metrics": [{name: getattr(change, name) for name in names} for change in cell.changes],
     }
 

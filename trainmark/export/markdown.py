@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainmark import formatting
+from trainmark.judge.beside import beside, reading
 from trainmark.judge.comparison import CellComparison, Comparison
 from trainmark.judge.verdict import Verdict, counts_sentence
 
@@ -27,7 +28,8 @@ def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
             *map(text, verdict.details),
         ]
     )
-    room = limit - len(head) - len(HEADER) - 100  # for the line that counts the rest
+    foot = text(reading(comparison))
+    room = limit - len(head) - len(HEADER) - len(foot) - 100  # for the line that counts the rest
     rows: list[str] = []
     shown = [cell for cell in comparison.cells if cell.verdict != "excluded"]
     for cell in shown:
@@ -38,16 +40,15 @@ def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
         rows.append(row)
     hidden = len(shown) - len(rows)
     rest = f"\n\n{formatting.counted(hidden, 'more cell')} not shown." if hidden else ""
-    return f"{head}\n\n{HEADER}\n" + "\n".join(rows) + rest + "\n"
+    return f"{head}\n\n{HEADER}\n" + "\n".join(rows) + rest + f"\n\n{foot}\n"
 
 
 def _row(cell: CellComparison) -> str:
-    time = cell.time
-    word = f"**{cell.verdict}**" if cell.fails else cell.verdict
-    ratio = formatting.times(time.ratio if time else None)
-    ends = f" {formatting.interval(time.low, time.high)}" if time and time.low is not None else ""
-    times = [formatting.duration(one) for one in ((time.base, time.new) if time else (None, None))]
-    return f"| {text(cell.label)} | {word} | {times[0]} | {times[1]} | {ratio}{text(ends)} | {text(cell.notes)} |"
+    shown = beside(cell)
+    word = shown.named(f"**{cell.verdict}**" if cell.fails else cell.verdict)
+    ends = "" if shown.interval == formatting.DASH else f" {shown.interval}"
+    numbers = f"{shown.base} | {shown.new} | {shown.ratio}{text(ends)}"
+    return f"| {text(cell.label)} | {word} | {numbers} | {text(cell.notes)} |"
 
 
 def text(words: str) -> str:

@@ -48,11 +48,13 @@ def _verdict(comparison: Comparison) -> dict[str, Any]:
                 "label": cell.label,
                 "verdict": cell.verdict,
                 "reason": cell.reason,
-                "ratio": cell.time.ratio if cell.time else None,
-                "low": cell.time.low if cell.time else None,
-                "high": cell.time.high if cell.time else None,
+                "metric": change.name if change else None,
+                "ratio": change.ratio if change else None,
+                "low": change.low if change else None,
+                "high": change.high if change else None,
             }
             for cell in comparison.cells
+            for change in [cell.deciding]
         ],
     }
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from trainmark import formatting
 from trainmark.advise.conditions import machine
-from trainmark.judge.change_points import ChangePoint
+from trainmark.judge.beside import beside, reading
+from trainmark.judge.change_points import MINIMUM, ChangePoint, times_of
 from trainmark.judge.comparison import CellComparison, Comparison
 from trainmark.judge.explanation import Change, Explanation, Rest
 from trainmark.judge.verdict import Verdict, counts_sentence, judge
@@ -17,11 +18,11 @@ from trainmark.store.runs import UnreadableRun, read_run
 
 LABEL_WIDTH = 60
 SHAPES_WIDTH = 48
-PROFILED = "A profiled step takes up to 2.7 times as long as a measured one: read shares, and let compare tell times."
+PROFILED = "A profiled step is longer than a measured one, often by far: read shares, and let compare tell times."
 
 
 def comparison_table(comparison: Comparison, verdict: Verdict | None = None) -> str:
-    """Every cell with its times, their ratio with interval, its verdict and what else changed.
+    """Every cell with its verdict, the numbers of the metric that has it, and what else changed.
 
     What was left out on purpose is counted in the verdict, and not listed.
 
@@ -37,6 +38,7 @@ def comparison_table(comparison: Comparison, verdict: Verdict | None = None) -> 
             f"new:  {formatting.plain(comparison.new)}",
             "",
             *table([header, *rows], right_aligned=(1, 2, 3, 4)),
+            reading(comparison),
             "",
             check_summary(verdict or judge(comparison), comparison, with_regressions=False),
         ]
@@ -71,7 +73,11 @@ def runs_table(files: Sequence[Path], folder: Path) -> str:
 def history_table(changes: Sequence[ChangePoint], runs: Sequence[Run]) -> str:
     """When each cell's time changed, the largest change first, with the commits between which it did."""
     if not changes:
-        return f"No change of a time over {formatting.counted(len(runs), 'run')} of this machine."
+        told = f"over {formatting.counted(len(runs), 'run')} of this machine."
+        most = max((len(values) for values in times_of(runs).values()), default=0)
+        if most < 2 * MINIMUM:
+            return f"No time can be followed {told} It takes {2 * MINIMUM} runs of a cell; the most are {most}."
+        return f"No change of a time is found {told}"
     header = ("cell", "new / old", "runs", "last before", "first after", "commits")
     rows = [
         (
@@ -144,7 +150,7 @@ def _explanation_sentence(explanation: Explanation) -> str:
     else:
         said = f"{label}: a profiled step took {base} and takes {new}, {_signed(explanation.seconds)}."
     if explanation.same_work:
-        return f"{said}\nBoth do the same operators on the same shapes, as often: each only took another time."
+        return f"{said}\nThe operators that both list are the same, on the same shapes, as often: their times differ."
     return said
 
 
@@ -236,16 +242,9 @@ def table(rows: Sequence[Sequence[str]], right_aligned: Iterable[int] = ()) -> l
 
 
 def _comparison_row(cell: CellComparison) -> tuple[str, ...]:
-    time = cell.time
-    return (
-        formatting.plain(cell.label, LABEL_WIDTH),
-        formatting.duration(time.base if time else None),
-        formatting.duration(time.new if time else None),
-        formatting.times(time.ratio if time else None),
-        formatting.interval(time.low, time.high) if time else formatting.DASH,
-        cell.verdict,
-        cell.notes,
-    )
+    shown = beside(cell)
+    numbers = (shown.base, shown.new, shown.ratio, shown.interval)
+    return (formatting.plain(cell.label, LABEL_WIDTH), *numbers, shown.named(cell.verdict), cell.notes)
 
 
 def _because(cell: CellComparison) -> str:

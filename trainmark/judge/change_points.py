@@ -50,17 +50,23 @@ def change_points(runs: Sequence[Run]) -> list[ChangePoint]:
     cost, JASA 107, 2012, as the package ruptures has it; the penalty is the usual one for a change of
     the mean under normal noise, 3 sigma^2 log n, with sigma from the differences of neighbours.
     """
+    labels = {record.key: record.label for run in runs for record in run.records}
+    found = [
+        change for (key, name), points in times_of(runs).items() for change in _changes(key, labels[key], name, points)
+    ]
+    return sorted(found, key=lambda change: -abs(math.log(change.ratio)))
+
+
+def times_of(runs: Sequence[Run]) -> dict[tuple[str, str], list[tuple[Run, float]]]:
+    """Join key and metric -> each run that has the time, with it."""
     series: dict[tuple[str, str], list[tuple[Run, float]]] = {}
-    labels = {}
     for run in runs:
         for record in run.records:
-            labels[record.key] = record.label
             for name, metric in METRICS.items():
                 value = record.metrics.get(name)
                 if metric.compared == "time" and record.status == "ok" and value:
                     series.setdefault((record.key, name), []).append((run, value))
-    found = [change for (key, name), points in series.items() for change in _changes(key, labels[key], name, points)]
-    return sorted(found, key=lambda change: -abs(math.log(change.ratio)))
+    return series
 
 
 def _changes(key: str, label: str, metric: str, points: Sequence[tuple[Run, float]]) -> list[ChangePoint]:

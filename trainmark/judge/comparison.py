@@ -108,6 +108,7 @@ class CellComparison:
         reason: Why, in words; None where nothing needs saying.
         changes: Of each metric that both runs could have.
         note: What else is known of it and changes no verdict; None where there is nothing.
+        by: The change that is told beside its verdict, where that is not of one of its metrics; None where it is.
     """
 
     key: str
@@ -116,6 +117,7 @@ class CellComparison:
     reason: str | None = None
     changes: tuple[MetricChange, ...] = ()
     note: str | None = None
+    by: MetricChange | None = None
 
     @property
     def fails(self) -> bool:
@@ -128,6 +130,13 @@ class CellComparison:
         return next((change for change in self.changes if change.timed), None)
 
     @property
+    def deciding(self) -> MetricChange | None:
+        """The change that its verdict is of, its duration first; None where no metric decided it."""
+        if self.by is not None:
+            return self.by
+        return next((change for change in _timed_first(self.changes) if change.verdict == self.verdict), None)
+
+    @property
     def others(self) -> tuple[MetricChange, ...]:
         """The metrics beside its duration that are not the same in both runs."""
         return tuple(change for change in self.changes if not change.timed and change.base != change.new)
@@ -135,9 +144,11 @@ class CellComparison:
     @property
     def notes(self) -> str:
         """Why it has its verdict, and what else changed, in words."""
-        told = self.reason or ""
-        beside = [change.summary for change in self.others if not change.reason or change.reason not in told]
-        return "; ".join([*([self.reason] if self.reason else []), *beside, *([self.note] if self.note else [])])
+        said, time = self.reason or "", self.time
+        aside = [time.reason or time.summary] if time and time.ratio and time is not self.deciding else []
+        others = [one.summary for one in self.others if not one.reason or one.reason not in said]
+        noted = [self.note] if self.note else []
+        return "; ".join([*([said] if said else []), *(words for words in aside if words not in said), *others, *noted])
 
     @property
     def size(self) -> float:
@@ -389,13 +400,18 @@ def _compare_new(record: Record, base: Run, new: Run) -> CellComparison:
 def _without_bought_speed(cells: Sequence[CellComparison], records: Mapping[str, Record]) -> list[CellComparison]:
     """Cells that became faster while the accuracy of the same model became worse have not improved."""
     worse = {
-        str(records[cell.key].cell.settings.get("model")): accuracy.summary
+        str(records[cell.key].cell.settings.get("model")): accuracy
         for cell in cells
         for accuracy in cell.changes
         if accuracy.name == "accuracy" and accuracy.verdict == "regressed"
     }
     return [
-        replace(cell, verdict="regressed", reason=f"{cell.reason}, but {worse[model]}: faster and worse is no gain")
+        replace(
+            cell,
+            verdict="regressed",
+            reason=f"{worse[model].summary}: faster and worse is no gain; {cell.reason}",
+            by=worse[model],
+        )
         if cell.verdict == "improved"
         and cell.key in records
         and (model := str(records[cell.key].cell.settings.get("model"))) in worse
@@ -456,7 +472,8 @@ def _with_computation(cell: CellComparison, base: Record, new: Record, condition
         return replace(cell, note=f"{found.told}, with other software or on another machine")
     verdict = "regressed" if cell.verdict == "regressed" else "changed"
     reasons = [cell.reason, found.told] if verdict == "regressed" else [found.told, cell.reason]
-    return replace(cell, verdict=verdict, reason="; ".join(filter(None, reasons)))
+    by = cell.by or (cell.deciding if verdict == "regressed" else cell.time)
+    return replace(cell, verdict=verdict, reason="; ".join(filter(None, reasons)), by=by)
 
 
 def _judge_presence(base: Record, new: Record, same_machine: bool) -> tuple[str, str | None] | None:
@@ -482,13 +499,23 @@ def _told(record: Record) -> str:
 
 
 def _worst(record: Record, changes: Sequence[MetricChange]) -> CellComparison:
-    """The cell's verdict: the worst of its metrics', with the reasons of those that have it."""
+    """The cell's verdict: the worst of its metrics', with the reasons of those that have it, its duration's first.
+
+    A duration that may have changed is told behind them, where the verdict is another metric's.
+    """
     if not changes:
         return CellComparison(record.key, record.label, "incomparable", "no metric was measured in the base")
     worst = min((change.verdict for change in changes), key=_WORST_FIRST.index)
-    reasons = [change.reason for change in changes if change.verdict == worst and change.reason]
+    ordered = _timed_first(changes)
+    moved = [one for one in ordered if one.timed and one.verdict not in (worst, "unchanged", "incomparable")]
+    having = [change for change in ordered if change.verdict == worst]
+    reasons = [change.reason for change in (*having, *moved) if change.reason]
     verdict = "unchanged" if worst == _NOTED else worst
     return CellComparison(record.key, record.label, verdict, "; ".join(reasons) or None, tuple(changes))
+
+
+def _timed_first(changes: Sequence[MetricChange]) -> list[MetricChange]:
+    return sorted(changes, key=lambda change: not change.timed)
 
 
 def _compare_metric(name: str, base: Record, new: Record, conditions: _Conditions) -> MetricChange:
@@ -560,7 +587,10 @@ def _past(name: str, base: Record, conditions: _Conditions) -> list[float]:
 
 
 def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions) -> MetricChange:
-    """A time by the pairs of its cell."""
+    """A time by the pairs of its cell: the new side's is what their ratio makes of the base's median.
+
+    The median of the new side's own blocks could contradict the ratio, which is taken within each pair.
+    """
     assert conditions.decisions is not None and conditions.pairs is not None and conditions.steps is not None
     decision, pairs = conditions.decisions[base.key], conditions.pairs[base.key]
     kept = [pair for pair in pairs if not pair.disturbed]
@@ -569,8 +599,9 @@ def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions)
     if decision.ratio is None:
         return MetricChange(name, None, None, "inconclusive", f"no undisturbed pair was measured ({told})", **counts)
     steps = conditions.steps[base.key]
-    before, after = (median(getattr(pair, side).seconds for pair in kept) / steps for side in ("base", "new"))
     ratio = decision.ratio
+    before = median(pair.base.seconds for pair in kept) / steps
+    after = before * ratio.middle
     ends = [formatting.relative(end) for end in (ratio.low, ratio.high)]
     change = (
         f"{formatting.relative(ratio.middle)} [{', '.join(ends)}]" if ratio.low else formatting.relative(ratio.middle)

@@ -75,7 +75,9 @@ def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
     if changed and if_changed == "warn":
         details = (*(f"{formatting.plain(cell.label)}: {cell.reason}." for cell in changed[:NAMED]), *details)
     if missing and policy.missing == "warn":
-        details = (f"{formatting.counted(missing, 'cell')} of the base have no record (--missing=warn).", *details)
+        verb = "has" if missing == 1 else "have"
+        told = f"{formatting.counted(missing, 'cell')} of the base {verb} no record (--missing=warn)."
+        details = (told, *details)
     if regressions:
         verb = "is" if len(regressions) == 1 else "are"
         sentence = (
@@ -122,7 +124,8 @@ def counts_sentence(comparison: Comparison) -> str:
 
 def _refused(comparison: Comparison) -> Verdict:
     named = f"{formatting.plain(comparison.new)} and {formatting.plain(comparison.base)}"
-    sentence = f"Not comparable: {named} were measured in different environments."
+    how = "in different environments" if comparison.differences else "in environments not known to be the same"
+    sentence = f"Not comparable: {named} were measured {how}."
     facts = "; ".join(map(str, comparison.differences)) or "they have no fingerprint, or facts unknown here"
     return Verdict(
         "not comparable",
@@ -169,5 +172,6 @@ def _details_of_pairs(comparison: Comparison) -> list[str]:
         )
     dropped = sum(cell.time.dropped or 0 for cell in comparison.cells if cell.time)
     if dropped:
-        details.append(f"{formatting.counted(dropped, 'pair')} were dropped because the machine was disturbed.")
+        verb = "was" if dropped == 1 else "were"
+        details.append(f"{formatting.counted(dropped, 'pair')} {verb} dropped because the machine was disturbed.")
     return details

@@ -147,10 +147,12 @@ def training_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
 
 
 def inference_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
-    """Forward passes in eval mode."""
+    """Forward passes in eval mode, without gradients in the cell's way."""
     spec, data = model_and_data(cell, settings)
     model = built(spec, cell, settings.seed).eval()
-    return _model_steps(cell, spec, data, model, inference_parts(compiled(model, cell), cell), torch.inference_mode())
+    off: AbstractContextManager[object]
+    off = torch.no_grad() if cell["grad_mode"] == "no_grad" else torch.inference_mode()
+    return _model_steps(cell, spec, data, model, inference_parts(compiled(model, cell), cell), off)
 
 
 def _model_steps(

@@ -1,11 +1,14 @@
-"""A forest plot: each compared cell's ratio of times with its interval, against the band that counts as no change."""
+"""A forest plot: of each cell the ratio that its verdict is of, with its interval, against what counts as no change."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from trainmark.judge.comparison import CellComparison, Comparison
+from trainmark.judge.beside import Beside, beside
+from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
+from trainmark.store.metrics import METRICS
 
 WIDTH = 240  # units of the drawing
 MOST_BARS = 60  # more is no picture, where a table of cells has all
@@ -20,6 +23,7 @@ class Bar:
 
     Attributes:
         cell: As compared.
+        shown: The numbers beside it.
         low: Where its interval begins, in units from the left; None where it has none.
         middle: Where its ratio lies; None where it has none.
         high: Where the interval ends; None likewise.
@@ -28,6 +32,7 @@ class Bar:
     """
 
     cell: CellComparison
+    shown: Beside
     low: float | None
     middle: float | None
     high: float | None
@@ -41,15 +46,20 @@ class Forest:
 
     Attributes:
         bars: In the order of the comparison: the worst first, MOST_BARS at most.
-        left_out: Cells that have none.
+        left_out: Cells that have none, by verdict.
         ticks: Ratio in words, and its place.
         width: Of the drawing.
     """
 
     bars: tuple[Bar, ...]
-    left_out: int
+    left_out: Mapping[str, int]
     ticks: tuple[tuple[str, float], ...]
     width: int = WIDTH
+
+    @property
+    def left_out_words(self) -> str:
+        """How many cells have no bar, by verdict: ``2 inconclusive, 3 unchanged``."""
+        return ", ".join(f"{count} {verdict}" for verdict, count in self.left_out.items())
 
 
 def forest(comparison: Comparison, most: int = MOST_BARS) -> Forest:
@@ -59,8 +69,8 @@ def forest(comparison: Comparison, most: int = MOST_BARS) -> Forest:
         comparison: Of two runs or sides.
         most: Bars; cells beyond them are counted.
     """
-    known = [cell.time for cell in comparison.cells if cell.time is not None]
-    ends = [end for time in known for end in (time.low, time.ratio, time.high) if end]
+    known = [change for cell in comparison.cells if (change := _drawn(cell)) is not None]
+    ends = [end for change in known for end in (change.low, change.ratio, change.high) if end]
     margin = 1 + max([comparison.margins.default, *(comparison.margins.of(cell.label) for cell in comparison.cells)])
     reach = min(max([margin * 1.15, *(max(end, 1 / end) for end in ends)]), FARTHEST)
 
@@ -69,15 +79,23 @@ def forest(comparison: Comparison, most: int = MOST_BARS) -> Forest:
         return round(WIDTH * min(max(share, 0.02), 0.98), 1)
 
     def bar(cell: CellComparison) -> Bar:
-        time = cell.time
-        low, ratio, high = (time.low, time.ratio, time.high) if time else (None, None, None)
+        change = _drawn(cell)
+        low, ratio, high = (change.low, change.ratio, change.high) if change else (None, None, None)
         beyond = "" if not ratio else "right" if ratio > reach else "left" if ratio < 1 / reach else ""
         begin, middle, end = (place(end) if end else None for end in (low, ratio, high))
-        widest = 1 + comparison.margins.of(cell.label)
+        margin = comparison.margins.of(cell.label)
+        widest = 1 + (margin if change is None or change.timed else METRICS[change.name].tolerance or 0.0)
         left, right = place(1 / widest), place(widest)
-        return Bar(cell, begin, middle, end, beyond, (left, round(right - left, 1)))
+        shown = beside(cell, signed=comparison.paired)
+        return Bar(cell, shown, begin, middle, end, beyond, (left, round(right - left, 1)))
 
     marks = WIDE if reach >= 1.25 else NARROW
     ticks = tuple((f"{ratio:g}", place(ratio)) for ratio in marks if 1 / reach <= ratio <= reach)
     shown = comparison.cells[:most]
-    return Forest(tuple(map(bar, shown)), len(comparison.cells) - len(shown), ticks)
+    return Forest(tuple(map(bar, shown)), replace(comparison, cells=comparison.cells[most:]).counts, ticks)
+
+
+def _drawn(cell: CellComparison) -> MetricChange | None:
+    """The change that decided it, where that is judged by a ratio: counts and accuracy have no place on the axis."""
+    change = cell.deciding
+    return change if change is not None and METRICS[change.name].compared in ("time", "tolerance") else None

@@ -80,7 +80,7 @@ def _of_all(drawn: Drawn, runs: Sequence[Run], compiled: Sequence[Payback]) -> l
         Gallery(
             "phases",
             "Where the time goes",
-            "Of a step with its phases timed, for the largest batch of each model and precision.",
+            "Of a step with its phases timed: the largest batch of a workload, model and precision, eager if measured.",
             one(phases_plot(frame)),
             "no phases were timed",
         ),
@@ -94,7 +94,7 @@ def _of_all(drawn: Drawn, runs: Sequence[Run], compiled: Sequence[Payback]) -> l
         Gallery(
             "roofline",
             "Limits of the machine",
-            "Below the slope memory is the limit, below a ceiling arithmetic; both as probes reached them here.",
+            "The slope is what memory allows, the ceilings what arithmetic does, as probes reached them out of caches.",
             tuple(plot for plot in rooflines if plot is not None),
             "the machine's peaks, or the operations of a step, are not known",
         ),
@@ -103,7 +103,7 @@ def _of_all(drawn: Drawn, runs: Sequence[Run], compiled: Sequence[Payback]) -> l
             "Steadiness",
             "Rounds of the cells that spread most. A steady cell is a narrow strip; two strips are two states.",
             one(rounds_plot(frame)),
-            "no cell has several rounds",
+            "no cell has several rounds of steps",
         ),
         Gallery(
             "energy",
@@ -117,7 +117,7 @@ def _of_all(drawn: Drawn, runs: Sequence[Run], compiled: Sequence[Payback]) -> l
             "History",
             "Runs of this machine in the order in which they were measured; a dashed line is a change.",
             tuple(history_plots(run, runs)),
-            "fewer than three runs of this machine are stored",
+            "fewer than three stored runs of this machine have a time of the same cell",
         ),
     ]
 

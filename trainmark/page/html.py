@@ -15,6 +15,8 @@ from trainmark.advise import phrases, recommend
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.conditions import facts, facts_of_both, machine
 from trainmark.advise.notices import notices
+from trainmark.advise.stretched import not_ranked, stretches
+from trainmark.judge.beside import reading
 from trainmark.judge.comparison import FAILING, VERDICTS, CellComparison, Comparison
 from trainmark.judge.explanation import Leading
 from trainmark.judge.verdict import judge
@@ -66,6 +68,7 @@ def render(
             comparison=comparison,
             verdict=judge(comparison) if comparison else None,
             forest=forest(comparison) if comparison else None,
+            reading=reading(comparison) if comparison else None,
             advice=recommend.advise(subject.records),
             cells=tables.cells_table(subject.records, compared),
             galleries=[gallery for gallery in drawn if gallery.plots],
@@ -111,6 +114,7 @@ def render_paired(paired: PairedRun, comparison: Comparison) -> str:
             comparison=comparison,
             verdict=judge(comparison),
             forest=forest(comparison, most=len(comparison.cells)),
+            reading=reading(comparison),
             counted=len(beside),
             differing=_differing(comparison),
             conditions=facts_of_both(paired.base, paired.new),
@@ -151,11 +155,12 @@ def _details(run: Run, compiled: Sequence[Payback]) -> list[tables.Detail]:
         return [record for record in run.records if record.metrics.get(metric) is not None]
 
     general = [
-        ("Phases", "Shares of a step with its phases timed. Other is what lies between the lecture's lines.",
+        ("Phases", " ".join(["Shares of a step with its phases timed. Other is what lies between the lecture's lines.",
+                              not_ranked(stretches(measured("forward_seconds")))]).strip(),
          measured("forward_seconds"), tables.phases_table),
         ("Limits", "Peaks are the largest rates that probes reached on this very machine.",
          measured("flops_utilisation"), tables.limits_table),
-        ("Counts", "Counted over an eager step: the same in every run, so any change is a change of the code.",
+        ("Counts", "Counted over an eager step, and not timed: what the code and its software do.",
          measured("operators_per_step"), tables.counts_table),
     ]  # fmt: skip
     shown = [tables.Detail(title, meaning, make(records)) for title, meaning, records, make in general if records]
@@ -195,7 +200,7 @@ def templates(*own: BaseLoader) -> Environment:
         "base64": lambda image: base64.b64encode(image).decode("ascii"),
     }
     environment.globals |= {
-        "interval": formatting.interval,
+        "dash": formatting.DASH,
         "phrases": phrases,
         "recommend": recommend,
         "meanings": VERDICTS,

@@ -10,6 +10,9 @@ from statistics import median
 
 from trainmark import formatting
 from trainmark.advise.break_even import Payback
+from trainmark.advise.grad_mode import Saving
+from trainmark.advise.stretched import is_like, stretches
+from trainmark.judge.beside import beside
 from trainmark.judge.comparison import CellComparison
 from trainmark.page.anchors import anchor
 from trainmark.store.metrics import METRICS
@@ -89,7 +92,7 @@ class Table:
     Attributes:
         columns: From left to right, the row's name not among them.
         rows: In the order of the run.
-        constants: Axes that have the same value in every row, in words.
+        constants: Axes that have the same value in every row that has them, in words.
     """
 
     columns: tuple[Column, ...]
@@ -119,7 +122,7 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
         Column(
             AGAINST,
             False,
-            "time over the base's time, and the verdict",
+            "the verdict, and new over base of the metric that has it: the step time where no other is named",
             tuple(_verdict(compared.get(record.key)) for record in records),
             facet=True,
         ),
@@ -184,7 +187,16 @@ def phases_table(records: Sequence[Record]) -> Table:
         )
         return Column(f"{PHASES[name]} (%)", True, formatting.metric_meaning(f"{name}_seconds"), values)
 
-    columns = [time_column(records, "instrumented_step_seconds", "Step, instrumented"), *map(phase, PHASES)]
+    over = Column(
+        "Over the timed step",
+        True,
+        "time of a step with its phases timed over that of one without",
+        tuple(
+            Value(formatting.times(times), note=None if times is None or is_like(times) else "another step")
+            for times in stretches(records)
+        ),
+    )
+    columns = [time_column(records, "instrumented_step_seconds", "Step, instrumented"), over, *map(phase, PHASES)]
     return subject_table(records, columns)
 
 
@@ -273,6 +285,28 @@ def _break_even(payback: Payback) -> Value:
     return Value(formatting.whole(math.ceil(payback.steps)))
 
 
+def grad_mode_table(savings: Sequence[Saving]) -> Table:
+    """A step under ``no_grad`` beside the same step under ``inference_mode``."""
+    records = [saving.record for saving in savings]
+    columns = [
+        time_column(records, "step_seconds", "no_grad"),
+        time_column([saving.usual for saving in savings], "step_seconds", "inference_mode"),
+        Column(
+            "no_grad / inference_mode",
+            True,
+            "step time of one over that of the other",
+            tuple(
+                Value(
+                    formatting.times(saving.ratio.middle),
+                    note=formatting.interval(saving.ratio.low, saving.ratio.high) if saving.decided else "undecided",
+                )
+                for saving in savings
+            ),
+        ),
+    ]
+    return subject_table(records, columns)
+
+
 def capacity_table(records: Sequence[Record]) -> Table:
     """The largest batch that can be trained."""
     columns = [
@@ -307,7 +341,8 @@ def _cells_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
             numeric = all(isinstance(value, int) for value in known)
             varied.append(Column(title, numeric, PARAMETERS[axis].meaning, tuple(map(plain_value, values)), facet=True))
         else:
-            constants.append(f"{axis.replace('_', ' ')} {formatting.plain(known[0])}")
+            some = "" if len(known) == len(values) else f" ({len(known)} of {len(values)})"
+            constants.append(f"{axis.replace('_', ' ')} {formatting.plain(known[0])}{some}")
     kept = (*varied, *told)
     rows = tuple(
         Row(
@@ -391,11 +426,11 @@ def _column(
 def _verdict(cell: CellComparison | None) -> Value:
     if cell is None:
         return Value(formatting.DASH)
-    time = cell.time
-    if time is None or time.ratio is None:
-        return Value("", words=(cell.verdict,))
-    ends = None if time.low is None else formatting.interval(time.low, time.high)
-    return Value(formatting.times(time.ratio), note=ends, words=(cell.verdict,))
+    shown = beside(cell)
+    if shown.ratio == formatting.DASH:
+        return Value("", words=(cell.verdict,), note=shown.name or None)
+    told = [part for part in (shown.name, shown.interval) if part not in ("", formatting.DASH)]
+    return Value(shown.ratio, note=" ".join(told) or None, words=(cell.verdict,))
 
 
 def _status(record: Record) -> Value:

@@ -77,7 +77,13 @@ class Cell:
 
 
 # How a cell computes, set to what is plain, and how much: whatever cells then have in common, they compute alike.
-PLAIN: Mapping[str, Value] = {"precision": "fp32", "compile": "off", "memory_format": "contiguous", "device": "cpu"}
+PLAIN: Mapping[str, Value] = {
+    "precision": "fp32",
+    "compile": "off",
+    "memory_format": "contiguous",
+    "device": "cpu",
+    "grad_mode": "inference_mode",
+}
 FEW = {"batch_size": 8, "epochs": 3}
 
 

@@ -87,6 +87,14 @@ _BUILT_IN = (
         same_arithmetic=True,
     ),
     Parameter(
+        "grad_mode",
+        "inference_mode",
+        "how an inference does without gradients",
+        ("inference_mode", "no_grad"),
+        title="Gradients off by",
+        same_arithmetic=True,
+    ),
+    Parameter(
         "memory_format",
         "contiguous",
         "layout of images and kernels",

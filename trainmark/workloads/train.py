@@ -53,7 +53,7 @@ class Train(StepWorkload):
             "Memory",
             "Lower is better. On an accelerator: the peak of live tensors; on a CPU: of the cell's whole process.",
             tuple(memory_plots(drawn.of(self.name), drawn.run)),
-            "no model was trained at two batch sizes",
+            "no model's memory was read at two batch sizes",
         )
 
 

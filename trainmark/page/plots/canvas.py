@@ -291,3 +291,9 @@ def _bare(tag: re.Match[str]) -> str:
 def left_out(number: int) -> str:
     """What a picture says where it could not show all rows."""
     return f" The other {number} are in the table of cells." if number > 0 else ""
+
+
+def as_much(texts: Sequence[str]) -> str:
+    """What a superlative adds where others read the same as the first: ``, as 2 others``."""
+    same = sum(text == texts[0] for text in texts) - 1
+    return f", as {formatting.counted(same, 'other')}" if same else ""

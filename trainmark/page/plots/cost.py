@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from trainmark import formatting
 from trainmark.advise.break_even import Payback
+from trainmark.advise.stretched import is_like, not_ranked, stretch
 from trainmark.page.plots.canvas import (
     BYTES,
     MOST_ROWS,
@@ -20,6 +21,7 @@ from trainmark.page.plots.canvas import (
     Numbers,
     Plot,
     Style,
+    as_much,
     axes,
     batch_scale,
     drawing,
@@ -37,6 +39,7 @@ from trainmark.page.plots.canvas import (
 )
 from trainmark.page.plots.speed import draw_series, unique_styles
 from trainmark.store.record import Run
+from trainmark.workloads import entries
 
 PHASES = {
     "data": "data",
@@ -125,8 +128,7 @@ def energy_plot(records: pd.DataFrame) -> Plot | None:
     if drawn.empty:
         return None
     shown = drawn.head(MOST_ROWS)
-    least = shown.iloc[0]
-    finding = f"Thriftiest: {formatting.plain(least['label'])}, {formatting.digits(least[name])} J a sample."
+    finding = f"{_thriftiest(drawn, name)}."
     numbers = Numbers(
         ("Cell", "Joules a sample"),
         tuple((formatting.plain(row["label"]), formatting.digits(row[name])) for row in drawn.to_dict("records")),
@@ -144,6 +146,16 @@ def energy_plot(records: pd.DataFrame) -> Plot | None:
     return Plot("Energy", said, f"Energy a sample of {len(shown)} cells. {finding}", image, numbers, wide=True)
 
 
+def _thriftiest(drawn: pd.DataFrame, name: str) -> str:
+    """The first of each workload: a forward pass is not held against a training."""
+    told = []
+    for workload, cells in drawn.groupby("workload", sort=False):
+        values = [formatting.digits(value) for value in cells[name]]
+        label = formatting.plain(cells["label"].iloc[0])
+        told.append(f"{formatting.plain(workload, 40)}: {label}, {values[0]} J a sample{as_much(values)}")
+    return f"Thriftiest in {'; in '.join(told)}"
+
+
 def phases_plot(records: pd.DataFrame) -> Plot | None:
     """Where a step's time goes, a bar a cell: of each model and precision the largest batch; None without phases."""
     drawn = records[records["status"].eq("ok") & records["instrumented_step_seconds"].gt(0)]
@@ -157,16 +169,16 @@ def phases_plot(records: pd.DataFrame) -> Plot | None:
     )
     plain = largest[largest["compile"].isin(["off"]) & largest["memory_format"].isin(["contiguous"])]
     chosen = (plain if len(plain) else largest).sort_index().head(MOST_ROWS)
-    told = chosen[list(PHASES)].mean().sort_values(ascending=False)
-    finding = (
-        f"{str(told.index[0]).capitalize()} takes most, {formatting.percent(told.iloc[0], 0)} of a step on average, "
-        f"then {told.index[1]}, {formatting.percent(told.iloc[1], 0)}."
-    )
+    stretched = [
+        stretch(timed, instrumented)
+        for timed, instrumented in zip(chosen["step_seconds"], chosen["instrumented_step_seconds"], strict=True)
+    ]
+    finding = " ".join(filter(None, [_most(chosen[list(map(is_like, stretched))]), not_ranked(stretched)]))
     numbers = Numbers(
-        ("Cell", *(f"{word} (%)" for word in PHASES.values())),
+        ("Cell", *(f"{word} (%)" for word in PHASES.values()), "Step over the timed one"),
         tuple(
-            (formatting.plain(row["label"]), *(f"{100 * row[phase]:.1f}" for phase in PHASES))
-            for row in chosen.to_dict("records")
+            (formatting.plain(row["label"]), *(f"{100 * row[phase]:.1f}" for phase in PHASES), formatting.times(times))
+            for row, times in zip(chosen.to_dict("records"), stretched, strict=True)
         ),
     )
     cells = [short(label) for label in chosen["label"]]
@@ -192,9 +204,33 @@ def phases_plot(records: pd.DataFrame) -> Plot | None:
         canvas.grid(visible=False, axis="y")
         canvas.set(xlabel="share of a step", ylabel="")
         image = svg(canvas)
+    finding += left_out(len(largest if plain.empty else plain) - len(chosen))
     alt = f"Shares of the phases in a step of {len(chosen)} cells, stacked. {finding}"
     styles = tuple(Style(word, colors[word], marker="s") for word in present)
     return Plot("Where a step's time goes", finding, alt, image, numbers, styles, wide=True)
+
+
+def _most(ranked: pd.DataFrame) -> str:
+    """Which phase takes most, in how many of the trainings; of other steps where there is no training."""
+    trained = {entry.name for entry in entries() if entry.role == "training"}
+    trainings = ranked[ranked["workload"].isin(trained)]
+    drawn, noun = (trainings, "training") if len(trainings) else (ranked, "cell without training")
+    if drawn.empty:
+        return ""
+    shares = drawn[list(PHASES)].round(3)  # as the numbers below show them
+    alone = shares[shares.eq(shares.max(axis=1), axis=0).sum(axis=1).eq(1)]
+    if alone.empty:
+        return f"No phase alone takes most in any of {formatting.counted(len(drawn), noun)}."
+    leaders = alone.idxmax(axis=1).value_counts(sort=False)
+    first = str(min(leaders.index, key=lambda phase: (-leaders[phase], -shares[phase].mean())))
+    others = shares.mean().drop(first).sort_values(ascending=False)
+    which = f"{leaders[first]} of {len(drawn)} {noun.replace('cell', 'cells') if len(drawn) > 1 else noun}"
+    which += "s" if noun == "training" and len(drawn) > 1 else ""
+    mean = "on average" if len(drawn) > 1 else "there"
+    return (
+        f"{first.capitalize()} takes most in {which}, {formatting.percent(shares[first].mean(), 0)} of a step {mean}; "
+        f"{others.index[0]} takes {formatting.percent(others.iloc[0], 0)}."
+    )
 
 
 def payback_plot(found: Sequence[Payback]) -> Plot | None:
@@ -212,18 +248,22 @@ def payback_plot(found: Sequence[Payback]) -> Plot | None:
         cost = one.compiled.metrics["compile_seconds"] or 0.0
         rows += [{"name": name, "steps": n, "speedup": n * eager / (cost + n * compiled)} for n in steps]
     paid = [one for one in found if one.decided and one.steps is not None]
-    never = [one for one in found if one.steps is None]
+    never = [one for one in found if one.decided and one.steps is None]
+    undecided = len(found) - len(paid) - len(never)
+    cells = formatting.counted(len(found), "compiled cell")
     if paid:
         first = min(paid, key=lambda one: (one.steps or math.inf, one.compiled.key))
         finding = (
-            f"Compiling pays in {len(paid)} of {len(found)} cells, first in "
+            f"Compiling pays in {len(paid)} of {cells}, first in "
             f"{formatting.plain(first.compiled.label, 60)}, "
             f"after {formatting.prefixed(math.ceil(first.steps or 0))} steps."
         )
+    elif undecided:
+        finding = f"Compiling is not shown to pay back in any of {cells}; {len(never)} are slower than eager."
     else:
-        finding = f"Compiling never pays back here: {len(never)} of {len(found)} compiled cells are slower than eager."
-        if len(never) < len(found):
-            finding = f"Compiling is not shown to pay back in any of {len(found)} cells."
+        finding = f"Compiling never pays back here: each of {cells} is slower than eager."
+    if undecided:
+        finding += f" Undecided: {undecided}."
     numbers = Numbers(
         ("Cell", "Compiling", "Speed-up of a step", "Pays after (steps)"),
         tuple(
@@ -269,7 +309,9 @@ def roofline_plot(records: pd.DataFrame, peaks: Mapping[str, Any], device: str) 
         device: Whose peaks they are.
     """
     ceilings = {name: rate for name, rate in _floats(peaks.get("flops_per_second")).items() if rate > 0}
-    traffic = peaks.get("bytes_per_second")
+    copied, cached = peaks.get("copy_bytes_per_second"), peaks.get("bytes_per_second")
+    # The ridge of the table of limits is that of a copy out of caches, so the slope is too; older runs know but one.
+    traffic = copied if isinstance(copied, int | float) and copied > 0 else cached
     drawn = records[
         records["status"].eq("ok")
         & records["device"].eq(device)
@@ -281,13 +323,19 @@ def roofline_plot(records: pd.DataFrame, peaks: Mapping[str, Any], device: str) 
     x = drawn["arithmetic_intensity"]
     ends = min(x.min(), min(ceilings.values()) / traffic) / 2, max(x.max(), max(ceilings.values()) / traffic) * 2.5
     styles = {style.name: style for style in map(setting_style, drawn.to_dict("records"))}
-    by_share = drawn[drawn["flops_utilisation"].notna()].sort_values("flops_utilisation", kind="stable")
-    finding = f"{len(drawn)} cells under the roof of {', '.join(ceilings)}."
+    above = int(drawn["achieved_flops_per_second"].gt(drawn["arithmetic_intensity"] * traffic).sum())
+    finding = (
+        f"Memory as drawn moves {formatting.prefixed(traffic, 'B/s')}{' out of caches' if traffic is copied else ''}; "
+        f"{above} of {formatting.counted(len(drawn), 'cell')} lie above it{', by their caches' if above else ''}."
+    )
+    by_share = drawn[drawn["flops_utilisation"].notna()].sort_values(
+        "flops_utilisation", ascending=False, kind="stable"
+    )
     if len(by_share):
-        nearest = by_share.iloc[-1]
-        finding = (
-            f"Nearest to its roof: {formatting.plain(nearest['label'], 60)}, at "
-            f"{formatting.percent(nearest['flops_utilisation'], 0)} of the peak arithmetic that probes reached."
+        shares = [formatting.percent(share, 0) for share in by_share["flops_utilisation"]]
+        finding += (
+            f" Largest share of the peak arithmetic that probes reached: {shares[0]}, "
+            f"{formatting.plain(by_share['label'].iloc[0], 60)}{as_much(shares)}."
         )
     numbers = Numbers(
         ("Cell", "FLOP/byte", "FLOP/s", "Of the peak"),
@@ -323,7 +371,7 @@ def roofline_plot(records: pd.DataFrame, peaks: Mapping[str, Any], device: str) 
         log_scale(canvas.yaxis, *canvas.get_ylim())
         canvas.set(xlabel="FLOP a byte", ylabel="FLOP/s")
         image = svg(canvas)
-    alt = f"Roofline of {device}: {len(drawn)} cells under {len(ceilings)} ceilings. {finding}"
+    alt = f"Roofline of {device}: {len(drawn)} cells and {len(ceilings)} ceilings. {finding}"
     return Plot(
         f"Roofline, {formatting.plain(device)}", finding, alt, image, numbers, tuple(styles.values()), wide=True
     )

@@ -47,7 +47,7 @@ def accuracy_plots(records: pd.DataFrame) -> list[Plot]:
         for row in records[records["status"].eq("ok")].to_dict("records")
         for number, curve in enumerate(row["series"].get("held_out_accuracy") or ())
         for epoch, share in enumerate(curve, start=1)
-        if share is not None
+        if share is not None and curve[-1] is not None  # a training that has an end
     ]
     drawn = pd.DataFrame(points, columns=[*records.columns, "epoch", "curve", "seed", "seconds", "held_out"])
     drawn = drawn[drawn["seconds"].notna()]
@@ -80,10 +80,10 @@ def _accuracy(title: str, panel: pd.DataFrame) -> Plot:
     )
     last = panel[panel["epoch"].eq(panel.groupby("curve")["epoch"].transform("max"))]
     low, high = last["held_out"].min(), last["held_out"].max()
-    finding = (
-        f"{len(last)} trainings end between {formatting.percent(low)} and {formatting.percent(high)}, "
-        f"after {formatting.duration(last['seconds'].median())}."
-    )
+    ends = dict.fromkeys(formatting.percent(share) for share in (low, high))
+    finding = f"{formatting.counted(len(last), 'training')} end{'s' * (len(last) == 1)} "
+    finding += f"{'between' if len(ends) > 1 else 'at'} {' and '.join(ends)}, "
+    finding += f"after {formatting.duration(last['seconds'].median())}{' (median)' * (len(last) > 1)}."
     target = suite.current().targets.get(str(panel["dataset"].iloc[0]))
     if target is not None:
         reached = int(last["held_out"].ge(target).sum())

@@ -24,6 +24,7 @@ from trainmark.page.plots.canvas import (
     Numbers,
     Plot,
     Style,
+    as_much,
     axes,
     axis_value,
     batch_scale,
@@ -69,9 +70,7 @@ def _throughput(title: str, panel: pd.DataFrame) -> Plot:
     styles = unique_styles(panel)
     single = panel["batch_size"].nunique() == 1
     image = _draw_dots(panel, styles) if single else _draw_lines(panel, styles)
-    best = panel.sort_values("samples_per_second", kind="stable").iloc[-1]
-    rate = formatting.prefixed(best["samples_per_second"])
-    finding = f"Fastest: {series_label(best)} at batch {best['batch_size']:.0f}, {rate} samples/s."
+    finding = _fastest(panel)
     rows = tuple(
         (
             series_label(row),
@@ -85,6 +84,23 @@ def _throughput(title: str, panel: pd.DataFrame) -> Plot:
     numbers = Numbers(("Setting", "Batch", "Samples/s", "Step time", "95% interval"), rows)
     alt = f"Throughput of {title} in {len(styles)} settings. {finding}"
     return Plot(title, finding, alt, image, numbers, () if single else tuple(styles.values()))
+
+
+def _fastest(panel: pd.DataFrame) -> str:
+    """Which setting is ahead, and how many are not told apart from it by the intervals."""
+    ranked = panel.sort_values("samples_per_second", ascending=False, kind="stable")
+    best, others = ranked.iloc[0], ranked.iloc[1:]
+    rate = formatting.prefixed(best["samples_per_second"])
+    told = f"{series_label(best)} at batch {best['batch_size']:.0f}, {rate} samples/s"
+    if others.empty:
+        return f"{told}: the only setting here."
+    near = [
+        not row["batch_size"] / row["step_seconds_low"] < best["batch_size"] / best["step_seconds_high"]
+        for row in others[["batch_size", "step_seconds_low"]].to_dict("records")
+    ]  # without an interval nothing is told apart
+    if any(near):
+        return f"Fastest by its median: {told}; {sum(near)} of {len(others)} others are not told apart from it."
+    return f"Fastest: {told}."
 
 
 def unique_styles(panel: pd.DataFrame) -> dict[str, Style]:
@@ -168,9 +184,10 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
     drawn = records[records["status"].eq("ok") & records["samples_per_second"].gt(0)]
     fixed = [axis for axis in PARAMETERS if axis not in (*SERIES_AXES, "memory_format")]
     groups: dict[tuple[str, ...], list[dict[Hashable, Any]]] = {}
-    for row in drawn[[*PARAMETERS, "key", "samples_per_second"]].to_dict("records"):
+    for row in drawn[[*PARAMETERS, "key", *_TOLD[-4:], "flags"]].to_dict("records"):
         groups.setdefault(tuple(axis_value(row[axis]) for axis in fixed), []).append(row)
     rows: dict[str, dict[str, float]] = {}
+    apart: list[tuple[float, str, str]] = []
     for group in groups.values():
         default = next((row for row in group if _is_default(row)), None)
         if default is None:
@@ -179,19 +196,20 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
             if row["key"] != default["key"]:
                 ratio = row["samples_per_second"] / default["samples_per_second"]
                 rows.setdefault(_row_name(row), {})[_setting(row)] = ratio
+                if row["step_seconds_high"] < default["step_seconds_low"] and not (row["flags"] or default["flags"]):
+                    apart.append((ratio, _setting(row), _row_name(row)))
     if not rows:
         return None
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table[sorted(table.columns, key=lambda name: (-table[name].median(), name))]
     shown = table.iloc[:MOST_ROWS, :MOST_SETTINGS]
-    ratio, column, row_name = max((ratio, name, row) for row, found in rows.items() for name, ratio in found.items())
-    finding = f"Largest gain over fp32 eager: {column}, {formatting.times(ratio)}, for {row_name}."
-    if ratio <= 1:
-        finding = (
-            f"Nothing is faster than fp32 eager; the nearest is {column} for {row_name}, {formatting.times(ratio)}."
-        )
+    every = [(ratio, name, row) for row, found in rows.items() for name, ratio in found.items()]
+    finding = _largest_gain(every, [one for one in apart if one[0] > 1])
     if shown.shape != table.shape:
-        finding += f" Of {len(table.columns)} settings the {len(shown.columns)} best are shown; all are in the numbers."
+        finding += (
+            f" Shown are {len(shown.columns)} of {formatting.counted(len(table.columns), 'setting')} and {len(shown)} "
+            f"of {formatting.counted(len(table), 'row')}; all are in the numbers."
+        )
     numbers = Numbers(
         ("Model and batch", *map(str, table.columns)),
         tuple(
@@ -202,6 +220,28 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
     return Plot("Speed-up against fp32 eager", finding, alt, _draw_heatmap(shown), numbers, wide=True)
 
 
+def _largest_gain(every: Sequence[tuple[float, str, str]], apart: Sequence[tuple[float, str, str]]) -> str:
+    """The largest gain that the intervals show, where they show one.
+
+    Args:
+        every: Ratio, setting and row of each pair.
+        apart: Of them, the gains whose intervals do not meet, and that are not flagged.
+    """
+
+    def told(one: tuple[float, str, str]) -> str:
+        return f"{one[1]}, {formatting.times(one[0])}, for {one[2]}"
+
+    largest = max(every)
+    if largest[0] <= 1:
+        return f"Nothing is faster than fp32 eager; the nearest is {told(largest)}."
+    if not apart:
+        return f"Largest ratio to fp32 eager: {told(largest)}; the two are not told apart, or were flagged."
+    shown = max(apart)
+    larger = sum(one[0] > shown[0] for one in every)
+    rest = f"; of {larger} larger, one side was flagged or both are not told apart" if larger else ""
+    return f"Largest gain over fp32 eager: {told(shown)}{rest}."
+
+
 def _is_default(row: Mapping[Any, Any]) -> bool:
     return (row["precision"], row["compile"], row["memory_format"]) == ("fp32", "off", "contiguous")
 
@@ -209,7 +249,8 @@ def _is_default(row: Mapping[Any, Any]) -> bool:
 def _row_name(row: Mapping[Any, Any]) -> str:
     beyond = [
         axis_value(row[axis])
-        for axis in ("dataset", "loader", "device")
+        for axis in PARAMETERS
+        if axis not in ("model", "batch_size", "memory_format", *SERIES_AXES)
         if axis_value(row[axis]) not in ("", str(PARAMETERS[axis].default))
     ]
     return formatting.plain(" ".join([str(row["model"]), axis_value(row["batch_size"]), *beyond]), 34)
@@ -265,11 +306,13 @@ def rounds_plot(records: pd.DataFrame) -> Plot | None:
             for number, seconds in enumerate(thinned(row["rounds"], MOST_DOTS))
         ]
     )
-    quiet = int(spread.lt(STEADY).sum())
-    widest = chosen.iloc[0]
+    flagged = drawn["flags"].map(lambda flags: "unsteady" in flags)
+    quiet = int((spread.lt(STEADY) & ~flagged).sum())
+    spreads = [formatting.percent(value, 1) for value in chosen["spread"]]
     finding = (
-        f"{quiet} of {len(drawn)} cells are steady, half of their rounds within {formatting.percent(STEADY, 0)}; "
-        f"the widest is {widest['label']}, {formatting.percent(widest['spread'], 0)}."
+        f"{quiet} of {formatting.counted(len(drawn), 'cell')} are steady, half of their rounds within "
+        f"{formatting.percent(STEADY, 0)} and none flagged; the widest is {chosen.iloc[0]['label']}, "
+        f"{spreads[0]}{as_much(spreads)}."
     )
     numbers = Numbers(
         ("Cell", "Rounds", "Spread of the middle half", "Shortest", "Longest"),
