@@ -52,7 +52,8 @@ def summary(session: Session, resume: str, results: str) -> list[str]:
         lines += [f"records: {session.stored}", f"report:  trainmark html{results}"]
     if not session.complete and session.left_in_journal:
         missing = len(set(session.facts.planned) - set(session.records))
-        lines.append(f"not measured yet: {counted(missing, 'cell')}; go on with: {resume}")
+        verb = "is" if missing == 1 else "are"
+        lines.append(f"{counted(missing, 'cell')} {verb} missing; measure them with: {resume}")
     elif session.left_in_journal:
         lines.append(f"not saved; save the records with: {resume} --benchmark-autosave")
     return lines

@@ -67,7 +67,7 @@ def test_a_history_without_changes_and_one_without_runs_say_so(
     assert reports_command("history") == 2
     stored.store(stored.run())
     assert reports_command("history") == 0
-    assert "No change of a time over 1 run of this machine." in capsys.readouterr().out
+    assert "No time can be followed over 1 run of this machine." in capsys.readouterr().out
 
 
 # Bisecting

@@ -423,7 +423,7 @@ def test_the_page_of_pairs_tells_what_was_counted_and_differs(of_pairs: Page, st
     run = stored.run("20260101T120000-abcdef")
     memory = next(one for one in run.records if one.label == CNN).metrics["peak_memory_bytes"]
     same = stored.paired(run, stored.with_metrics(run, CNN, peak_memory_bytes=memory + 4096), {})  # reads the same
-    assert "None of them differs." in Page(render_paired(same, compare_paired(same))).text
+    assert "As they are written here, none of them differs." in Page(render_paired(same, compare_paired(same))).text
 
 
 def test_the_page_of_pairs_shows_what_both_sides_were_measured_in(of_pairs: Page) -> None:
