@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,13 +14,28 @@ from trainmark.measure.phases import measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import Steps, TrainingParts, prepare
 from trainmark.meters import counts
-from trainmark.meters.flops import count_flops, count_parameters
+from trainmark.meters.flops import count_parameters, examine_flops
 from trainmark.store.cell import Cell
 
 PHASE_SHARE = 0.5  # of max_seconds, at most
 PHASE_STEPS = (2, 100)  # at least, at most
 
 Findings = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the counts of a step have come to.
+
+    Attributes:
+        metrics: By name.
+        flags: Of the record: ``flops-partial`` where a product has no formula.
+        reason: Why there is a count that gave nothing, in a sentence; None where there is none.
+    """
+
+    metrics: Findings
+    flags: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 def time_phases(steps: Steps, cell: Cell, step_seconds: float, settings: Settings) -> Findings:
@@ -46,11 +62,11 @@ def count_compilation(cell: Cell) -> Findings:
     }
 
 
-def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> Findings:
+def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> Work:
     """Counts over an eager step of the cell, all of them the same in every run."""
     found = count_samples(steps.feed.endless, settings.seed)
     if steps.model is None:
-        return found
+        return Work(found)
     device = str(cell["device"])
     found |= count_launches(steps, device)
     if cell["compile"] != "off":  # what is counted below is the step that the compiler was given
@@ -60,9 +76,10 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> F
         batch = next(steps.batches)
         steps.step(*batch)  # a new model has no gradients yet
         counted = counts.count_step(lambda: steps.step(*batch), steps.model, device)
-    return found | {
+    flops = examine_flops(steps.model, steps.shape, training=isinstance(steps.parts, TrainingParts))
+    found |= {
         "parameters": count_parameters(steps.model),
-        "flops_per_step": count_flops(steps.model, steps.shape, training=isinstance(steps.parts, TrainingParts)),
+        "flops_per_step": flops.flops,
         "operators_per_step": counted.operators,
         "copies_per_step": counted.copies,
         "host_reads_per_step": counted.host_reads,
@@ -74,6 +91,7 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> F
         "activation_bytes": counted.saved_bytes,
         **_holdings(steps),
     }
+    return Work(found, ("flops-partial",) if flops.without_formula else (), flops.reason)
 
 
 def count_samples(order: Callable[[], Iterator[Batch]], seed: int) -> Findings:

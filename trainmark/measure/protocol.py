@@ -21,6 +21,7 @@ from trainmark.measure.data import Batch, Feed, as_tensors
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
 from trainmark.measure.instruments import (
     Findings,
+    Work,
     count_compilation,
     count_samples,
     count_work,
@@ -205,21 +206,24 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
     }
     if not settings.once:
         report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
-        metrics |= _instrument(steps, cell, interval.middle, settings, report, scratch)
+        work = _instrument(steps, cell, interval.middle, settings, report, scratch)
+        metrics |= work.metrics
         metrics["workspace_bytes"] = workspace_bytes(metrics, peak.allocated, steps)
+        findings |= {"flags": (*findings["flags"], *work.flags), "reason": work.reason}
     return findings
 
 
 def _instrument(
     steps: Steps, cell: Cell, step_seconds: float, settings: Settings, report: Report, scratch: Path
-) -> Findings:
+) -> Work:
     """What the instrumented and the static pass find; with a profile where one is asked for."""
     device = str(cell["device"])
     report("timing phases")
     with steps.context:
         found = time_phases(steps, cell, step_seconds, settings)
     report("counting")
-    found |= count_work(steps, cell, settings, scratch)
+    work = count_work(steps, cell, settings, scratch)
+    found |= work.metrics
     report("measuring energy")
     with steps.context:
         found |= measure_energy(steps.advance, device, steps.shape[0])
@@ -228,7 +232,7 @@ def _instrument(
         affordable = math.ceil(PROFILE_SECONDS / step_seconds)
         with steps.context:
             profile_steps(steps.advance, cell, settings.artifacts, steps=min(max(affordable, 2), PROFILE_STEPS))
-    return found
+    return replace(work, metrics=found)
 
 
 def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
