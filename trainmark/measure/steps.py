@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trainmark.measure import precision
 from trainmark.measure.data import Batch, Data, Feed, load
+from trainmark.measure.lazy import materialise
 from trainmark.measure.settings import Settings
 from trainmark.measure.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
 from trainmark.model import ModelSpec, load_model
@@ -200,7 +201,7 @@ def model_and_data(cell: Cell, settings: Settings) -> tuple[ModelSpec, Data]:
 def built(spec: ModelSpec, cell: Cell) -> nn.Module:
     """A new model in training mode, on the cell's device, in its memory format and precision."""
     precision.set_float32_arithmetic(str(cell["precision"]))
-    model = spec.build().to(str(cell["device"])).train()
+    model = materialise(spec.build(), spec.input_shape).to(str(cell["device"])).train()
     if cell["memory_format"] == "channels_last":
         model.to(memory_format=torch.channels_last)
     return model
