@@ -17,7 +17,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from trainmark import suite
 from trainmark.store.folders import without_folders
 
 CONVOLUTION = "aten::convolution"
@@ -123,7 +122,9 @@ def examine_flops(model: nn.Module, shape: tuple[int, ...], *, training: bool) -
             if training:
                 nn.functional.cross_entropy(logits, labels).backward()
     except Exception as error:  # noqa: BLE001  # a user's model ends as it likes, and is timed already
-        return FlopCount(counter.counted, tuple(counter.without_formula), without_folders(suite.told(error)))
+        first_line = (str(error).strip().splitlines() or ["no message"])[0]
+        failure = without_folders(f"{type(error).__name__}: {first_line}")
+        return FlopCount(counter.counted, tuple(counter.without_formula), failure)
     return FlopCount(counter.counted, tuple(counter.without_formula))
 
 
