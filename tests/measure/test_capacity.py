@@ -82,6 +82,20 @@ def test_a_model_that_can_is_not_tried_otherwise_than_before() -> None:
     assert attempts.tried == [1, 2, 4, 3]
 
 
+class Crashing(Attempts):
+    """Dies where a model could not be trained, and where there would be no memory."""
+
+    def call(self, function: str, cell: Cell, settings: Settings) -> Outcome:
+        outcome = super().call(function, cell, settings)
+        return outcome if outcome.status == "ok" else Outcome("crashed", None, "died", "", 1.0)
+
+
+def test_an_attempt_that_dies_ends_the_search_wherever_it_is() -> None:
+    for attempts, tried in ((Crashing(fewest=2, most=50), [1]), (Crashing(fewest=1, most=3), [1, 2, 4])):
+        assert largest(attempts).status == "crashed"
+        assert attempts.tried == tried
+
+
 def test_where_two_samples_do_not_fit_that_is_told() -> None:
     record = largest(Attempts(fewest=2, most=1))
     assert (record.status, record.reason) == ("oom", "no memory")
