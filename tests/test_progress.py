@@ -228,6 +228,18 @@ def test_the_summary_tells_each_flag_once() -> None:
     assert lines[1].startswith("2 flagged (disturbed, unsteady): ")
 
 
+def test_the_summary_does_not_doubt_times_for_want_of_a_formula() -> None:
+    flagged = [replace(TRAIN, flags=("flops-partial",)), replace(ACCURACY, flags=("unsteady",))]
+    lines = told(session(records=records(*flagged)))
+    assert lines[1].startswith("1 flagged (unsteady): the page says")
+    assert lines[2].startswith("1 flagged (flops-partial): their FLOPs lack a formula")
+
+
+def test_a_finished_cell_says_what_an_instrument_did_not_give() -> None:
+    record = replace(TRAIN, flags=("flops-partial",), reason="there is no formula for mine::product")
+    assert line(record).split("/s")[1].startswith("  ! flops-partial  (there is no formula for mine::product)")
+
+
 def test_the_summary_of_a_stored_run_says_where_it_is_and_how_to_read_it() -> None:
     lines = told(session(records=records(TRAIN), stored=Path("results/0001.json")))
     assert lines == ["1 ok", "records: results/0001.json", "report:  trainmark html"]

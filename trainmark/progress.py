@@ -6,7 +6,7 @@ from collections import Counter
 
 from trainmark.formatting import about, counted
 from trainmark.measure.session import Measured, Session
-from trainmark.store.record import Record
+from trainmark.store.record import NOT_OF_TIMES, Record
 from trainmark.workloads import entry_of
 
 LABEL_WIDTH = 44
@@ -30,7 +30,9 @@ def cell_line(measured: Measured, done: int, total: int, seconds_left: float) ->
 def _result(record: Record) -> str:
     if record.status != "ok":
         return f"{record.status}: {record.reason}"
-    return entry_of(record.cell.workload).line(record) + "".join(f"  ! {flag}" for flag in record.flags)
+    flags = "".join(f"  ! {flag}" for flag in record.flags)
+    why = f"  ({record.reason})" if record.reason else ""
+    return entry_of(record.cell.workload).line(record) + flags + why
 
 
 def summary(session: Session, resume: str, results: str) -> list[str]:
@@ -44,10 +46,13 @@ def summary(session: Session, resume: str, results: str) -> list[str]:
     records = list(session.records.values())
     counts = Counter(record.status for record in records)
     lines = [", ".join(f"{number} {status}" for status, number in counts.items())]
-    flagged = [record for record in records if record.flags]
+    flagged = [flags for record in records if (flags := set(record.flags) - NOT_OF_TIMES)]
     if flagged:
-        flags = ", ".join(sorted({flag for record in flagged for flag in record.flags}))
-        lines.append(f"{len(flagged)} flagged ({flags}): the page says what each means, and docs/measuring.md why")
+        named = ", ".join(sorted({flag for flags in flagged for flag in flags}))
+        lines.append(f"{len(flagged)} flagged ({named}): the page says what each means, and docs/measuring.md why")
+    uncounted = sum("flops-partial" in record.flags for record in records)
+    if uncounted:
+        lines.append(f"{uncounted} flagged (flops-partial): their FLOPs lack a formula, see docs/measuring.md")
     if session.stored is not None:
         lines += [f"records: {session.stored}", f"report:  trainmark html{results}"]
     if not session.complete and session.left_in_journal:

@@ -41,6 +41,11 @@ def test_times_that_do_not_differ_or_are_flagged_decide_nothing(eager: float, fl
     assert not found.decided
 
 
+def test_a_flag_that_is_not_of_times_leaves_them_decided() -> None:
+    (found,) = paybacks([replace(record(0.3), flags=("flops-partial",)), record(0.2, compile="default")])
+    assert found.decided
+
+
 def test_only_the_eager_cell_of_the_same_setting_counts() -> None:
     assert paybacks([record(0.3, model="cnn"), record(0.2, compile="default")]) == []
 

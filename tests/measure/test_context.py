@@ -95,6 +95,20 @@ def test_what_a_compiled_step_moves_nobody_has_counted(context: Context) -> None
     assert compiled.get("bytes_utilisation") is None
 
 
+def test_a_step_whose_operations_are_not_known_keeps_its_share_of_the_bytes(context: Context) -> None:
+    context.peaks["cpu"] = PEAKS
+    metrics = {"step_seconds": 0.5, "flops_per_step": None, "moved_bytes_per_step": 10**8}
+    found = context.with_utilisation(Record(Cell.of("train"), "ok", metrics=metrics)).metrics
+    assert found["bytes_utilisation"] == pytest.approx(0.2)
+    assert found["flops_utilisation"] is None
+
+
+def test_a_record_without_a_time_has_no_utilisation(context: Context) -> None:
+    context.peaks["cpu"] = PEAKS
+    record = Record(Cell.of("train"), "error", "no")
+    assert context.with_utilisation(record) is record
+
+
 @pytest.mark.parametrize("cell", [Cell.of("train", device="cuda"), Cell.of("input")])
 def test_without_a_peak_or_a_precision_there_is_no_utilisation(context: Context, cell: Cell) -> None:
     context.peaks["cpu"] = PEAKS

@@ -368,6 +368,47 @@ def test_the_record_of_a_cell_that_takes_steps(
     assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
+class Transforming(nn.Module):
+    """Digits by way of their spectrum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(torch.fft.fft2(images).abs())
+        return logits
+
+
+class Branching(Transforming):
+    """Does what the images tell it to."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images)
+        return logits if images.sum() > 0 else -logits
+
+
+@pytest.mark.parametrize("workload", ["train", "inference"])
+@pytest.mark.parametrize(
+    ("model", "flags", "reason"),
+    [
+        (Transforming, ("flops-partial",), "FLOPs are not counted, there is no formula for aten::_fft_"),
+        (Branching, (), "FLOPs are not counted, no copy of the model runs on the meta device: RuntimeError: "),
+    ],
+)
+def test_a_step_whose_operations_are_not_known_says_why_and_loses_nothing_else(
+    measured: Measured, with_model: WithModel, workload: str, model: type[nn.Module], flags: tuple[str], reason: str
+) -> None:
+    record = measured(workload, model=with_model(model))
+    assert record.status == "ok"
+    assert record.metrics["flops_per_step"] is None
+    assert tuple(flag for flag in record.flags if flag == "flops-partial") == flags
+    assert str(record.reason).startswith(reason)
+    assert record.metrics["parameters"] == 7850
+    assert record.metrics["operators_per_step"] > 0
+    assert record.metrics["moved_bytes_per_step"] > 0
+
+
 def test_a_record_tells_how_images_were_adapted(measured: Measured) -> None:
     record = measured("inference", Settings(once=True), model="cnn")
     assert record.settings["adaptation"] == "pad 2, repeat 3"

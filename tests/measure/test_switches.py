@@ -20,6 +20,7 @@ from trainmark.model import load_model
 from trainmark.store.cell import Cell
 
 QUICK = Settings(max_seconds=0.01, min_rounds=2)
+COUNTED = ("flops_per_step", "operators_per_step", "copies_per_step", "host_reads_per_step", "new_bytes_per_step")
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +98,23 @@ def test_seeds_that_give_the_same_curves_are_flagged_and_count_as_one(tmp_path: 
 
     assert trained("tests.moving:same_weights") == (2, False)  # the order of samples is still each seed's own
     assert trained("tests.moving:Unmoved") == (1, True)
+
+
+@pytest.mark.parametrize("workload", ["train", "inference"])
+def test_what_differs_from_step_to_step_is_not_told_as_a_count(workload: str, tmp_path: Path) -> None:
+    cell = Cell.of(workload, model="tests.moving:SometimesDeeper", batch_size=4)
+    records = [measure_steps(cell, QUICK, lambda _doing: None, tmp_path) for _ in range(2)]
+    for record in records:
+        assert "counts-vary" in record.flags
+        assert record.metrics["operators_per_step"] is None
+        assert record.metrics["parameters"] == 7850
+    exact = [{name: record.metrics[name] for name in COUNTED} for record in records]
+    assert exact[0] == exact[1]
+
+
+@pytest.mark.parametrize("source", ["python_chance", "numpy_chance"])
+def test_a_model_that_draws_elsewhere_is_counted_the_same_in_every_run(source: str, tmp_path: Path) -> None:
+    cell = Cell.of("train", model=f"tests.moving:{source}", batch_size=4)
+    first, second = (measure_steps(cell, QUICK, lambda _doing: None, tmp_path) for _ in range(2))
+    assert "counts-vary" not in first.flags
+    assert {name: first.metrics[name] for name in COUNTED} == {name: second.metrics[name] for name in COUNTED}

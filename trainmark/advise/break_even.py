@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS
-from trainmark.store.record import Record
+from trainmark.store.record import NOT_OF_TIMES, Record
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _payback(compiled: Record, eager: Record) -> Payback:
 
 
 def _differ(one: Record, other: Record) -> bool:
-    if one.flags or other.flags:
+    if {*one.flags, *other.flags} - NOT_OF_TIMES:
         return False
     ends = [
         (record.metrics.get("step_seconds_low"), record.metrics.get("step_seconds_high")) for record in (one, other)

@@ -36,6 +36,11 @@ _FLAGS = {
         "torch.compile went on compiling in the steady state",
         "Something in the model changes from step to step. TORCH_LOGS=recompiles says what.",
     ),
+    "flops-partial": (
+        "A model computes products for which there is no FLOP formula",
+        "The times hold; FLOPs and utilisation are missing, and the cell's status names the operators. Give them a "
+        "formula: torch.utils.flop_counter.register_flop_formula.",
+    ),
 }
 _ENDINGS = (
     (

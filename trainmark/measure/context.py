@@ -90,11 +90,11 @@ class Context:
         """The record with its distance from this machine's peaks, where both are known."""
         metrics, settings = record.metrics, record.cell.settings
         device = str(settings.get("device"))
-        if metrics.get("flops_per_step") is None or device not in self.peaks or "precision" not in settings:
+        if metrics.get("step_seconds") is None or device not in self.peaks or "precision" not in settings:
             return record
         eager = settings.get("compile", "off") == "off"  # what a compiled step moves, nobody has counted
         found = utilisation(
-            metrics["flops_per_step"],
+            metrics.get("flops_per_step"),
             metrics.get("moved_bytes_per_step") if eager else None,
             metrics["step_seconds"],
             str(settings["precision"]),

@@ -5,6 +5,10 @@ class UnsupportedError(Exception):
     """This machine, or this pair of model and data set, cannot run the cell: it is skipped."""
 
 
+class ModelError(Exception):
+    """A model does not do what training or inference needs of it; the message says what came and what was needed."""
+
+
 class NotFiniteError(ArithmeticError):
     """A loss or an output is NaN or infinite: times of such steps mean nothing."""
 

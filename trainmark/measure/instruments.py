@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-
-import torch
 
 from trainmark.measure.data import Batch
 from trainmark.measure.phases import measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import Steps, TrainingParts, prepare
+from trainmark.measure.switches import seed_everything
 from trainmark.meters import counts
-from trainmark.meters.flops import count_flops, count_parameters
+from trainmark.meters.flops import count_parameters, examine_flops
 from trainmark.store.cell import Cell
 
 PHASE_SHARE = 0.5  # of max_seconds, at most
 PHASE_STEPS = (2, 100)  # at least, at most
 
 Findings = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the counts of a step have come to.
+
+    Attributes:
+        metrics: By name.
+        flags: Of the record: ``flops-partial`` where a product has no formula.
+        reason: Why there is a count that gave nothing, in a sentence; None where there is none.
+    """
+
+    metrics: Findings
+    flags: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 def time_phases(steps: Steps, cell: Cell, step_seconds: float, settings: Settings) -> Findings:
@@ -46,11 +61,11 @@ def count_compilation(cell: Cell) -> Findings:
     }
 
 
-def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> Findings:
+def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> Work:
     """Counts over an eager step of the cell, all of them the same in every run."""
     found = count_samples(steps.feed.endless, settings.seed)
     if steps.model is None:
-        return found
+        return Work(found)
     device = str(cell["device"])
     found |= count_launches(steps, device)
     if cell["compile"] != "off":  # what is counted below is the step that the compiler was given
@@ -59,10 +74,11 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> F
     with steps.context:
         batch = next(steps.batches)
         steps.step(*batch)  # a new model has no gradients yet
-        counted = counts.count_step(lambda: steps.step(*batch), steps.model, device)
-    return found | {
-        "parameters": count_parameters(steps.model),
-        "flops_per_step": count_flops(steps.model, steps.shape, training=isinstance(steps.parts, TrainingParts)),
+        counted, again = (counts.count_step(lambda: steps.step(*batch), steps.model, device) for _ in range(2))
+    is_training = isinstance(steps.parts, TrainingParts)
+    flops, flops_again = (examine_flops(steps.model, steps.shape, training=is_training) for _ in range(2))
+    of_step: Findings = {
+        "flops_per_step": flops.flops,
         "operators_per_step": counted.operators,
         "copies_per_step": counted.copies,
         "host_reads_per_step": counted.host_reads,
@@ -72,7 +88,23 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> F
         "moved_bytes_per_step": counted.moved_bytes,
         "retained_tensors_per_step": counted.retained_tensors,
         "activation_bytes": counted.saved_bytes,
-        **_holdings(steps),
+    }
+    varying = _varying(counted, again) | ({"flops_per_step"} if flops.flops != flops_again.flops else set())
+    of_step |= dict.fromkeys(varying)
+    flags, reason = ("flops-partial",) if flops.without_formula else (), flops.reason
+    if varying:
+        flags = (*flags, "counts-vary")
+        reason = reason or f"two steps differ in what is counted: {', '.join(sorted(varying))}"
+    return Work(found | {"parameters": count_parameters(steps.model)} | of_step | _holdings(steps), flags, reason)
+
+
+def _varying(one: counts.StepCounts, other: counts.StepCounts) -> set[str]:
+    """Metrics whose counts are another in each step: they are of the step's chance, and compare nothing."""
+    names = {"saved_bytes": "activation_bytes"}
+    return {
+        names.get(part.name, f"{part.name}_per_step")
+        for part in fields(one)
+        if getattr(one, part.name) != getattr(other, part.name)
     }
 
 
@@ -81,7 +113,7 @@ def count_samples(order: Callable[[], Iterator[Batch]], seed: int) -> Findings:
 
     The seed makes the two orders the same in every run: what is repeated in one is in all.
     """
-    torch.manual_seed(seed)
+    seed_everything(seed)
     (first, labels), (second, _) = next(order()), next(order())
     same = (first == second).flatten(1).all(1)  # [B, ...] -> [B]
     return {"samples_per_step": len(labels), "repeated_samples_per_epoch": int(same.sum())}

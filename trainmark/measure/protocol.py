@@ -22,12 +22,14 @@ from trainmark.measure.data import Batch, Data, Feed, as_tensors
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
 from trainmark.measure.instruments import (
     Findings,
+    Work,
     count_compilation,
     count_samples,
     count_work,
     time_phases,
     workspace_bytes,
 )
+from trainmark.measure.outputs import checked, looking_first
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import (
     Steps,
@@ -79,6 +81,7 @@ def measure_steps(cell: Cell, settings: Settings, report: Report, scratch: Path)
 
     Raises:
         UnsupportedError: The cell cannot be run here.
+        ModelError: The model gives no logits of its classes.
         NotFiniteError: A loss or an output is not finite.
     """
     return measured(cell, settings, scratch, lambda: _time_steps(cell, settings, report, scratch))
@@ -124,7 +127,7 @@ def try_batch(cell: Cell, settings: Settings, report: Report, scratch: Path) -> 
     steps = prepare(cell, settings, scratch)
     for number in range(3):  # the second has the optimizer's state beside the gradients, the third is like it
         report(f"trying step {number + 1} with a batch of {cell['batch_size']}")
-        timed_block(clock_of(device), steps.advance, 1)
+        timed_block(clock_of(device), steps.advance if number else steps.advance_looking, 1)
     return device_peak(device).allocated or peak_memory_bytes()
 
 
@@ -150,7 +153,7 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
         reset_compile_counts()
     with steps.context:
         report("compiling" if is_compiled else "warming up")
-        first = timed_block(clock, steps.advance, 1)
+        first = timed_block(clock, steps.advance_looking, 1)
         first_peak, first_device_peak = peak_memory_bytes(), device_peak(device)
         if is_compiled:
             reset_device_peak(device)  # what the compiler tried out is no part of a step
@@ -207,21 +210,24 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
     }
     if not settings.once:
         report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
-        metrics |= _instrument(steps, cell, interval.middle, settings, report, scratch)
+        work = _instrument(steps, cell, interval.middle, settings, report, scratch)
+        metrics |= work.metrics
         metrics["workspace_bytes"] = workspace_bytes(metrics, peak.allocated, steps)
+        findings |= {"flags": (*findings["flags"], *work.flags), "reason": work.reason}
     return findings
 
 
 def _instrument(
     steps: Steps, cell: Cell, step_seconds: float, settings: Settings, report: Report, scratch: Path
-) -> Findings:
+) -> Work:
     """What the instrumented and the static pass find; with a profile where one is asked for."""
     device = str(cell["device"])
     report("timing phases")
     with steps.context:
         found = time_phases(steps, cell, step_seconds, settings)
     report("counting")
-    found |= count_work(steps, cell, settings, scratch)
+    work = count_work(steps, cell, settings, scratch)
+    found |= work.metrics
     report("measuring energy")
     with steps.context:
         found |= measure_energy(steps.advance, device, steps.shape[0])
@@ -230,7 +236,7 @@ def _instrument(
         affordable = math.ceil(PROFILE_SECONDS / step_seconds)
         with steps.context:
             profile_steps(steps.advance, cell, settings.artifacts, steps=min(max(affordable, 2), PROFILE_STEPS))
-    return found
+    return replace(work, metrics=found)
 
 
 def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
@@ -328,16 +334,19 @@ def train_once(
     """Trains a new model for some epochs, as the lecture does, and evaluates it after each.
 
     Raises:
-        NotFiniteError: The loss of an epoch is not finite.
+        NotFiniteError: The loss of an epoch is not finite, or an output of its evaluation is no number.
+        ModelError: The model gives no logits of its classes.
     """
     clock = clock_of(str(cell["device"]))
     model = built(spec, cell, seed)
     runnable = compiled(model, cell)
-    step = training_parts(runnable, cell).step
-    forward = inference_parts(runnable, cell).step
+    parts = training_parts(runnable, cell)
+    looking = checked(runnable, spec.classes)
+    forward = replace(inference_parts(runnable, cell), model=looking).step
     training = Training(0.0, [], [], count_parameters(model))
     for epoch in range(epochs):
         report(f"training seed {seed}, epoch {epoch + 1} of {epochs}")
+        step = parts.step if epoch else looking_first(parts.step, replace(parts, model=looking).step)
         some = batches.first(2) if settings.once else batches.epoch()
         runnable.train()
         (loss, samples), block = timed(clock, partial(train_epoch, step, some))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from trainmark.measure import precision, switches
 from trainmark.measure.data import Batch, Data, Feed, load
+from trainmark.measure.lazy import materialise
+from trainmark.measure.outputs import checked
 from trainmark.measure.settings import Settings
 from trainmark.measure.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
 from trainmark.model import ModelSpec, load_model
@@ -94,6 +96,7 @@ class Steps:
         adaptation: What was done to the images to fit the model.
         model: Uncompiled; None where the workload has none.
         parts: What the step is made of; None likewise.
+        classes: That the model promises to tell apart; None likewise.
         alive: What the last step left behind.
     """
 
@@ -105,6 +108,7 @@ class Steps:
     adaptation: str
     model: nn.Module | None = None
     parts: TrainingParts | InferenceParts | None = None
+    classes: int | None = None
     alive: Alive = field(default_factory=Alive)
 
     def advance(self) -> Tensor:
@@ -113,8 +117,21 @@ class Steps:
         Batch and result stay alive until the next ones are there, as the variables of a training
         loop do: memory is taken and given back in the order in which a loop would.
         """
+        return self._take(self.step)
+
+    def advance_looking(self) -> Tensor:
+        """The same, and what the model gives is looked at.
+
+        Raises:
+            ModelError: It is no logits of the model's classes.
+        """
+        if self.parts is None or self.classes is None:
+            return self.advance()
+        return self._take(replace(self.parts, model=checked(self.parts.model, self.classes)).step)
+
+    def _take(self, step: Step) -> Tensor:
         self.alive.batch = batch = next(self.batches)
-        self.alive.result = result = self.step(*batch)
+        self.alive.result = result = step(*batch)
         return result
 
 
@@ -173,6 +190,7 @@ def _model_steps(
         adaptation=str(data.adaptation),
         model=model,
         parts=parts,
+        classes=spec.classes,
     )
 
 
@@ -206,7 +224,7 @@ def built(spec: ModelSpec, cell: Cell, seed: int) -> nn.Module:
     afterwards both are as the cell wants them.
     """
     switches.seed_everything(seed)
-    model = spec.build()
+    model = materialise(spec.build(), spec.input_shape)
     switches.held().restore()
     switches.seed_everything(seed)
     precision.set_float32_arithmetic(str(cell["precision"]))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainmark.measure.data import Batch
+from trainmark.measure.failures import NotFiniteError
 
 Step = Callable[[Tensor, Tensor], Tensor]  # from images [B, C, H, W] and labels [B] to a loss or to logits
 Model = Callable[[Tensor], Tensor]  # from images [B, C, H, W] to logits [B, classes]
@@ -84,9 +85,14 @@ def evaluate(forward: Step, images: Tensor, labels: Tensor, batch_size: int = 10
         images: [N, C, H, W].
         labels: [N].
         batch_size: Samples in one forward pass.
+
+    Raises:
+        NotFiniteError: An output is NaN, which has no largest.
     """
-    right = sum(
-        int((forward(some, wanted).argmax(1) == wanted).sum())
-        for some, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    )
+    right = 0
+    for some, wanted in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        logits = forward(some, wanted)  # [B, C, H, W] -> [B, classes]
+        if bool(logits.isnan().any()):
+            raise NotFiniteError("an output of the evaluation is not finite (nan)")
+        right += int((logits.argmax(1) == wanted).sum())
     return right / len(labels)

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from trainmark import suite
-from trainmark.measure.failures import MissingDataError, NotFiniteError, UnsupportedError
+from trainmark.measure.failures import MissingDataError, ModelError, NotFiniteError, UnsupportedError
 from trainmark.scratch import keeping_in, scratch
 from trainmark.suite import ROOT_VARIABLE, SuiteError
 
@@ -386,7 +386,7 @@ def finish(function: str, arguments: tuple[Any, ...], root: Path | None = None) 
         return Finished("skipped", None, str(error))
     except NotFiniteError as error:
         return Finished("nan", None, str(error))
-    except (MissingDataError, SuiteError) as error:
+    except (MissingDataError, ModelError, SuiteError) as error:
         return Finished("error", None, str(error))
     except Exception as error:  # noqa: BLE001  # a user's model ends as it likes: each end becomes a record
         traceback.print_exc()

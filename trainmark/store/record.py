@@ -26,6 +26,7 @@ STATUSES = {
     "skipped": "this machine cannot run it",
 }
 FAILED = ("oom", "timeout", "crashed", "nan", "error")
+NOT_OF_TIMES = {"flops-partial", "counts-vary", "equal-seeds"}  # flags that warn of another number than a time
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Record:
             ``trainmark.measure.computation``. Empty where it was not looked at.
         disturbance: What else the machine did meanwhile; see ``trainmark.meters.disturbance``.
         flags: Words of warning: ``disturbed``, ``unsteady``, ``clocks-disagree``, ``few-rounds``,
-            ``recompiles``, ``throttled``, ``shared-gpu``, ``instruments-oom`` and the like.
+            ``recompiles``, ``throttled``, ``shared-gpu``, ``flops-partial``, ``instruments-oom`` and the like.
         started: UTC time in ISO 8601.
     """
 

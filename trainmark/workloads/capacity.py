@@ -56,13 +56,21 @@ class Capacity(ModelWorkload):
             unseen = limit and not on_device and peak and peak > limit  # a peak between two looks at the memory
             return attempts[-1].status == "ok" and not unseen
 
+        first = 1
         try:
-            largest = largest_that_fits(fits)
+            try:
+                largest = largest_that_fits(fits)
+            except _EndedOtherwise:
+                if len(attempts) > 1 or attempts[0].status != "error":
+                    raise
+                first = 2  # some models cannot be trained on one sample: what normalises over the batch
+                largest = largest_that_fits(fits, first)
         except _EndedOtherwise:
             return context.record(cell, settings, attempts[-1])
         if not largest:
-            reason = attempts[0].reason or f"a single sample takes {peaks[1]} bytes, more than --memory-limit"
-            failed = replace(attempts[0], status="oom", value=None, reason=reason, log="")
+            samples = "a single sample takes" if first == 1 else "two samples take"
+            reason = attempts[-1].reason or f"{samples} {peaks[first]} bytes, more than --memory-limit"
+            failed = replace(attempts[-1], status="oom", value=None, reason=reason, log="")
             return context.record(cell, settings, failed)
         metrics = {
             "max_batch_size": largest,
@@ -105,12 +113,14 @@ def largest_that_fits(fits: Callable[[int], bool], first: int = 1, largest: int 
 
     Args:
         fits: Whether a number fits; once one does not, no larger one does.
-        first: Where the doubling begins.
+        first: The smallest that is tried, where the doubling begins.
         largest: Where it ends.
     """
-    low, high = 0, first
+    low, high = first - 1, first
     while high <= largest and fits(high):
         low, high = high, 2 * high
+    if low < first:
+        return 0
     if high > largest:
         return low
     while high - low > max(1, low // RESOLUTION):
