@@ -9,7 +9,7 @@ from trainmark import formatting
 from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
 from trainmark.judge.margins import Margins
 from trainmark.store.metrics import METRICS
-from trainmark.store.record import Run
+from trainmark.store.record import UNRELIABLE, Run
 
 CNN = "train cnn 256 cpu fp32"
 MLP = "train mlp 64 cpu fp32"
@@ -286,3 +286,45 @@ def test_failing_cells_come_first_and_then_the_largest_change(stored: Any) -> No
     new = without(stored.with_metrics(new, MLP, parameters=270_350), "input resident 64")
     labels = [one.label for one in stored.compared(stored.run(), new).cells]
     assert labels[:4] == ["input resident 64", MLP, CNN, "train mlp 256 cpu bf16"]
+
+
+TIMED = [name for name, metric in METRICS.items() if metric.compared == "tolerance" and metric.timed]
+
+
+@pytest.mark.parametrize("flag", UNRELIABLE)
+@pytest.mark.parametrize("name", TIMED)
+def test_what_was_timed_in_a_bad_moment_decides_nothing(stored: Any, name: str, flag: str) -> None:
+    """As a compile time of 22.6 s beside one of 48.9 s, taken while the machine was busy."""
+    base = stored.with_metrics(stored.run(), MLP, **{name: 22.6})
+    for one, other in ((base, flagged(stored, base, flag)), (flagged(stored, base, flag), base)):
+        found = cell(stored.compared(one, stored.with_metrics(other, MLP, **{name: 48.9})), MLP)
+        change = next(change for change in found.changes if change.name == name)
+        assert change.verdict == "inconclusive"
+        assert change.reason is not None and f"measured {flag}" in change.reason
+
+
+def flagged(stored: Any, run: Run, flag: str) -> Run:
+    changed: Run = stored.changed(run, MLP, flags=(flag,))
+    return changed
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_a_tolerance_without_a_history_says_that_it_is_a_guess(stored: Any, name: str) -> None:
+    base = stored.with_metrics(stored.run(), MLP, **{name: 10.0})
+    found = cell(stored.compared(base, stored.with_metrics(base, MLP, **{name: 30.0}), history=()), MLP)
+    change = next(change for change in found.changes if change.name == name)
+    assert change.verdict == "regressed"
+    assert change.reason is not None and "which is a guess: 0 of 6 earlier runs" in change.reason
+
+
+@pytest.mark.parametrize(("spread", "verdict"), [(0.01, "regressed"), (1.0, "inconclusive")])
+def test_with_a_history_its_spread_says_whether_a_compile_time_has_changed(
+    stored: Any, spread: float, verdict: str
+) -> None:
+    def compiling(run: Run, seconds: float) -> Run:
+        changed: Run = stored.with_metrics(run, MLP, compile_seconds=seconds)
+        return changed
+
+    past = [compiling(stored.run(), 10.0 * (1 + spread * (number % 2))) for number in range(8)]
+    found = cell(stored.compared(compiling(stored.run(), 10.0), compiling(stored.run(), 30.0), history=past), MLP)
+    assert next(change for change in found.changes if change.name == "compile_seconds").verdict == verdict

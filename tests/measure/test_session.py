@@ -15,6 +15,7 @@ from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.session import Invocation, Session, SessionError, find_interrupted
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Outcome
+from trainmark.meters.control import FLAG, LIMIT, Control, to_facts
 from trainmark.meters.probes import Peaks
 from trainmark.store.cell import Cell
 from trainmark.store.journal import read_journal
@@ -295,3 +296,22 @@ def test_without_peaks_utilisation_is_not_measured(session: Callable[..., Sessio
     run.probe_peaks(cells)
     assert run.notes == ["no utilisation on cpu: its probes ended with no"]
     assert "flops_utilisation" not in run.measure(cells[0]).record.metrics
+
+
+@pytest.mark.parametrize(("times", "flagged"), [(1.0, False), (LIMIT * 0.99, False), (LIMIT * 1.01, True)])
+def test_a_cell_is_flagged_where_the_machine_was_slower_than_at_its_best(
+    session: Callable[..., Session], times: float, flagged: bool
+) -> None:
+    one = session()
+    best = Control(product=0.002, cached_copy=0.001, copy=0.005)
+    slow = Control(product=0.002 * times, cached_copy=0.001, copy=0.005)
+    cell = Cell.of("train")
+    one.in_its_moment(Record(cell, "ok", disturbance=to_facts(best, best)))
+    found = one.in_its_moment(Record(cell, "ok", disturbance=to_facts(best, slow)))
+    assert found.disturbance["control_ratio"] == pytest.approx(times)
+    assert (FLAG in found.flags) == flagged
+
+
+def test_a_cell_without_such_work_has_no_such_ratio(session: Callable[..., Session]) -> None:
+    record = Record(Cell.of("train"), "ok")
+    assert session().in_its_moment(record) == record

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainmark import formatting
-from trainmark.advise.recommend import BETWEEN_PROCESSES, UNRELIABLE
+from trainmark.advise.recommend import BETWEEN_PROCESSES
 from trainmark.judge.statistics import ratio_interval
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS
-from trainmark.store.record import Record
+from trainmark.store.record import UNRELIABLE, Record
 from trainmark.store.rounds import Interval
 
 OTHER = "no_grad"

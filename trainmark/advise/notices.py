@@ -36,6 +36,24 @@ _FLAGS = {
         "torch.compile went on compiling in the steady state",
         "Something in the model changes from step to step. TORCH_LOGS=recompiles says what.",
     ),
+    "slow-moment": (
+        "The machine itself was slower than at its best",
+        "A neighbour on the same host, or its clock, is the usual cause: these times are too long. Measure these cells "
+        "again.",
+    ),
+    "traced": (
+        "A debugger, a profiler or a coverage tool was told of each line of Python",
+        "It slows every step. Measure without it.",
+    ),
+    "equal-seeds": (
+        "Several seeds gave the same curves",
+        "They count as one. A model that seeds for itself, or that learns nothing, is the usual cause.",
+    ),
+    "counts-vary": (
+        "Two steps of a cell do different work",
+        "What differs is missing among the counts, and the times are a mean over such steps. A model that draws what "
+        "to compute is the usual cause.",
+    ),
     "flops-partial": (
         "A model computes products for which there is no FLOP formula",
         "The times hold; FLOPs and utilisation are missing, and the cell's status names the operators. Give them a "
@@ -48,7 +66,17 @@ _ENDINGS = (
         "An instrument beside the timing failed",
         "The times hold; what is missing beside them was not read.",
     ),
+    (
+        "computation-",
+        "What a cell computes could not be looked at",
+        "The times hold; whether two runs train the same is not known.",
+    ),
     ("warm-compile-", "Compiling with a warm cache failed", "The cold compile time holds; the warm one is missing."),
+)
+_MOVED = "moved-"
+_MOVED_ADVICE = (
+    "It was set again after the model was built. Where the forward pass changes it, the times are of what the model "
+    "set: the record tells the threads in force."
 )
 _STATUSES = {
     "oom": "Use a smaller batch, a smaller model or a narrower precision.",
@@ -126,6 +154,8 @@ def _flags(run: Run) -> list[Notice]:
 
 def _unlisted(flag: str) -> tuple[str, str]:
     """Title and advice of a flag that names how something ended, or that this version does not know."""
+    if flag.startswith(_MOVED):
+        return f"A model changed a switch of PyTorch: {flag.removeprefix(_MOVED)}", _MOVED_ADVICE
     for begin, title, advice in _ENDINGS:
         if flag.startswith(begin) and flag.removeprefix(begin) in STATUSES:
             return f"{title}: {STATUSES[flag.removeprefix(begin)]}", advice

@@ -13,7 +13,7 @@ from trainmark.advise.break_even import Payback, paybacks
 from trainmark.judge.statistics import ratio_interval
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
-from trainmark.store.record import Record
+from trainmark.store.record import UNRELIABLE, Record
 from trainmark.store.rounds import Interval
 from trainmark.workloads import of_role
 
@@ -23,7 +23,6 @@ GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
 BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md
 CONFIDENCE = 0.95
 ACCURACY_MARGIN = METRICS["accuracy"].tolerance or 0.0
-UNRELIABLE = ("disturbed", "unsteady", "throttled", "clocks-disagree", "recompiles")
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,8 @@ class _Work:
                 self.told(f"the budget is spent: {counted(len(lacking) - number + 1, 'record')} not measured")
                 return
             self.told(f"record {number} of {len(lacking)}: {sides[name].place.name}: {cell.label}")
-            self.findings.add_record(name, measure_record(sides[name], cell, self.session.seeds_of(cell), how))
+            record = measure_record(sides[name], cell, self.session.seeds_of(cell), how)
+            self.findings.add_record(name, self.session.in_its_moment(record))
 
     def paired(self) -> list[Cell]:
         """The cells that both sides have measured well, and that take turns."""

@@ -17,7 +17,7 @@ from trainmark.judge.statistics import Position, between_runs_interval, hodges_l
 from trainmark.store.cell import WORKLOADS
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.pairs import Pair, PairedRun
-from trainmark.store.record import STATUSES, Record, Run
+from trainmark.store.record import STATUSES, UNRELIABLE, Record, Run
 from trainmark.store.rounds import Interval
 
 HISTORY = 6  # stored runs of a cell that teach how two runs differ; fewer leave its time undecided
@@ -45,7 +45,6 @@ _NOTED = "noted"  # of a metric alone: it tells why, and decides nothing
 _PORTABLE = ("exact", "explains", "points")  # kinds of metric that another machine must give too
 _SOFTWARE = ("python", "torch")  # facts of an environment; where they differ, so may the operators of a step
 _OF_THE_MODEL = ("parameters", "flops_per_step", "parameter_bytes", "samples_per_step", "training_samples")
-_UNRELIABLE = ("disturbed", "unsteady")
 
 
 @dataclass(frozen=True)
@@ -573,7 +572,7 @@ def _of_reliable(change: MetricChange, base: Record, new: Record, conditions: _C
 
 def _unreliable(base: Record, new: Record) -> str:
     """Which flags make what was timed no evidence; empty where there is none."""
-    return " and ".join(flag for flag in _UNRELIABLE if flag in base.flags + new.flags)
+    return " and ".join(flag for flag in UNRELIABLE if flag in base.flags + new.flags)
 
 
 def _past(name: str, base: Record, conditions: _Conditions) -> list[float]:

@@ -26,10 +26,11 @@ from torch.utils.data import TensorDataset
 from trainmark.measure.data import Adaptation, Data, Feed
 from trainmark.measure.protocol import Report, held_out_batch, set_up, train_once
 from trainmark.measure.settings import Settings
-from trainmark.measure.steps import feed, model_and_data, prepare
+from trainmark.measure.steps import TrainingParts, feed, model_and_data, prepare, training_parts
 from trainmark.measure.switches import read_switches, seed_everything
 from trainmark.measure.training import evaluate
 from trainmark.store.cell import FEW, Cell
+from trainmark.store.parameters import PARAMETERS
 
 DIGITS = 9  # of a number: a float32 has seven that count
 ORDER_BATCH = 64  # in which the order of an epoch is looked at: it does not depend on it
@@ -73,6 +74,8 @@ def of_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> d
                 steps.model(images)
         watch.evaluations += looking.evaluations
         facts |= looking.facts()
+    if isinstance(steps.parts, TrainingParts):
+        facts |= _precisions(steps.model, cell)
     return watch.told() | {"facts": facts | order_of(cell, steps.feed, settings.seed, Feed.endless)}
 
 
@@ -124,6 +127,17 @@ def order_of(cell: Cell, batches: Feed, seed: int, way: Callable[[Feed], Iterato
         "different samples of an epoch": [len(epoch.unique()) for epoch in epochs],
         "order of samples": [_digest(epoch) for epoch in epochs],
     }
+
+
+def _precisions(model: nn.Module | None, cell: Cell) -> dict[str, Any]:
+    """What a training in each precision would compute in."""
+    assert model is not None  # as every training has one
+    found = {}
+    for name in PARAMETERS["precision"].values:
+        parts = training_parts(model, Cell.of(cell.workload, **(cell.settings | {"precision": name})))
+        found[f"{name} computes in"] = str(parts.dtype or "what there is")
+        found[f"loss of {name}"] = "scaled" if parts.scaler.is_enabled() else "as it is"
+    return found
 
 
 def _facts_of(data: Data) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from trainmark.measure.steps import (
 from trainmark.measure.training import evaluate, train_epoch
 from trainmark.measure.worker import SoFar
 from trainmark.meters.clock import Block, Clock, clock_of
+from trainmark.meters.control import take_control, to_facts
 from trainmark.meters.counts import reset_compile_counts
 from trainmark.meters.disturbance import DisturbanceMeter
 from trainmark.meters.energy import measure_energy
@@ -159,6 +160,7 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
             reset_device_peak(device)  # what the compiler tried out is no part of a step
         warmup = Warmup(0.0, True, 1) if settings.once else warm_up(clock, steps.advance, settings, report)
         report("timing rounds")
+        before = take_control()
         with DisturbanceMeter(device) as meter:
             if settings.once:
                 blocks, recompiled = [first], False
@@ -167,6 +169,7 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
                     clock, steps.advance, warmup.steps_per_round, settings, is_compiled
                 )
         host_peak, peak = peak_memory_bytes(), device_peak(device)  # before instruments add their own
+        moment = to_facts(before, take_control())
         report("timing single steps")
         if warmup.steps_per_round == 1:  # the rounds are single steps already
             latencies = [block.waited_seconds for block in blocks]
@@ -205,7 +208,7 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
         "host_rounds": tuple(host_rounds),
         "steps_per_round": warmup.steps_per_round,
         "settings": {"threads": torch.get_num_threads(), "seed": settings.seed, "adaptation": steps.adaptation},
-        "disturbance": disturbance.to_json(),
+        "disturbance": disturbance.to_json() | moment,
         "flags": (*disturbance.flags, *(name for name, raised in flags.items() if raised), *switches.flags()),
     }
     if not settings.once:
@@ -248,9 +251,11 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
     held_out = held_out_batch(data, device)
     epochs = 1 if settings.once else int(cell["epochs"])
     seeds = list(range(settings.seed, settings.seed + (1 if settings.once else settings.seeds)))
+    before = take_control()
     with DisturbanceMeter(device) as meter:
         trainings = [train_once(cell, spec, batches, held_out, seed, epochs, settings, report) for seed in seeds]
     host_peak, peak = peak_memory_bytes(), device_peak(device)
+    moment = to_facts(before, take_control())
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
     final = [training.accuracies[-1] for training in trainings]
@@ -285,7 +290,7 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
             "train_samples": batches.size,
             "held_out_samples": len(held_out[1]),
         },
-        "disturbance": disturbance.to_json(),
+        "disturbance": disturbance.to_json() | moment,
         "flags": (*disturbance.flags, *switches.flags(), *(("equal-seeds",) if len(different) < len(seeds) else ())),
     }
 

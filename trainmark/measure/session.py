@@ -17,6 +17,7 @@ from trainmark.measure.context import Context, now
 from trainmark.measure.machine import Machine
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Workers
+from trainmark.meters.control import FLAG, LIMIT, Best, from_facts
 from trainmark.meters.probes import load_peaks, store_peaks
 from trainmark.store.cell import Cell
 from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
@@ -247,7 +248,17 @@ class Session:
         artifacts = self.artifacts if self.invocation.profile or entry.keeps_files else None
         settings = replace(self.invocation.settings, seeds=planned.seeds, artifacts=artifacts)
         record, log = entry.measure(cell, settings, self.context)
-        return self._keep(replace(record, started=started), log)
+        return self._keep(self.in_its_moment(replace(record, started=started)), log)
+
+    def in_its_moment(self, record: Record) -> Record:
+        """The record with how slow the machine was beside its best, and a flag where that was too slow."""
+        control = from_facts(record.disturbance)
+        if control is None:
+            return record
+        best = Best(self.cache, str(self.machine.environment["fingerprint"]))
+        ratio = best.ratio(control, int(record.settings.get("threads") or 1))
+        flags = (*record.flags, *((FLAG,) if ratio > LIMIT else ()))
+        return replace(record, disturbance={**record.disturbance, "control_ratio": ratio}, flags=flags)
 
     def _keep(self, record: Record, log: str = "") -> Measured:
         self.records[record.key] = record  # first: Ctrl-C may come while the journal waits for the disk

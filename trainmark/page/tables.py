@@ -127,6 +127,12 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
             facet=True,
         ),
         Column("Rounds", False, "each round in the order measured, against their median", tuple(map(_rounds, records))),
+        Column(
+            "Machine",
+            True,
+            "a fixed piece of work around the rounds, over the best that this machine has shown: 1 is its best",
+            tuple(plain_value(_rounded(record.disturbance.get("control_ratio"))) for record in records),
+        ),
         time_column(records, "step_seconds", "Step time"),
         number_column(records, "samples_per_second", "Samples/s"),
         time_column(records, "latency_p50_seconds", "Latency p50"),
@@ -144,6 +150,10 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
     return replace(table, rows=(*table.rows, *(_absent_row(cell, table.columns) for cell in absent)))
 
 
+def _rounded(ratio: object) -> float | None:
+    return round(ratio, 2) if isinstance(ratio, float) else None
+
+
 def _other_times() -> Iterable[tuple[str, str]]:
     """Durations that are judged, of the suite's own workloads, with their titles."""
     for name, metric in METRICS.items():
@@ -153,7 +163,7 @@ def _other_times() -> Iterable[tuple[str, str]]:
 
 def accuracy_table(records: Sequence[Record]) -> Table:
     """What was learnt, and how long it took."""
-    seeds = [len(record.series.get("seed") or ()) or record.settings.get("seeds") for record in records]
+    seeds = [record.settings.get("seeds") or len(record.series.get("seed") or ()) for record in records]
     epochs = [record.cell.settings.get("epochs") for record in records]
     columns = [
         share_column(records, "accuracy", "Mean (%)"),
@@ -161,7 +171,7 @@ def accuracy_table(records: Sequence[Record]) -> Table:
         share_column(records, "accuracy_highest", "Highest (%)"),
         time_column(records, "training_seconds", "Training"),
         Column("Epochs", True, PARAMETERS["epochs"].meaning, tuple(map(plain_value, epochs))),
-        Column("Seeds", True, "trainings, each from another seed", tuple(map(plain_value, seeds))),
+        Column("Seeds", True, "trainings that differ, each from another seed", tuple(map(plain_value, seeds))),
     ]
     return subject_table(records, columns)
 

@@ -26,6 +26,10 @@ STATUSES = {
     "skipped": "this machine cannot run it",
 }
 FAILED = ("oom", "timeout", "crashed", "nan", "error")
+UNRELIABLE = (  # flags of a cell whose times decide nothing
+    *("disturbed", "unsteady", "slow-moment", "throttled", "shared-gpu"),
+    *("traced", "clocks-disagree", "recompiles"),
+)
 NOT_OF_TIMES = {"flops-partial", "counts-vary", "equal-seeds"}  # flags that warn of another number than a time
 
 

@@ -58,7 +58,7 @@ class Accuracy(ModelWorkload):
 
     def line(self, record: Record) -> str:
         """The mean over the seeds, the lowest and highest of them, and how long a training took."""
-        metrics, seeds = record.metrics, len(record.rounds)
+        metrics, seeds = record.metrics, int(record.settings.get("seeds") or len(record.rounds))
         low, high = (formatting.percent(metrics[f"accuracy_{end}"]) for end in ("lowest", "highest"))
         over = f" ({low} to {high}, {seeds} seeds)" if seeds > 1 else " (1 seed)"
         return f"{formatting.percent(metrics['accuracy'])}{over} in {formatting.about(metrics['training_seconds'])}"

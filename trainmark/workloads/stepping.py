@@ -26,6 +26,7 @@ SHARE_OF_PRODUCT_SPEED = 0.4
 OVERHEAD_SECONDS = 0.8
 COMPILE_SECONDS = 15.0
 FASTER_IN_BF16 = 1.7
+TELLING = 1.05  # of the machine's best: a moment as good as that is told of on the page alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,9 @@ class StepWorkload(ModelWorkload):
         metrics = record.metrics
         text = f"{formatting.duration(metrics['step_seconds']):>7} {spread(record)}"
         text += f"  {formatting.prefixed(metrics['samples_per_second']):>6}/s"
+        slower = record.disturbance.get("control_ratio")
+        if isinstance(slower, float) and slower > TELLING:
+            text += f"  machine {formatting.times(slower)} its best"
         if metrics.get("compile_seconds") is not None:
             text += f"  compiled in {formatting.about(metrics['compile_seconds'])}"
         return text
