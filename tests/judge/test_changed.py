@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainmark.judge.comparison import compare_paired
-from trainmark.judge.computation import TOLERANCE, Found, compare_computations
+from trainmark.judge.sameness import TOLERANCE, Found, compare_computations
 from trainmark.judge.verdict import Policy, judge
 
 Change = Callable[[dict[str, Any]], object]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.misbehaving import Digits
-from trainmark.judge.computation import compare_computations
+from trainmark.judge.sameness import compare_computations
 from trainmark.measure.settings import Settings
 from trainmark.measure.switches import Held
 from trainmark.measure.worker import Workers

@@ -418,7 +418,7 @@ def test_the_page_of_pairs_tells_what_was_counted_and_differs(of_pairs: Page, st
         of_pairs.text.partition("What else differs Verdict")[2] or of_pairs.text.rpartition("What else differs")[2]
     )
     assert "train cnn 64 cpu fp32 parameters 1,070,794 9 exactly regressed" in section
-    assert "inference cnn 256 cpu fp32 operators per step 60 61 exactly incomparable" in section
+    assert "inference cnn 256 cpu fp32 operators per step 60 61 told, not judged incomparable" in section
     assert "inference cnn 256 cpu fp32 peak memory 514 MB 900 MB within 10% regressed" in section
     run = stored.run("20260101T120000-abcdef")
     memory = next(one for one in run.records if one.label == CNN).metrics["peak_memory_bytes"]

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainmark import git
 from trainmark.against.client import Side, SideEnded
 from trainmark.against.places import SELF, Named, Place, SideError, place_of, working_tree
 from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_record, rounds_of
 from trainmark.formatting import about, counted
-from trainmark.judge.verdict import Policy
 from trainmark.measure.context import now
 from trainmark.measure.session import Session
 from trainmark.store.cell import Cell
@@ -27,6 +26,9 @@ from trainmark.store.pairs import PairedRun, PairsJournal
 from trainmark.store.record import Record, Run
 from trainmark.suite import search_path
 from trainmark.workloads import entry_of
+
+if TYPE_CHECKING:
+    from trainmark.judge.verdict import Policy
 
 NEW = "working tree"
 PAIR_SECONDS = 1.5  # of a pair, where no stored run tells: two processes made ready, and their blocks

@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any
 
 from trainmark import formatting
-from trainmark.judge.computation import compare_computations
 from trainmark.judge.margins import Margins
 from trainmark.judge.presence import absence, interruption
+from trainmark.judge.sameness import compare_computations
 from trainmark.judge.sequential import Decision, Measured, decide, next_cells
 from trainmark.judge.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
 from trainmark.store.cell import WORKLOADS

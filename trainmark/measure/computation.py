@@ -1,7 +1,7 @@
 """What a cell computes: a few steps of a few samples, kept as facts and numbers that another training cannot share.
 
 The steps are those of the cell's workload, taken in full precision, eagerly, on one CPU thread and from a fixed seed:
-so they are equal in every process, and what they leave behind is compared by :mod:`trainmark.judge.computation`.
+so they are equal in every process, and what they leave behind is compared by :mod:`trainmark.judge.sameness`.
 """
 
 from __future__ import annotations

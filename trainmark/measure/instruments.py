@@ -77,6 +77,10 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> W
         counted, again = (counts.count_step(lambda: steps.step(*batch), steps.model, device) for _ in range(2))
     is_training = isinstance(steps.parts, TrainingParts)
     flops, flops_again = (examine_flops(steps.model, steps.shape, training=is_training) for _ in range(2))
+    found |= {
+        "parameters": count_parameters(steps.model),
+        **_holdings(steps),
+    }
     of_step: Findings = {
         "flops_per_step": flops.flops,
         "operators_per_step": counted.operators,
@@ -95,7 +99,7 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> W
     if varying:
         flags = (*flags, "counts-vary")
         reason = reason or f"two steps differ in what is counted: {', '.join(sorted(varying))}"
-    return Work(found | {"parameters": count_parameters(steps.model)} | of_step | _holdings(steps), flags, reason)
+    return Work(found | of_step, flags, reason)
 
 
 def _varying(one: counts.StepCounts, other: counts.StepCounts) -> set[str]:

@@ -27,13 +27,13 @@ class Inference(StepWorkload):
     def combinations(self, request: Request, machine: Machine) -> Iterable[Mapping[str, Value]]:
         """The grid, and its first model under ``no_grad``, of which a quick one takes the smallest batch.
 
-        So it is seen what the default saves; a call that names models asks for those as they are.
+        So it is seen what the default saves. A call that names a value of its own, but for the device, asks for that.
         """
         cells = list(super().combinations(request, machine))
         yield from cells
         first = next(iter(request.values.models or machine.models), None)
         plain = ("precision", "compile", "memory_format")
-        if {"grad_mode", "model"} & set(request.given):
+        if set(request.given) & set(self.parameters) - {"device"}:
             return
         for device in dict.fromkeys(cell["device"] for cell in cells):
             usual = [
