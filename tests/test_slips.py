@@ -20,7 +20,7 @@ def test_every_slip_still_fits_the_code_and_compiles(slip: Slip) -> None:
 
 
 def test_a_slip_that_is_not_where_it_was_is_refused() -> None:
-    with pytest.raises(ValueError, match="holm by one hypothesis too few: .* has 0 times"):
+    with pytest.raises(ValueError, match=r"holm by one hypothesis too few: .* has 0 times"):
         slipped(next(slip for slip in SLIPS if slip.name == "holm by one hypothesis too few"), "nothing of it")
 
 
