@@ -110,8 +110,7 @@ IN_COUNTS = ("tests/meters/test_counts.py", "tests/meters/test_meters.py")
 IN_METERS = ("tests/meters/test_meters.py",)
 IN_ENERGY = ("tests/meters/test_energy.py",)
 IN_PROBES = ("tests/meters/test_probes.py",)
-IN_RESUME = ("tests/test_end_to_end.py",)
-IN_CLI = ("tests/test_cli.py",)
+IN_PLUGIN = ("tests/test_plugin.py",)
 
 SLIPS = (
     # judge: statistics
@@ -266,14 +265,14 @@ SLIPS = (
         CLI,
         "compare_paired(run, margins.with_floor(floor))",
         "compare_paired(run, margins)",
-        IN_CLI,
+        IN_VERDICT,
     ),
     Slip(
         "the floor of the A/A control not applied while measuring",
         PLUGIN,
         "    margins = margins.with_floor(control_floor(earlier",
         "    margins.with_floor(control_floor(earlier",
-        ("tests/against/test_sides.py",),
+        IN_PLUGIN,
     ),
     Slip(
         "an accuracy margin times the baseline",
@@ -701,7 +700,7 @@ SLIPS = (
         PLUGIN,
         "            items[:] = [item for item in items if item not in foreign]\n",
         "",
-        IN_RESUME,
+        IN_PLUGIN,
     ),
     Slip(
         "all cores for PyTorch",
