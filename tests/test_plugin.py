@@ -34,7 +34,11 @@ def test_a_resumed_run_goes_on_with_the_cells_it_had_and_lets_the_others_go() ->
     )
     stash = pytest.Stash()
     stash[plugin.SESSION], stash[plugin.RESUMED] = session, Path("journal")  # type: ignore[assignment]  # stands in
-    hook = SimpleNamespace(pytest_deselected=lambda items: deselected.append(items))
+
+    def pytest_deselected(items: list[Any]) -> None:
+        deselected.append(items)
+
+    hook = SimpleNamespace(pytest_deselected=pytest_deselected)
     other, train, large, inference = item(None, "tests/test_own.py::test"), *map(item, (TRAIN, LARGE, INFERENCE))
     items = [inference, large, other, train]
     plugin.pytest_collection_modifyitems(SimpleNamespace(stash=stash, hook=hook), items)  # type: ignore[arg-type]
