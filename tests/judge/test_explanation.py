@@ -105,6 +105,13 @@ def test_several_shapes_that_meet_by_name_are_summed_up() -> None:
     assert (change.seconds, change.new_calls) == (pytest.approx(0.030), 3.0)
 
 
+def test_rows_of_one_kernel_are_summed_up_with_their_calls() -> None:
+    base = profile(row("gemm", 10, 3, shapes="x", kind="kernel"), row("gemm", 20, 2, shapes="y", kind="kernel"))
+    (change,) = explain(base, profile(row("gemm", 50, 4, kind="kernel"), step=130)).changes
+    assert (change.base_calls, change.new_calls) == (5.0, 4.0)
+    assert (change.base_seconds, change.seconds) == (pytest.approx(0.030), pytest.approx(0.020))
+
+
 def test_kernels_meet_by_name_and_are_told_from_operators_of_that_name() -> None:
     base = profile(row("gemm", 10, shapes="x", kind="kernel"), row("gemm", 5))
     new = profile(row("gemm", 40, shapes="y", kind="kernel"), row("gemm", 5), step=130)
