@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -219,6 +220,32 @@ def test_estimates_come_from_the_journal_then_from_the_size(session: Callable[..
     assert set(estimates) == {cell.key for cell in cells}
     assert all(seconds == 0 for key, seconds in estimates.items() if "tf32" in key)
     assert all(seconds > 0 for key, seconds in estimates.items() if "tf32" not in key)
+
+
+def test_estimates_are_those_of_the_newest_runs_of_this_machine(
+    session: Callable[..., Session], stored: Any, tmp_path: Path
+) -> None:
+    """Three of them are asked, by when their files were written; of a cell that more than one has the newest counts."""
+    run = session()
+    cells = [cell for cell in begin(run) if cell["precision"] == "fp32"]
+    both, known = cells
+
+    def keep(number: int, seconds: dict[Cell, float], fingerprint: str = "abc") -> None:
+        records = [Record(cell, "ok", metrics={"cell_seconds": took}) for cell, took in seconds.items()]
+        made = replace(stored.run(f"000{number}_a"), environment={"fingerprint": fingerprint}, records=tuple(records))
+        made = replace(made, facts=replace(made.facts, id=f"{number}"))
+        moment = 1e9 + number
+        os.utime(stored.store(made), (moment, moment))
+
+    keep(1, {both: 1000.0, known: 1000.0})
+    keep(2, {both: 20.0})
+    keep(3, {both: 30.0})
+    keep(4, {both: 40.0}, fingerprint="another")
+    estimates = run.estimates(cells)
+    assert estimates[both.key] == 30.0
+    assert estimates[known.key] not in (0.0, 1000.0)  # by its size: the run that knew it is too old
+    keep(5, {known: 50.0})
+    assert run.estimates(cells) == {both.key: 30.0, known.key: 50.0}
 
 
 def find_capacity(session: Callable[..., Session], attempt: Callable[[Cell], Outcome]) -> Record:
