@@ -32,8 +32,8 @@ def test_a_resumed_run_goes_on_with_the_cells_it_had_and_lets_the_others_go() ->
         resume=resumed.append,
         is_planned=lambda cell: cell in (TRAIN, INFERENCE),
     )
-    stash = pytest.Stash()
-    stash[plugin.SESSION], stash[plugin.RESUMED] = session, Path("journal")  # type: ignore[assignment]  # stands in
+    stash: Any = pytest.Stash()
+    stash[plugin.SESSION], stash[plugin.RESUMED] = session, Path("journal")
 
     def pytest_deselected(items: list[Any]) -> None:
         deselected.append(items)
@@ -41,7 +41,8 @@ def test_a_resumed_run_goes_on_with_the_cells_it_had_and_lets_the_others_go() ->
     hook = SimpleNamespace(pytest_deselected=pytest_deselected)
     other, train, large, inference = item(None, "tests/test_own.py::test"), *map(item, (TRAIN, LARGE, INFERENCE))
     items = [inference, large, other, train]
-    plugin.pytest_collection_modifyitems(SimpleNamespace(stash=stash, hook=hook), items)  # type: ignore[arg-type]
+    config: Any = SimpleNamespace(stash=stash, hook=hook)
+    plugin.pytest_collection_modifyitems(config, items)
     assert resumed == [Path("journal")]
     assert items == [other, train, inference]
     assert deselected == [[large]]
@@ -62,8 +63,8 @@ def test_pairs_are_looked_at_with_the_floor_of_this_machines_control(
     session = SimpleNamespace(
         machine=SimpleNamespace(environment=run.environment), root=Path(), code=None, choose=lambda _cells: None
     )
-    stash = pytest.Stash()
-    stash[plugin.SESSION], stash[plugin.AGAINST] = session, asked  # type: ignore[assignment]  # stand in
+    stash: Any = pytest.Stash()
+    stash[plugin.SESSION], stash[plugin.AGAINST] = session, asked
     config = SimpleNamespace(
         stash=stash,
         option=SimpleNamespace(collectonly=False),

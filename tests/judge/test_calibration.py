@@ -85,7 +85,7 @@ def test_the_interval_of_a_ratio_holds_it_at_every_look_together() -> None:
     held = 0
     for _ in range(tries):
         values = math.log(1.02) + SPREAD * random.standard_normal(LOOKS[-1])
-        found = [decide({"cell": Measured(MARGIN, values[:n])})["cell"].ratio for n in LOOKS]
+        found = [decide({"cell": Measured(MARGIN, list(values[:n]))})["cell"].ratio for n in LOOKS]
         held += all(one is not None and (one.low or 0) <= 1.02 <= (one.high or 0) for one in found)
     assert held / tries >= 1 - at_most(ALPHA, tries)
 

@@ -44,6 +44,18 @@ def profile(*rows: Operator, step: float = 100.0, label: str = "train mlp 64 cpu
     return Profile(key, label, 5, step / 1e3, "cpu", rows)
 
 
+# What a profile shows
+
+
+def test_the_share_of_an_operator_is_that_of_its_own_time_and_not_of_what_it_calls() -> None:
+    own = Operator("mm", "8x8", 2.0, 0.010, 0.060, None, None, None, "operator")
+    told = terminal.profile_table(profile(own, row("relu", 25)), top=5)
+    header, _, *lines = told.splitlines()[2:6]
+    assert header.split() == ["operator", "shapes", "calls", "self", "share", "total", "FLOP", "memory"]
+    assert lines[0].split()[:9] == ["mm", "8x8", "2", "10.0", "ms", "10.0%", "60.0", "ms", "–"]
+    assert "65.0 ms, 65.0% of a step" in told
+
+
 # What explains a difference
 
 

@@ -141,7 +141,7 @@ def learnt(*curves: tuple[float, ...], rounds: tuple[float, ...], rate: float = 
     last = [curve[-1] for curve in curves]
     metrics = {"accuracy": sum(last) / len(last), "accuracy_lowest": min(last), "accuracy_highest": max(last),
                "samples_per_second": rate}  # fmt: skip
-    series = {"seed": list(range(len(curves))), "held_out_accuracy": list(map(list, curves))}
+    series: dict[str, Any] = {"seed": list(range(len(curves))), "held_out_accuracy": list(map(list, curves))}
     return Record(Cell.of("accuracy", **axes), "ok", metrics=metrics, rounds=rounds, series=series)
 
 
