@@ -306,6 +306,28 @@ def test_peaks_are_probed_once_a_machine_and_give_utilisation(session: Callable[
     assert probed == ["cpu"]
 
 
+def test_a_precision_that_is_probed_later_leaves_the_peaks_of_the_others(session: Callable[..., Session]) -> None:
+    probed: list[tuple[str, ...]] = []
+
+    def make(precisions: tuple[str, ...]) -> Session:
+        class Probing(FakeWorkers):
+            def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
+                if function != "trainmark.meters.probes:measure_peaks":
+                    return super().call(function, *arguments, limits=limits)
+                probed.append(arguments[1])
+                rates = {name: {"fp32": 1e9, "tf32": 7e9}[name] for name in arguments[1]}
+                return Outcome("ok", replace(PEAKS, flops_per_second=rates), None, "", 2.0)
+
+        run = session(Probing(replace(CPU, precisions={"cpu": ("fp32", "tf32")})))
+        run.probe_peaks([cell for cell in run.plan("train") if cell["precision"] in precisions])
+        return run
+
+    assert make(("fp32",)).facts.peaks["cpu"]["flops_per_second"] == {"fp32": 1e9}
+    assert make(("fp32", "tf32")).facts.peaks["cpu"]["flops_per_second"] == {"fp32": 1e9, "tf32": 7e9}
+    assert make(("tf32",)).facts.peaks["cpu"]["flops_per_second"] == {"fp32": 1e9, "tf32": 7e9}
+    assert probed == [("fp32",), ("tf32",)]
+
+
 def test_a_single_sample_over_the_limit_is_out_of_memory_though_it_ended_well(session: Callable[..., Session]) -> None:
     record = find_capacity(session, lambda cell: Outcome("ok", 2 * 10**9, None, "", 1.0))
     assert record.status == "oom"
