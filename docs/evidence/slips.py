@@ -715,7 +715,7 @@ SLIPS = (
         INSTRUMENTS,
         "settings.max_seconds / step_seconds",
         "settings.max_seconds * step_seconds",
-        ("tests/measure/test_phases.py", "tests/measure/test_protocol.py"),
+        ("tests/measure/test_phases.py",),
     ),
     Slip(
         "a phase with what is nested in it",

@@ -155,6 +155,19 @@ def test_launches_that_nobody_counted_are_no_metric(monkeypatch: pytest.MonkeyPa
     assert count_launches(steps, "cuda") == {"kernel_launches_per_step": 5, "synchronisations_per_step": 0}
 
 
+# Compilations
+
+
+def test_a_frame_that_is_compiled_again_is_a_recompilation_and_its_first_time_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compilations = [SimpleNamespace(compile_id=name) for name in ("0/0", "1/0", "0/1", "0/2", "10/0")]
+    found = {"stats": {"unique_graphs": 4}, "graph_break": {"a": 2, "b": 3}, "inductor": {"cudagraph_skips": 6}}
+    monkeypatch.setattr("torch._dynamo.utils.get_compilation_metrics", lambda: compilations)
+    monkeypatch.setattr("torch._dynamo.utils.counters", found)
+    assert counts.compile_counts() == counts.CompileCounts(graphs=4, graph_breaks=5, recompiles=2, cudagraph_skips=6)
+
+
 # Memory by what holds it
 
 
