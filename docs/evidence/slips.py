@@ -107,7 +107,7 @@ IN_SIDES = ("tests/against/test_sides.py",)
 IN_PAIRS = ("tests/store/test_pairs.py",)
 IN_RECORD = ("tests/store/test_record.py",)
 IN_RUNS = ("tests/store/test_runs.py",)
-IN_COUNTS = ("tests/meters/test_counts.py", "tests/meters/test_meters.py")
+IN_COUNTS = ("tests/meters/test_counts.py",)
 IN_METERS = ("tests/meters/test_meters.py",)
 IN_ENERGY = ("tests/meters/test_energy.py",)
 IN_PROBES = ("tests/meters/test_probes.py",)
@@ -957,7 +957,7 @@ def made(slip: Slip, folder: Path) -> Iterator[None]:
 
 
 def failure(folder: Path, tests: Sequence[str], seconds: float = SECONDS) -> str | None:
-    """The first test that fails there, with the code there; None where all pass.
+    """The first test that fails there, with the code there, or what else ends them; None where all pass.
 
     Raises:
         RuntimeError: They could not be run.
@@ -980,6 +980,8 @@ def failure(folder: Path, tests: Sequence[str], seconds: float = SECONDS) -> str
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(running.pid, signal.SIGKILL)
+    if running.returncode < 0:
+        return f"them, which die of {signal.Signals(-running.returncode).name}"
     if running.returncode not in (0, 1):
         raise RuntimeError(f"{' '.join(tests)}: exit code {running.returncode}\n{told}")
     failed = [line.split(" ")[1] for line in told.splitlines() if line.startswith(("FAILED ", "ERROR "))]
