@@ -129,6 +129,46 @@ def test_more_seeds_are_asked_for_where_a_few_left_it_open() -> None:
     assert measure_command(advice, advice.untested).endswith("--seeds 30")
 
 
+def test_seeds_of_other_epochs_are_no_pairs() -> None:
+    long = accuracies(0.95, 0.96, 0.955, precision="bf16")
+    long = replace(long, series={"seed": [0, 1, 2], "held_out_accuracy": [[0.9, 0.95], [0.9, 0.96], [0.9, 0.955]]})
+    advice = only([trained(), trained(precision="bf16", rate=2000), accuracies(0.95, 0.96, 0.955), long])
+    assert advice.untested is not None
+    assert (advice.untested.accuracy.verdict, advice.untested.accuracy.seeds) == ("not measured", 0)
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(0.001, "not inferior"), (0.0055, "undecided"), (0.008, "inferior")])
+def test_a_little_worse_within_the_margin_is_not_inferior(lost: float, verdict: str) -> None:
+    """Differences with a standard deviation of 0.001: three of them reach 0.00169 to either side."""
+    after = [0.95 - lost + spread for spread in (-0.001, 0.0, 0.001)]
+    records = [accuracies(0.95, 0.95, 0.95), accuracies(*after, precision="bf16")]
+    advice = only([trained(), trained(precision="bf16", rate=2000), *records])
+    accuracy = (advice.untested or advice.choices[0]).accuracy
+    assert accuracy.verdict == verdict
+    assert accuracy.difference is not None
+    reach = 2.91999 * 0.001 / 3**0.5
+    ends = (accuracy.difference.low, accuracy.difference.middle, accuracy.difference.high)
+    assert ends == pytest.approx((-lost - reach, -lost, -lost + reach), abs=1e-7)
+
+
+def test_a_gain_is_that_of_a_sample_with_the_interval_of_both_medians() -> None:
+    default, large = trained(), trained(batch_size=256, rate=4000)
+    evidence = [accuracies(0.95, 0.96, 0.955), accuracies(0.95, 0.96, 0.955, batch_size=256)]
+    choice = only([default, large, *evidence]).choice("speed")
+    assert choice is not None
+    # Of ten rounds a percent to either side, the second and the second last are the ends of both medians.
+    wide = 1 + 0.01 * 3.5 / 4.5
+    assert (choice.value, choice.gain.middle) == (4000, pytest.approx(4))
+    assert (choice.gain.low, choice.gain.high) == pytest.approx((4 * (2 - wide) / wide, 4 * wide / (2 - wide)))
+
+
+@pytest.mark.parametrize(("sizes", "chosen"), [((256, 32, 8), 8), ((256, 64, 8), 64), ((512, 256, 1024), 256)])
+def test_settings_are_held_against_the_default_batch_or_else_the_smallest(sizes: tuple[int, ...], chosen: int) -> None:
+    found = default_setting([trained(batch_size=size) for size in sizes])
+    assert found is not None
+    assert found.cell["batch_size"] == chosen
+
+
 def test_a_single_seed_decides_nothing() -> None:
     advice = only(
         [trained(), trained(precision="bf16", rate=2000), accuracies(0.9), accuracies(0.99, precision="bf16")]
@@ -148,6 +188,9 @@ def test_a_disturbed_measurement_is_named_as_such() -> None:
     choice = only([trained(), trained(compiled="default", rate=2000, flags=("disturbed",))]).choice("speed")
     assert choice is not None
     assert choice.doubts == ("disturbed",)
+    choice = only([trained(flags=("throttled",)), trained(compiled="default", rate=2000)]).choice("speed")
+    assert choice is not None
+    assert choice.doubts == ("throttled",)
 
 
 def test_settings_over_the_memory_limit_are_not_considered() -> None:
@@ -169,6 +212,14 @@ def test_the_leanest_and_the_thriftiest_have_their_own_answers() -> None:
     assert chosen["memory"].record is lean
     assert chosen["energy"].record is thrifty
     assert gain_words(chosen["energy"]) == "1.00 J a sample, 2.00× less than the default"
+
+
+def test_a_gain_in_memory_is_how_many_times_less_the_device_holds() -> None:
+    default = trained(device_allocated_bytes=900, energy_joules_per_sample=3.0)
+    lean = trained(compiled="default", device_allocated_bytes=300, energy_joules_per_sample=2.0, peak_memory_bytes=5000)
+    found = {choice.goal: choice for choice in only([default, lean]).choices}
+    assert (found["memory"].value, found["memory"].gain.middle) == (300, 3.0)
+    assert (found["energy"].value, found["energy"].gain.middle) == (2.0, 1.5)
 
 
 def test_what_was_not_measured_has_no_answer() -> None:

@@ -21,7 +21,7 @@ from trainmark.judge.verdict import Policy, Verdict, judge
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits
 from trainmark.store.cell import WORKLOADS, Cell
-from trainmark.store.pairs import PairedRun
+from trainmark.store.pairs import PairedRun, interrupted_pairs
 from trainmark.store.record import Record, RunFacts
 from trainmark.workloads import entry_of
 from trainmark.workloads.planning import Request
@@ -67,14 +67,14 @@ class MadeUpSide:
 numbers = count()  # of sessions: each run has a name of its own
 
 
-def stood_in_session(skipped: dict[Cell, str], folder: Path) -> Any:
+def stood_in_session(skipped: dict[Cell, str], folder: Path, seeds: int = 1, asks_for_all: bool = True) -> Any:
     return SimpleNamespace(
         invocation=SimpleNamespace(settings=Settings(), limits=Limits(10), request=Request("quick", {}, None)),
         skip_reason_of=skipped.get,
-        seeds_of=lambda cell: 1,
+        seeds_of=lambda cell: seeds,
         has_planned=lambda cell: True,
         estimates=lambda cells: {},
-        asks_for_all=True,
+        asks_for_all=asks_for_all,
         code=Code("c", False, ""),
         facts=RunFacts(f"20260101T12{next(numbers):04d}-abcdef", "2026"),
         folder=folder,
@@ -95,24 +95,29 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
         earlier: Sequence[PairedRun] = (),
         budget: float = 60,
         told: list[str] | None = None,
+        seeds: int = 1,
+        asks_for_all: bool = True,
+        variable: str = "env:A=1",
+        resumed: Path | None = None,
     ) -> PairedRun:
         def side(place: Place, timeout: float) -> MadeUpSide:
-            of_base = place.name == "env:A=1"
+            of_base = place.name == variable
             accuracy = accuracies[0] if of_base else accuracies[1]
             return MadeUpSide(place, base if of_base else new, {} if of_base else ends or {}, accuracy)
 
         monkeypatch.setattr("trainmark.against.run.Side.launch", side)
-        parts = ("env:A=1",)
+        parts = (variable,)
         asked = Against(read_side(parts, tmp_path), parts, budget, time.monotonic(), 12, None, "3%", "warn", "fail")
         return measure_against(
             asked,
-            stood_in_session(skipped or {}, tmp_path),
+            stood_in_session(skipped or {}, tmp_path, seeds, asks_for_all),
             new if chosen is None else chosen,
             tmp_path,
             {"id": "c"},
             lambda labels: lambda pairs: {},
             (told if told is not None else []).append,
             earlier,
+            resumed,
         )
 
     return measure
@@ -195,6 +200,40 @@ def test_records_of_other_code_are_measured_anew(measured: Any, change: dict[str
     first = replace(measured([TRAIN], [TRAIN]), **change)
     again = measured([TRAIN], [TRAIN], ends={TRAIN: SideEnded("error", "measured again")}, earlier=[first])
     assert [record.reason for record in again.new.records] == ["measured again"]
+
+
+def test_a_record_of_another_variable_or_of_fewer_seeds_is_measured_anew(measured: Any) -> None:
+    first = measured([TRAIN], [TRAIN])
+    other = measured([TRAIN], [TRAIN], variable="env:A=2")
+    assert other.origins["new"] == first.origins["new"]
+    assert other.origins["base"] != first.origins["base"]
+    broken = {TRAIN: SideEnded("error", "measured again")}
+    again = measured([TRAIN], [TRAIN], ends=broken, earlier=[first], seeds=3)
+    assert [record.reason for record in again.new.records] == ["measured again"]
+
+
+def test_cells_of_the_base_alone_are_measured_only_where_the_whole_folder_is_named(measured: Any) -> None:
+    assert labels(measured([TRAIN, INPUT], [TRAIN], asks_for_all=False).base.records) == [TRAIN]
+    assert labels(measured([TRAIN, INPUT], [TRAIN], asks_for_all=True).base.records) == [TRAIN, INPUT]
+
+
+def test_an_interrupted_run_goes_on_against_the_same_base_alone(measured: Any, tmp_path: Path) -> None:
+    measured([TRAIN, INPUT], [TRAIN, INPUT], ends={TRAIN: KeyboardInterrupt()})
+    (file,) = interrupted_pairs(tmp_path)
+    with pytest.raises(SideError, match="was begun against another state of env:A=1"):
+        measured([TRAIN, INPUT], [TRAIN, INPUT], variable="env:A=2", resumed=file)
+    run = measured([TRAIN, INPUT], [TRAIN, INPUT], resumed=file)
+    assert run.new.facts.complete
+    assert run.name == file.stem
+
+
+def test_the_budget_that_would_do_counts_the_newest_runs_pairs_and_the_start_of_the_servers(measured: Any) -> None:
+    """Twelve pairs of two cells at 4.8 s and one start of 8 s: 123 s; without the start it would be two minutes."""
+    told: list[str] = []
+    first = measured([TRAIN, INPUT], [TRAIN, INPUT])
+    earlier = [replace(first, origins={}, pair_seconds=seconds) for seconds in (1.0, 4.8)]
+    measured([TRAIN, INPUT], [TRAIN, INPUT], budget=0.0, told=told, earlier=earlier)
+    assert any("about 2 min 03 s would do, --budget 3m" in line for line in told), told
 
 
 def test_a_record_that_failed_is_tried_again(measured: Any) -> None:

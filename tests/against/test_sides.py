@@ -302,6 +302,26 @@ def test_a_side_is_not_led_to_the_repository_of_a_hook(
     assert side.call("answer") == {"variable": None}
 
 
+def test_a_variable_that_is_set_apart_is_set_whatever_the_caller_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"""
+        import json, os, sys
+        {HELLO}
+        sys.stdin.readline()
+        value = {{name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "KEPT")}}
+        print(json.dumps({{"status": "ok", "reason": None, "value": value}}), flush=True)
+        print(json.dumps({{"gone": 0}}), flush=True)
+        """
+    write_server(tmp_path, code)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("KEPT", "the caller's")
+    with placed(["env:OMP_NUM_THREADS=7"], tmp_path) as place, Side(place) as side:
+        assert side.call("answer") == {"OMP_NUM_THREADS": "7", "KEPT": "the caller's"}
+    with placed(["self"], tmp_path) as place, Side(place) as side:
+        assert side.call("answer") == {"OMP_NUM_THREADS": "1", "KEPT": "the caller's"}
+
+
 def test_the_side_sees_its_own_folder_first_and_its_own_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Side]
 ) -> None:

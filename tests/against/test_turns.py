@@ -134,6 +134,16 @@ def test_both_sides_take_blocks_of_as_many_steps(said: list[str]) -> None:
     assert {one.split()[-1] for one in said if "block" in one} == {"8"}
 
 
+@pytest.mark.parametrize("what", ["throttled_periods", "thermal_events"])
+def test_a_quota_and_a_hot_core_are_kept_with_the_half_that_they_held_back(
+    said: list[str], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setitem(QUIET, what, 1)
+    halves, _ = measure_pair(both(said), REQUEST, random.Random(0))
+    assert halves["new"].throttled
+    assert Pair(**halves).disturbed
+
+
 def test_a_pair_keeps_own_and_wall_time_apart(said: list[str]) -> None:
     halves, _ = measure_pair(both(said, seconds=0.03), REQUEST, random.Random(0))
     assert halves["new"].seconds == pytest.approx(0.24)
@@ -233,6 +243,8 @@ def test_a_run_that_goes_on_keeps_its_pairs_and_begins_a_new_generation(said: li
         assert again.pairs[key][: len(pairs)] == pairs
         assert len(again.pairs[key]) == 12
         assert {pair.generation for pair in again.pairs[key]} == {1, 2}
+    run(said, until_each_has(18), findings=again)
+    assert [pair.generation for pair in again.pairs[TRAIN.key]] == [1] * 6 + [2] * 6 + [3] * 6
 
 
 def test_each_piece_is_kept_before_the_next_is_begun(said: list[str]) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from trainmark.export import formats as exports
 from trainmark.export import markdown
-from trainmark.judge.comparison import CellComparison, Comparison
+from trainmark.export.terminal import comparison_table
+from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
 from trainmark.judge.verdict import Policy, Verdict, judge
 
 CNN = "train cnn 256 cpu fp32"
@@ -143,6 +144,80 @@ def test_bencher_gets_values_with_their_interval(comparison: Comparison) -> None
     time = document[CNN]["step_seconds"]
     assert time["lower_value"] < time["value"] < time["upper_value"]
     assert document[CNN]["parameters"] == {"value": 1_070_794}
+
+
+# Exact numbers
+
+
+def made_up() -> Comparison:
+    """Two cells whose numbers all differ: of a base, of the new side, of their ratio and its interval."""
+    time = MetricChange("step_seconds", 0.004, 0.006, "regressed", "slower", 1.5, 1.25, 2.0, pairs=24, dropped=3)
+    count = MetricChange("parameters", 11, 13, "regressed", "changed", 13 / 11)
+    faster = MetricChange("step_seconds", 0.5, 0.25, "improved", None, 0.5, 0.4, 0.625)
+    cells = (
+        CellComparison("train", "train mlp", "regressed", "slower; changed", (time, count)),
+        CellComparison("train model=cnn", "train cnn", "improved", None, (faster,)),
+    )
+    return Comparison("before", "after", cells, same_machine=True, differences=())
+
+
+def test_json_tells_both_sides_and_the_interval_of_each_metric() -> None:
+    document = json.loads(exports.to_json(judge(made_up()), made_up()))
+    time, count = document["cells"][0]["metrics"]
+    assert {name: time[name] for name in ("base", "new", "ratio", "low", "high", "pairs", "dropped")} == {
+        "base": 0.004, "new": 0.006, "ratio": 1.5, "low": 1.25, "high": 2.0, "pairs": 24, "dropped": 3,
+    }  # fmt: skip
+    assert (count["base"], count["new"], document["base"], document["new"]) == (11, 13, "before", "after")
+
+
+def test_openmetrics_tells_the_number_of_the_new_side() -> None:
+    lines = exports.to_openmetrics(made_up()).splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        'trainmark_step_seconds{cell="train mlp"} 0.006',
+        'trainmark_step_seconds{cell="train cnn"} 0.25',
+        'trainmark_parameters{cell="train mlp"} 13',
+    ]
+
+
+def test_github_action_benchmark_tells_the_time_of_the_new_side_and_its_range_against_the_base() -> None:
+    slower, faster = json.loads(exports.to_github_action_benchmark(made_up()))
+    assert (slower["name"], slower["value"], slower["unit"]) == ("train mlp step_seconds", 0.006, "s")
+    assert (slower["range"], slower["extra"]) == ("1.250 to 2.000 of the base", "regressed: slower")
+    assert (faster["value"], faster["range"], faster["extra"]) == (
+        0.25,
+        "0.400 to 0.625 of the base",
+        "improved: within the margin",
+    )
+
+
+def test_bencher_gets_the_interval_of_the_ratio_around_the_time_of_the_new_side() -> None:
+    document = json.loads(exports.to_bencher(made_up()))
+    assert document["train mlp"]["step_seconds"] == pytest.approx(
+        {"value": 0.006, "lower_value": 0.005, "upper_value": 0.008}
+    )
+    assert document["train cnn"]["step_seconds"] == pytest.approx(
+        {"value": 0.25, "lower_value": 0.2, "upper_value": 0.3125}
+    )
+    assert document["train mlp"]["parameters"] == {"value": 13}
+
+
+def test_junit_counts_what_failed_and_what_was_left_open() -> None:
+    open_ = CellComparison("input", "input", "inconclusive", "cannot be told")
+    comparison = replace(made_up(), cells=(*made_up().cells, open_))
+    suite = ET.fromstring(exports.to_junit(judge(comparison), comparison)).find("testsuite")
+    assert suite is not None
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "3", "failures": "1", "errors": "0", "skipped": "1",
+    }  # fmt: skip
+
+
+def test_a_comment_and_a_table_have_the_base_before_the_new_side() -> None:
+    comment = markdown.render(judge(made_up()), made_up())
+    assert "| train mlp | **regressed** | 4.00 ms | 6.00 ms | 1.50× \\[1.25, 2.00\\] | slower; changed |" in comment
+    assert "| train cnn | improved | 500 ms | 250 ms | 0.50× \\[0.40, 0.62\\] |" in comment
+    row = next(line for line in comparison_table(made_up()).splitlines() if line.startswith("train mlp"))
+    assert row.split("  ")[0] == "train mlp"
+    assert re.split(r"\s{2,}", row)[1:6] == ["4.00 ms", "6.00 ms", "1.50×", "[1.25, 2.00]", "regressed"]
 
 
 def test_openmetrics_has_one_family_a_metric_and_ends_as_it_must(hostile: Comparison) -> None:

@@ -15,8 +15,10 @@ import pytest
 from trainmark.advise.recommend import advise
 from trainmark.export.essentials import essentials
 from trainmark.export.numbers import as_csv, as_json_lines
-from trainmark.judge.comparison import CellComparison, compare
+from trainmark.judge.comparison import CellComparison, Comparison, MetricChange, compare
+from trainmark.judge.margins import Margins
 from trainmark.page.forest import MOST_BARS, WIDTH, forest
+from trainmark.store.cell import Cell
 from trainmark.store.record import Record
 
 CNN = "train cnn 256 cpu fp32"
@@ -105,6 +107,49 @@ def test_the_forest_puts_one_in_the_middle_and_mirrors_ratios(stored: Any) -> No
     left, width = at[CNN].band
     assert left + width / 2 == pytest.approx(WIDTH / 2, abs=0.2)
     assert at["train resnet20 256 cpu fp32"].middle is None
+
+
+def test_a_bar_lies_where_the_logarithm_of_its_ratio_is_and_its_band_is_its_own_margin() -> None:
+    """The largest ratio is 4: so the half of 240 units to the right of 1 are two doublings."""
+
+    def cell(label: str, *ratios: float) -> CellComparison:
+        low, middle, high = ratios
+        change = MetricChange("step_seconds", 1.0, middle, "inconclusive", None, middle, low, high)
+        return CellComparison(label, label, "inconclusive", None, (change,))
+
+    root = 2**0.5
+    cells = (cell("train cnn", 0.5, root, 2.0), cell("train mlp", 0.25, 1.0, 4.0))
+    margins = Margins(0.03, (("cnn", root - 1),))
+    drawn = forest(Comparison("base", "new", cells, same_machine=True, differences=(), margins=margins))
+    cnn, mlp = drawn.bars
+    assert (cnn.low, cnn.middle, cnn.high) == (60.0, 150.0, 180.0)
+    assert (mlp.middle, mlp.beyond) == (120.0, "")
+    assert (mlp.low, mlp.high) == (pytest.approx(0.02 * WIDTH), pytest.approx(0.98 * WIDTH))
+    assert cnn.band == (90.0, 60.0)
+    assert mlp.band == pytest.approx((120 - 2.56, 2 * 2.56), abs=0.1)  # 120 log(1.03) / log(4)
+    assert {"0.5": 60.0, "1": 120.0, "2": 180.0}.items() <= dict(drawn.ticks).items()
+
+
+def test_the_json_lines_have_the_interval_of_a_gain_and_of_a_ratio(stored: Any) -> None:
+    new = stored.slowed(stored.full_run("0003"), CNN, 2)
+    eager = next(record for record in new.records if record.label == "train mlp 64 cpu fp32")
+    faster = {**eager.metrics, "samples_per_second": 2 * eager.metrics["samples_per_second"]}
+    compiled = replace(
+        eager, cell=Cell.of("train", compile="default"), metrics=faster, rounds=tuple(one / 2 for one in eager.rounds)
+    )
+    new = replace(new, records=(*new.records, compiled))
+    comparison = stored.compared(stored.full_run(), new)
+    found = advise(new.records)
+    first = json.loads(as_json_lines(new, comparison, found).splitlines()[0])
+    choices = [one for advice in found for one in advice.choices]
+    told = [one for advice in first["recommended"] for one in advice["choices"]]
+    assert [(one["gain_low"], one["gain"], one["gain_high"]) for one in told] == [
+        (one.gain.low, one.gain.middle, one.gain.high) for one in choices
+    ]
+    assert any(one["gain_low"] is not None and one["gain_low"] < one["gain"] < one["gain_high"] for one in told)
+    for cell, written in zip(comparison.cells, first["verdict"]["cells"], strict=True):
+        ends = (cell.time.low, cell.time.ratio, cell.time.high) if cell.time else (None, None, None)
+        assert (written["low"], written["ratio"], written["high"]) == ends
 
 
 def test_a_ratio_beyond_the_plot_is_marked_at_its_edge(stored: Any) -> None:

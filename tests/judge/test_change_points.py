@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from trainmark.against.bisect import BisectError, bisect, command
 from trainmark.judge.change_points import change_points
-from trainmark.store.record import Run
+from trainmark.store.cell import Cell
+from trainmark.store.record import Record, Run, RunFacts
 
 CNN = "train cnn 256 cpu fp32"
 
@@ -46,6 +50,23 @@ def test_each_of_several_changes_is_found_the_largest_first(stored: Any) -> None
 @pytest.mark.parametrize("factors", [[1.0] * 16, [1.0] * 9 + [3.0] + [1.0] * 6, [1.0, 2.0], []])
 def test_noise_one_outlier_and_too_few_runs_are_no_change(stored: Any, factors: list[float]) -> None:
     assert change_points(history(stored, factors)) == []
+
+
+def made_up(logs: NDArray[np.float64]) -> list[Run]:
+    """Runs of one cell whose times have these logarithms."""
+    cell = Cell.of("train")
+    records = [Record(cell, "ok", metrics={"step_seconds": math.exp(value)}) for value in logs]
+    return [Run(f"{n:04d}", RunFacts(f"{n}", "2026"), {}, {}, (record,)) for n, record in enumerate(records)]
+
+
+def test_noise_is_hardly_ever_a_change_and_a_shift_of_a_few_sigma_mostly_is() -> None:
+    random, sigma, tries = np.random.default_rng(1), 0.03, 40
+    noise = sigma * random.standard_normal((tries, 40))
+    shift = np.repeat([0.0, 2.6 * sigma], 20)
+    false = [len(change_points(made_up(one))) for one in noise]
+    found = [[change.first_after.name for change in change_points(made_up(one + shift))] for one in noise]
+    assert np.mean(np.array(false) > 0) <= 0.1
+    assert np.mean([len(names) == 1 and abs(int(names[0]) - 20) <= 2 for names in found]) >= 0.65
 
 
 def test_the_history_of_a_machine_names_the_commits_of_each_change(

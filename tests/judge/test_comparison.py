@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from trainmark import formatting
 from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
@@ -59,6 +62,27 @@ def test_a_time_whose_interval_reaches_across_the_margin_is_inconclusive(stored:
     assert found.verdict == "inconclusive"
     assert found.reason is not None
     assert "across the margin of 5.0%" in found.reason
+
+
+def test_the_interval_of_two_runs_is_as_sure_for_all_cells_as_it_says_for_one(stored: Any) -> None:
+    base, new = stored.run(), stored.slowed(stored.run(), CNN, 1.2)
+    past = [one.metrics["step_seconds"] for run in stored.earlier for one in run.records if one.label == CNN]
+    cells = sum(record.status == "ok" for record in base.records)
+    assert (len(past), cells) == (8, 28)
+    steps = np.diff(np.log(past))
+    half = scipy.stats.t.ppf(1 - 0.05 / cells / 2, len(steps)) * np.sqrt(np.mean(steps**2))
+    found = metric(stored.compared(base, new), CNN, "step_seconds")
+    assert (found.low, found.ratio, found.high) == pytest.approx((1.2 / math.exp(half), 1.2, 1.2 * math.exp(half)))
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.4, "unchanged"), (1 / 1.4, "unchanged"), (1.65, "regressed"), (1 / 1.65, "improved")]
+)
+def test_half_as_much_again_is_the_margin_of_a_half_and_two_thirds_its_inverse(
+    stored: Any, factor: float, verdict: str
+) -> None:
+    comparison = stored.compared(stored.run(), stored.slowed(stored.run(), CNN, factor), margins=Margins(0.5))
+    assert metric(comparison, CNN, "step_seconds").verdict == verdict
 
 
 @pytest.mark.parametrize("runs", [0, 5])
@@ -197,6 +221,30 @@ def test_accuracy_is_worse_where_its_whole_interval_over_the_seeds_is(
 ) -> None:
     comparison = stored.compared(learnt(stored, 0.94, 0.94, 0.94), learnt(stored, *accuracies))
     assert metric(comparison, LEARNT, "accuracy").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"), [(0.004, "unchanged"), (0.006, "regressed"), (-0.004, "unchanged"), (-0.006, "improved")]
+)
+@pytest.mark.parametrize("before", [0.1, 0.5, 0.98])
+def test_accuracy_has_half_a_point_of_margin_wherever_it_stands(
+    stored: Any, before: float, lost: float, verdict: str
+) -> None:
+    after = [before - lost + spread for spread in (-0.0001, 0.0, 0.0001)]  # an interval of 0.00017 to either side
+    comparison = stored.compared(learnt(stored, before, before, before), learnt(stored, *after))
+    found = metric(comparison, LEARNT, "accuracy")
+    assert found.verdict == verdict
+    half = 2.91999 * 0.0001 / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((-lost - half, -lost + half), abs=1e-8)
+
+
+def test_the_same_seeds_are_held_against_each_other_in_whatever_order_they_stand(stored: Any) -> None:
+    base = learnt(stored, 0.90, 0.95, 0.99)
+    new = learnt(stored, 0.9801, 0.94, 0.8899)
+    seeds = {"seed": [2, 1, 0], "held_out_accuracy": [[0.5, 0.9801], [0.5, 0.94], [0.5, 0.8899]]}
+    found = metric(stored.compared(base, stored.changed(new, LEARNT, series=seeds)), LEARNT, "accuracy")
+    assert found.verdict == "regressed"  # a point less in each
+    assert (found.low, found.high) == pytest.approx((-0.01 - 0.000169, -0.01 + 0.000169), abs=1e-5)
 
 
 @pytest.mark.parametrize(("accuracy", "verdict"), [(0.934, "inconclusive"), (0.94, "unchanged")])

@@ -44,6 +44,18 @@ def profile(*rows: Operator, step: float = 100.0, label: str = "train mlp 64 cpu
     return Profile(key, label, 5, step / 1e3, "cpu", rows)
 
 
+# What a profile shows
+
+
+def test_the_share_of_an_operator_is_that_of_its_own_time_and_not_of_what_it_calls() -> None:
+    own = Operator("mm", "8x8", 2.0, 0.010, 0.060, None, None, None, "operator")
+    told = terminal.profile_table(profile(own, row("relu", 25)), top=5)
+    header, _, *lines = told.splitlines()[2:6]
+    assert header.split() == ["operator", "shapes", "calls", "self", "share", "total", "FLOP", "memory"]
+    assert lines[0].split()[:9] == ["mm", "8x8", "2", "10.0", "ms", "10.0%", "60.0", "ms", "–"]
+    assert "65.0 ms, 65.0% of a step" in told
+
+
 # What explains a difference
 
 
@@ -103,6 +115,13 @@ def test_several_shapes_that_meet_by_name_are_summed_up() -> None:
     (change,) = explain(base, profile(row("mm", 45, 3, shapes="c"), step=130)).changes
     assert (change.shapes, change.base_seconds, change.base_calls) == ("2 shapes → c", pytest.approx(0.015), 2.0)
     assert (change.seconds, change.new_calls) == (pytest.approx(0.030), 3.0)
+
+
+def test_rows_of_one_kernel_are_summed_up_with_their_calls() -> None:
+    base = profile(row("gemm", 10, 3, shapes="x", kind="kernel"), row("gemm", 20, 2, shapes="y", kind="kernel"))
+    (change,) = explain(base, profile(row("gemm", 50, 4, kind="kernel"), step=130)).changes
+    assert (change.base_calls, change.new_calls) == (5.0, 4.0)
+    assert (change.base_seconds, change.seconds) == (pytest.approx(0.030), pytest.approx(0.020))
 
 
 def test_kernels_meet_by_name_and_are_told_from_operators_of_that_name() -> None:

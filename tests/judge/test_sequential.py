@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trainmark.judge.sequential import ALPHA, CONFIRMING_LOOKS, LOOKS, Decision, Measured, decide
+from trainmark.judge.sequential import ALPHA, CONFIRMING_LOOKS, FOCUS, LOOKS, Decision, Measured, decide, next_cells
 
 MARGIN = 0.03
 OPPOSITE = {"regressed": "improved", "improved": "regressed", "unchanged": "unchanged", "inconclusive": "inconclusive"}
@@ -91,6 +92,77 @@ def test_looking_more_often_at_the_same_pairs_gives_the_same_decision() -> None:
     values = drawn(1.06, 48)
     first = next(n for n in range(len(values)) if one(values[:n]).alarm)
     assert all(one(values[:n]).alarm == "regressed" for n in range(first, len(values)))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "word"), [(1.45, "unchanged"), (1 / 1.45, "unchanged"), (1.55, "regressed"), (1 / 1.55, "improved")]
+)
+def test_a_margin_is_a_share_of_the_time_and_not_of_its_logarithm(ratio: float, word: str) -> None:
+    values, more = drawn(ratio, 24, spread=0.003), drawn(ratio, 24, spread=0.003, seed=1)
+    assert one(values, more, margin=0.5).word == word
+
+
+def test_pairs_that_confirm_must_lie_beyond_the_margin_by_themselves() -> None:
+    assert one(drawn(1.1, 24), drawn(1.02, 48, spread=0.003, seed=1)).word == "inconclusive"
+    assert one(drawn(1.1, 24), drawn(1.04, 48, spread=0.003, seed=1)).word == "regressed"
+
+
+def test_the_ratio_is_the_centre_of_all_pairs_those_that_confirm_too() -> None:
+    # Of the 666 means of two, 78 are 0.1, 288 are 0.15 and 300 are 0.2: the median is 0.15.
+    ratio = one([0.1] * 12, [0.2] * 24).ratio
+    assert ratio is not None
+    assert ratio.middle == pytest.approx(math.exp(0.15))
+
+
+@pytest.mark.parametrize("cells", [1, 5])
+def test_the_pairs_still_needed_come_from_spread_distance_and_number_of_cells(cells: int) -> None:
+    values = [0.1, -0.1] * 6  # a median of 0, a median deviation of 0.1
+    others = {f"other {n}": Measured(MARGIN, ()) for n in range(cells - 1)}
+    found = decide({"cell": Measured(MARGIN, values), **others})["cell"]
+    quantiles = scipy.stats.norm.isf(ALPHA / len(LOOKS) / cells) + scipy.stats.norm.isf(0.2)
+    needed = (quantiles * 0.1 / scipy.stats.norm.isf(0.25) / math.log(1.03)) ** 2 * math.pi / 3
+    assert found.more_pairs == math.ceil(needed) - 12
+    assert 250 < found.more_pairs < 400
+
+
+# Which cells are measured next
+
+
+def undecided(p_value: float, alarm: str | None = None, word: str = "inconclusive") -> Decision:
+    return Decision(word, alarm, False, p_value, None)
+
+
+def after(pairs_of: dict[str, int], **decisions: Decision) -> dict[str, bool]:
+    cells = {key: Measured(MARGIN, [0.0] * pairs_of.get(key, LOOKS[1])) for key in decisions}
+    return next_cells(cells, decisions)
+
+
+def test_all_open_cells_are_measured_until_each_has_been_looked_at_twice() -> None:
+    decisions = {key: undecided(number / 10) for number, key in enumerate("abcdef")}
+    assert set(after(dict.fromkeys("abcdef", LOOKS[0]), **decisions)) == set("abcdef")
+    assert set(after({"a": LOOKS[1] - 1, "f": LOOKS[0]}, **decisions)) == {"a", "f"}
+    assert set(after({}, **decisions)) == {"a", "b", "c"}
+
+
+def test_then_the_few_that_lie_nearest_to_an_alarm_have_the_time() -> None:
+    found = after({}, a=undecided(0.5), b=undecided(0.1), c=undecided(0.9), d=undecided(0.3), e=undecided(0.2))
+    assert FOCUS == 3
+    assert found == {"b": False, "e": False, "d": False}
+
+
+def test_cells_in_alarm_are_confirmed_first_and_leave_so_many_fewer_others() -> None:
+    calm = {"a": undecided(0.5), "b": undecided(0.1), "c": undecided(0.4)}
+    two = {"x": undecided(0.01, "regressed"), "y": undecided(0.02, "improved")}
+    assert after({}, **calm, **two) == {"x": True, "y": True, "b": False}
+    more = two | {"z": undecided(0.01, "regressed"), "w": undecided(0.01, "regressed")}
+    assert after({}, **calm, **more) == dict.fromkeys("xyzw", True)
+
+
+def test_a_decided_cell_is_not_measured_any_more() -> None:
+    assert after({}, a=undecided(0.5, word="unchanged"), b=undecided(0.01, "regressed", "regressed")) == {}
+
+
+# How often it is wrong: see test_calibration.py too
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1 + MARGIN])

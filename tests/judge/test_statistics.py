@@ -167,6 +167,8 @@ def test_pairs_needed_grow_with_the_square_of_spread_over_distance() -> None:
     near, far = pairs_needed(0.03, 0.01, 0.05), pairs_needed(0.03, 0.02, 0.05)
     assert near is not None and far is not None
     assert near / far == pytest.approx(4, rel=0.1)
+    # (1.6449 + 0.8416)^2 * 9 * pi / 3 = 58.3; with a power of one half (1.6449)^2 * 9 * pi / 3 = 25.5
+    assert (near, pairs_needed(0.03, 0.01, 0.05, power=0.5)) == (59, 26)
     assert pairs_needed(0.03, 0.0, 0.05) is None
 
 

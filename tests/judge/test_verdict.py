@@ -245,6 +245,40 @@ def test_a_machine_whose_own_control_differs_supports_no_smaller_margin(stored: 
     assert any("supports no less" in detail for detail in judge(comparison).details)
 
 
+def test_the_least_margin_that_was_asked_for_is_named_beside_the_floor(stored: Any) -> None:
+    run = small(stored.run())
+    margins = Margins.parse("4%,train mlp=2%,train cnn=9%").with_floor(0.06)
+    details = judge(compare_paired(stored.paired(run, run, {KEY: 1.0, CNN_KEY: 1.0}), margins)).details
+    assert "The margin is 6.0% and not 2.0%: the A/A control of this machine supports no less." in details
+    fine = judge(compare_paired(stored.paired(run, run, {KEY: 1.0}), margins.with_floor(0.01))).details
+    assert not any("The margin is" in detail for detail in fine)
+
+
+def test_a_check_holds_a_paired_run_against_the_control_of_its_machine(
+    stored: Any, reports_command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small(stored.run("20260101T120000-abcdef"))
+    write_paired_run(stored.paired(run, run, {KEY: 1.08, CNN_KEY: 1.0}), stored.folder)
+    assert reports_command("check", "abcdef") == 1
+    control = replace(run, name="20251231T120000-fedcba")
+    write_paired_run(stored.paired(control, control, {KEY: 1.1, CNN_KEY: 1.0}, side="self"), stored.folder)
+    capsys.readouterr()
+    assert reports_command("check", "abcdef") == 0
+    assert "The margin is 10.0% and not 3.0%" in capsys.readouterr().out
+
+
+def test_the_time_told_of_a_pair_is_that_of_a_step_and_of_undisturbed_pairs_alone(stored: Any) -> None:
+    run = small(stored.run())
+    measured = stored.paired(run, run, {KEY: 1.0})
+    pairs = [*stored.pairs(1.1), *stored.pairs(1.1, confirming=True), *stored.pairs(9.0, 12, disturbed=True)]
+    comparison = compare_paired(replace(measured, pairs={KEY: pairs}, steps={KEY: 8}))
+    time = next(one for one in comparison.cells if one.label == MLP).time
+    assert time is not None
+    assert (time.verdict, time.pairs, time.dropped) == ("regressed", 48, 12)
+    assert time.base == 1 / 8
+    assert time.new == pytest.approx(1.1 / 8, rel=1e-3)
+
+
 def test_a_machine_without_a_control_is_told_of_it(stored: Any) -> None:
     run = small(stored.run())
     details = judge(compare_paired(stored.paired(run, run, {KEY: 1.0}))).details

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from trainmark.measure.phases import PhaseClock, measure_phases
+from trainmark.measure.instruments import time_phases
+from trainmark.measure.phases import PhaseClock, Phases, measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import Steps, TrainingParts, prepare
 from trainmark.store.cell import Cell
@@ -126,3 +128,21 @@ def test_the_lines_of_a_step_are_told_apart_and_sum_to_it(step_on_cuda: Callable
     }
     assert found.step_seconds == pytest.approx(31e-3)
     assert found.other_seconds == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("step_seconds", "number"), [(0.01, 50), (0.0625, 8), (10.0, 2), (0.0001, 100)])
+def test_phases_are_timed_for_half_of_the_time_within_two_and_a_hundred_steps(
+    monkeypatch: pytest.MonkeyPatch, step_seconds: float, number: int
+) -> None:
+    asked: list[int] = []
+
+    def measure(_steps: Any, _device: str, number: int) -> Phases:
+        asked.append(number)
+        return Phases({"forward": 0.3, "backward": 0.6}, 1.0)
+
+    monkeypatch.setattr("trainmark.measure.instruments.measure_phases", measure)
+    steps: Any = None
+    found = time_phases(steps, Cell.of("train"), step_seconds, Settings(max_seconds=1.0))
+    assert asked == [number]
+    assert found.pop("other_seconds") == pytest.approx(0.1)
+    assert found == {"forward_seconds": 0.3, "backward_seconds": 0.6, "instrumented_step_seconds": 1.0}

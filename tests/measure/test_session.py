@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -224,6 +225,32 @@ def test_estimates_come_from_the_journal_then_from_the_size(session: Callable[..
     assert all(seconds > 0 for key, seconds in estimates.items() if "tf32" not in key)
 
 
+def test_estimates_are_those_of_the_newest_runs_of_this_machine(
+    session: Callable[..., Session], stored: Any, tmp_path: Path
+) -> None:
+    """Three of them are asked, by when their files were written; of a cell that more than one has the newest counts."""
+    run = session()
+    cells = [cell for cell in begin(run) if cell["precision"] == "fp32"]
+    both, known = cells
+
+    def keep(number: int, seconds: dict[Cell, float], fingerprint: str = "abc") -> None:
+        records = [Record(cell, "ok", metrics={"cell_seconds": took}) for cell, took in seconds.items()]
+        made = replace(stored.run(f"000{number}_a"), environment={"fingerprint": fingerprint}, records=tuple(records))
+        made = replace(made, facts=replace(made.facts, id=f"{number}"))
+        moment = 1e9 + number
+        os.utime(stored.store(made), (moment, moment))
+
+    keep(1, {both: 1000.0, known: 1000.0})
+    keep(2, {both: 20.0})
+    keep(3, {both: 30.0})
+    keep(4, {both: 40.0}, fingerprint="another")
+    estimates = run.estimates(cells)
+    assert estimates[both.key] == 30.0
+    assert estimates[known.key] not in (0.0, 1000.0)  # by its size: the run that knew it is too old
+    keep(5, {known: 50.0})
+    assert run.estimates(cells) == {both.key: 30.0, known.key: 50.0}
+
+
 def find_capacity(session: Callable[..., Session], attempt: Callable[[Cell], Outcome]) -> Record:
     run = session(FakeWorkers(**{"trainmark.measure.protocol:try_batch": attempt}))
     run.invocation = replace(run.invocation, request=replace(REQUEST, given={"model": ("mlp",)}, only="capacity"))
@@ -280,6 +307,28 @@ def test_peaks_are_probed_once_a_machine_and_give_utilisation(session: Callable[
         run.probe_peaks(cells)
         assert run.measure(cells[0]).record.metrics["flops_utilisation"] == 0.5
     assert probed == ["cpu"]
+
+
+def test_a_precision_that_is_probed_later_leaves_the_peaks_of_the_others(session: Callable[..., Session]) -> None:
+    probed: list[tuple[str, ...]] = []
+
+    def make(precisions: tuple[str, ...]) -> Session:
+        class Probing(FakeWorkers):
+            def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
+                if function != "trainmark.meters.probes:measure_peaks":
+                    return super().call(function, *arguments, limits=limits)
+                probed.append(arguments[1])
+                rates = {name: {"fp32": 1e9, "tf32": 7e9}[name] for name in arguments[1]}
+                return Outcome("ok", replace(PEAKS, flops_per_second=rates), None, "", 2.0)
+
+        run = session(Probing(replace(CPU, precisions={"cpu": ("fp32", "tf32")})))
+        run.probe_peaks([cell for cell in run.plan("train") if cell["precision"] in precisions])
+        return run
+
+    assert make(("fp32",)).facts.peaks["cpu"]["flops_per_second"] == {"fp32": 1e9}
+    assert make(("fp32", "tf32")).facts.peaks["cpu"]["flops_per_second"] == {"fp32": 1e9, "tf32": 7e9}
+    assert make(("tf32",)).facts.peaks["cpu"]["flops_per_second"] == {"fp32": 1e9, "tf32": 7e9}
+    assert probed == [("fp32",), ("tf32",)]
 
 
 def test_a_single_sample_over_the_limit_is_out_of_memory_though_it_ended_well(session: Callable[..., Session]) -> None:

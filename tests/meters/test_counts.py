@@ -48,6 +48,47 @@ def test_what_is_read_elsewhere_than_on_the_device_stalls_nothing() -> None:
     assert counted(lambda images: images.to("meta"), device="cuda").host_reads == 0
 
 
+# Bytes that are kept
+
+
+class Scaled(nn.Module):
+    """A layer, and a buffer that its output is multiplied by: backward needs the input of the one and the other."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.register_buffer("scale", torch.full((3,), 2.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images) * self.scale  # type: ignore[no-any-return]  # a Tensor
+
+
+def test_activations_are_what_a_step_keeps_beside_parameters_and_buffers() -> None:
+    model, images = Scaled(), torch.ones(5, 4)
+    found = count_step(lambda: model(images).sum().backward(), model, "cpu")
+    assert found.saved_bytes == 5 * 4 * 4  # the images; neither the weights nor the buffer
+
+
+def test_a_model_holds_its_buffers_beside_its_parameters() -> None:
+    model = Scaled()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(5, 4)).sum().backward()
+    optimizer.step()
+    held = counts.composition(model, optimizer)
+    weights = 4 * (4 * 3 + 3)
+    assert (held.parameters, held.gradients) == (weights + 4 * 3, weights)
+    assert held.optimizer == 2 * weights + 2 * 4  # two moments of each, and a step number of each tensor
+
+
+def test_a_view_moves_nothing_and_a_copy_what_it_reads_and_writes() -> None:
+    images = torch.ones(2, 4)
+    assert count_step(lambda: images.view(4, 2), LAYER, "cpu").moved_bytes == 0
+    found = count_step(images.clone, LAYER, "cpu")
+    assert (found.moved_bytes, found.new_bytes, found.copies) == (64, 32, 1)
+
+
 # Launches
 
 
@@ -112,6 +153,19 @@ def test_launches_that_nobody_counted_are_no_metric(monkeypatch: pytest.MonkeyPa
     assert count_launches(steps, "cpu") == {}
     monkeypatch.setattr(torch.profiler, "profile", FakeProfile({"cudaLaunchKernel": 5}))
     assert count_launches(steps, "cuda") == {"kernel_launches_per_step": 5, "synchronisations_per_step": 0}
+
+
+# Compilations
+
+
+def test_a_frame_that_is_compiled_again_is_a_recompilation_and_its_first_time_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compilations = [SimpleNamespace(compile_id=name) for name in ("0/0", "1/0", "0/1", "0/2", "10/0")]
+    found = {"stats": {"unique_graphs": 4}, "graph_break": {"a": 2, "b": 3}, "inductor": {"cudagraph_skips": 6}}
+    monkeypatch.setattr("torch._dynamo.utils.get_compilation_metrics", lambda: compilations)
+    monkeypatch.setattr("torch._dynamo.utils.counters", found)
+    assert counts.compile_counts() == counts.CompileCounts(graphs=4, graph_breaks=5, recompiles=2, cudagraph_skips=6)
 
 
 # Memory by what holds it

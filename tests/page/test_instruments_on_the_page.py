@@ -12,7 +12,15 @@ import pytest
 from trainmark.advise.break_even import paybacks
 from trainmark.judge.explanation import leading_operators
 from trainmark.page.html import render
-from trainmark.page.tables import Table, compile_table, limits_table, phases_table
+from trainmark.page.tables import (
+    Table,
+    cells_table,
+    compile_table,
+    counts_table,
+    input_table,
+    limits_table,
+    phases_table,
+)
 from trainmark.store.cell import Cell
 from trainmark.store.profiles import Operator, Profile, trace_path, write_profile
 from trainmark.store.record import Record
@@ -66,6 +74,39 @@ def test_phases_are_shares_of_the_instrumented_step() -> None:
     table = phases_table([measured(instrumented_step_seconds=10e-3, **phases)])
     shares = {column.title: column.values[0].text for column in table.columns if column.title.endswith("(%)")}
     assert shares == {"Data (%)": "10.0", "Forward (%)": "30.0", "Backward (%)": "50.0", "Other (%)": "10.0"}
+
+
+def test_bytes_are_told_in_megabytes_of_a_million() -> None:
+    table = counts_table([measured(parameter_bytes=1_081_384, gradient_bytes=250_600_000)])
+    assert (column(table, "Parameters (MB)"), column(table, "Gradients (MB)")) == (["1"], ["251"])
+
+
+def test_an_interval_is_told_in_the_unit_of_its_time_and_that_suits_the_median() -> None:
+    times = {"step_seconds": 0.0123, "step_seconds_low": 0.012, "step_seconds_high": 0.0131}
+    table = input_table([measured(**times), measured(step_seconds=0.5), measured(step_seconds=0.002)])
+    (found,) = [one for one in table.columns if one.title.startswith("Batch time")]
+    assert found.title == "Batch time (ms)"
+    assert [(value.text, value.note) for value in found.values] == [
+        ("12.3", "12.0–13.1"),
+        ("500", None),
+        ("2.00", None),
+    ]
+
+
+def test_a_strip_of_rounds_rises_where_they_take_longer() -> None:
+    """From the median at 10, nine units up for 15% more, nine down for 15% less; what is farther is cut off."""
+    record = replace(measured(), rounds=(1.0, 1.15, 0.85, 1.0, 2.0))
+    (found,) = [one for one in cells_table([record], {}).columns if one.title == "Rounds"]
+    assert found.values[0].strip == "M0 10l25-9 25 18 25-9 25-9"
+
+
+def test_the_leaders_of_a_profile_are_told_with_their_share_of_the_step(tmp_path: Path) -> None:
+    rows = [Operator(name, "", 1.0, seconds, seconds, None, None, None, "operator") for name, seconds in
+            (("a", 0.002), ("b", 0.005), ("a", 0.004), ("c", 0.001), ("d", 0.0005))]  # fmt: skip
+    file = tmp_path / "0001_run.json"
+    write_profile(artifact_folder(file), Profile("train", "train mlp", 5, 0.02, "cpu", tuple(rows)))
+    (found,) = leading_operators(file)
+    assert found.leaders == (("a", pytest.approx(0.3)), ("b", pytest.approx(0.25)), ("c", pytest.approx(0.05)))
 
 
 class Links(HTMLParser):

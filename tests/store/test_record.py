@@ -108,6 +108,13 @@ def test_a_metric_is_a_number_or_none(value: float) -> None:
         Record(Cell.of("train"), "ok", metrics={"step_seconds": value})
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["rounds", "host_rounds"])
+def test_a_round_is_a_finite_number_by_either_clock(name: str, value: float) -> None:
+    with pytest.raises(SchemaError, match="has no finite duration"):
+        Record(Cell.of("train"), "ok", **{name: (1.0, value)})  # type: ignore[arg-type]  # of both kinds
+
+
 @pytest.mark.parametrize("missing", ["workload", "axes", "status", "metrics"])
 def test_a_record_without_a_needed_part_is_refused(missing: str) -> None:
     document = document_of()

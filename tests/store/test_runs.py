@@ -137,6 +137,12 @@ def test_runs_are_listed_in_the_order_they_were_made_and_shipped_ones_last(folde
     ]
 
 
+def test_the_ten_thousandth_run_comes_after_those_before_it(tmp_path: Path) -> None:
+    for name in ("10000_a", "9999_b", "0100_c"):
+        (tmp_path / f"{name}.json").touch()
+    assert [path.stem for path in run_files(tmp_path)] == ["0100_c", "9999_b", "10000_a"]
+
+
 def test_only_numbered_files_outside_the_journal_are_runs(folder: Path) -> None:
     for other in (
         "journal/0001_a.json",

@@ -117,6 +117,20 @@ def test_the_memory_of_a_program_is_the_largest_of_its_runs(measured) -> None:
     assert (metrics["peak_memory_bytes"], metrics["peak_bytes_per_token"]) == (7000, 100)
 
 
+def test_the_fit_that_warms_up_counts_neither_in_the_stages_nor_in_the_memory_of_a_program(measured) -> None:
+    engine = FakeEngine(SLOW)
+    fits = iter([(9000, 9.0), (8000, 8.0), *[(1000, 1.0), (7000, 3.0)] * 100])  # kernels, warm-up, rounds
+    fit = engine.fit
+
+    def fit_once(task: Any) -> Any:
+        size, seconds = next(fits)
+        return replace(fit(task), peak_memory_bytes=size, stages={"count": seconds})
+
+    engine.fit = fit_once  # type: ignore[method-assign]
+    metrics = measured(engine, own=False).metrics
+    assert (metrics["peak_memory_bytes"], metrics["count_seconds"]) == (7000, 2.0)
+
+
 def test_short_fits_are_done_several_times_in_a_round(measured) -> None:
     record = measured(FakeEngine(0.004))
     assert record.steps_per_round == 5  # 20 ms

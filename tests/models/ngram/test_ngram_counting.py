@@ -48,6 +48,20 @@ def test_a_text_counted_from_the_disk_in_ranges_gives_the_same_table(
         )
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_second_stage_goes_on_from_every_range_of_the_first(tmp_path: Path, monkeypatch, at_once):
+    """Ids of 17 bits: three words to a stage, so that what each range of the first has told leads to five and six."""
+    words = np.random.default_rng(0).choice([2, 69_999, 40_000, 11, 12, 13], 61).astype(np.int32)
+    words[[9, 25, 40, 60]] = 0
+    monkeypatch.setattr(counting, "BUCKET_WINDOWS", 3)
+    monkeypatch.setattr(spilling, "PIECE_TOKENS", 7)
+    monkeypatch.setattr(spilling, "_ranges", lambda stage, _: _in_steps(len(stage.bases), at_once))
+    counts = spilling.count(spilling.SpilledIds.of([words], tmp_path / "ids"), 70_000, 6, 0, tmp_path)
+    assert len({told.name.split(".")[1] for told in tmp_path.glob("told.*")}) == 1  # one stage told the other
+    assert len(list(tmp_path.glob("told.*"))) > 2
+    assert spelled_out(counts) == count_slowly(words.tolist(), 6)
+
+
 def _in_steps(size: int, step: int) -> list[tuple[int, int]]:
     return [(first, min(first + step, size)) for first in range(0, size, step)]
 

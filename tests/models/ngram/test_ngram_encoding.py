@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ngram.encoding import BATCH, Encoder, is_word
+from models.ngram.encoding import BATCH, ODD, Encoder, is_word
 from models.ngram.padded import Padded
 
 WORDS = st.text(st.sampled_from("aé漢b"), min_size=1, max_size=30)
@@ -51,6 +52,30 @@ def test_long_words_with_the_same_hash_are_compared_by_their_letters():
     for kept, same in ((b"</s>a-long-word-here", True), (b"</s>a-long-word-hers", False)):
         words = np.frombuffer(kept, np.uint8)
         assert is_word(text, np.uint64(0), np.uint64(len(text)), np.uint64(1), ends, words) is same
+
+
+def colliding_words() -> tuple[bytes, bytes]:
+    """Two words of 24 letters with the same first eight and the same hash of the others: key and second part agree.
+
+    The hash of two further parts a and b is (a * ODD) ^ b, so that any other a has a b that gives the same.
+    """
+    first, middle, last = b"thefirst", b"partions", b"endings!"
+    odd, mask = int(ODD), (1 << 64) - 1
+    wanted = (int.from_bytes(middle, "little") * odd & mask) ^ int.from_bytes(last, "little")
+    for number in itertools.count():
+        other = f"{number:08d}".encode()
+        end = ((int.from_bytes(other, "little") * odd & mask) ^ wanted).to_bytes(8, "little")
+        if all(0x21 <= byte < 0x7F for byte in end):
+            return first + middle + last, first + other + end
+    raise AssertionError("there is always one")
+
+
+def test_long_words_that_collide_are_two_words():
+    one, other = colliding_words()
+    assert one != other
+    encoder = Encoder()
+    assert encoder.encode(b" ".join([one, other, one, other])).tolist() == [2, 3, 2, 3]
+    assert list(encoder.vocabulary)[2:] == [one.decode(), other.decode()]
 
 
 def test_a_word_of_a_megabyte_is_a_word():

@@ -73,6 +73,22 @@ def test_a_long_text_is_scored_as_in_one_piece(monkeypatch):
     np.testing.assert_array_equal(whole.orders, pieces.orders)
 
 
+@pytest.mark.filterwarnings("ignore::models.ngram.kneser_ney.FallbackDiscountsWarning")
+@pytest.mark.parametrize("at_once", [1, 2, 4, 5, 7])
+@pytest.mark.parametrize("options", [{"smoothing": "kneser-ney"}, {"smoothing": "additive"}, {}])
+def test_a_sentence_longer_than_a_piece_keeps_the_words_before_it(monkeypatch, at_once, options):
+    text = b"a b c d e f g h i\nb c d e f g\na b c d e x g h i\n" * 3 + b"c d e\ng h i\n"
+    model = fit(text, 4, **options)
+    ids = encode_with(model.vocabulary, read_views(b"a b c d e f g h x b c d e f g\nb c d\ng h i a b c d\n"))
+    whole = model.score(ids)
+    assert (whole.orders == 4).sum() > 5
+    monkeypatch.setattr("models.ngram.scoring.TOKENS_AT_ONCE", at_once)
+    pieces = model.score(ids, threads=2)
+    np.testing.assert_array_equal(whole.log_probabilities, pieces.log_probabilities)
+    np.testing.assert_array_equal(whole.orders, pieces.orders)
+    np.testing.assert_array_equal(whole.reaches, pieces.reaches)
+
+
 def test_rare_words_become_unknown_and_count_as_such():
     model = fit(b"a a b\na c\n", 2, min_count=2)
     assert list(model.vocabulary) == ["</s>", "<unk>", "a"]
