@@ -91,8 +91,8 @@ CHANGES = (
     change(
         "the second best counts",
         TRAINING,
-        "forward(some, wanted).argmax(1) == wanted).sum()",
-        "forward(some, wanted).topk(2, 1).indices == wanted[:, None]).sum()",
+        "(logits.argmax(1) == wanted).sum()",
+        "(logits.topk(2, 1).indices == wanted[:, None]).sum()",
         (LEARNT,),
     ),
     change(
@@ -214,10 +214,10 @@ HARMLESS = (
     ),
     harmless("evaluation in other pieces", TRAINING, "batch_size: int = 1000", "batch_size: int = 250", (LEARNT,)),
     harmless(
-        "a variable renamed",
+        "a condition turned round",
         PROTOCOL,
-        "forward = inference_parts(runnable, cell).step",
-        "forward = inference_parts(runnable, cell).step  # the evaluation's",
+        "some = batches.first(2) if settings.once else batches.epoch()",
+        "some = batches.epoch() if not settings.once else batches.first(2)",
         (LEARNT,),
     ),
     harmless(

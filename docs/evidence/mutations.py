@@ -156,8 +156,8 @@ FAULTS = (
     Mutation(
         "inference in training mode",
         STEPS,
-        "built(spec, cell).eval()",
-        "built(spec, cell).train()",
+        "built(spec, cell, settings.seed).eval()",
+        "built(spec, cell, settings.seed).train()",
         "new_bytes_per_step",
         (INFERENCE,),
     ),

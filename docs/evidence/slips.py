@@ -264,8 +264,8 @@ SLIPS = (
     Slip(
         "the floor of the A/A control not applied by check",
         CLI,
-        "compare_paired(run, margins.with_floor(floor))",
-        "compare_paired(run, margins)",
+        "compare_paired(run, margins.with_floor(floor), ",
+        "compare_paired(run, margins, ",
         IN_VERDICT,
     ),
     Slip(
@@ -308,8 +308,8 @@ SLIPS = (
     Slip(
         "a margin that is wider for faster",
         COMPARISON,
-        "position(ratio.low, ratio.high, 1 / (1 + margin), 1 + margin)",
-        "position(ratio.low, ratio.high, 1 - margin, 1 + margin)",
+        "found = position(ratio.low, ratio.high, 1 / (1 + margin), 1 + margin)",
+        "found = position(ratio.low, ratio.high, 1 - margin, 1 + margin)",
         IN_COMPARISON,
     ),
     Slip(
@@ -571,8 +571,8 @@ SLIPS = (
     Slip(
         "a band with the common margin",
         FOREST,
-        "widest = 1 + comparison.margins.of(cell.label)",
-        "widest = 1 + comparison.margins.default",
+        "margin = comparison.margins.of(cell.label)",
+        "margin = comparison.margins.default",
         IN_WORDS,
     ),
     Slip(
@@ -606,8 +606,8 @@ SLIPS = (
     Slip(
         "a comment with its sides swapped",
         MARKDOWN,
-        "(time.base, time.new) if time",
-        "(time.new, time.base) if time",
+        "{shown.base} | {shown.new} |",
+        "{shown.new} | {shown.base} |",
         IN_FORMATS,
     ),
     Slip(
@@ -620,8 +620,8 @@ SLIPS = (
     Slip(
         "a table with its sides swapped",
         TERMINAL,
-        "formatting.duration(time.base if time else None)",
-        "formatting.duration(time.new if time else None)",
+        "(shown.base, shown.new, shown.ratio, shown.interval)",
+        "(shown.new, shown.base, shown.ratio, shown.interval)",
         IN_FORMATS,
     ),
     Slip(
