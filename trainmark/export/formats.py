@@ -84,7 +84,8 @@ def to_github_annotations(verdict: Verdict, comparison: Comparison) -> str:
     if len(shown) < len(cells):
         rest = f"{len(cells) - len(shown)} more cells are worse, failed or missing: see the summary."
         lines.append(_command("error", "and more", rest))
-    kind = "error" if verdict.exit_code == REGRESSION else "warning" if verdict.exit_code else "notice"
+    doubtful = verdict.exit_code or verdict.word == "changed"
+    kind = "error" if verdict.exit_code == REGRESSION else "warning" if doubtful else "notice"
     if not cells:
         lines.append(_command(kind, verdict.word, f"{verdict.sentence} {counts_sentence(comparison)}."))
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ from trainmark.judge.comparison import CellComparison, Comparison
 from trainmark.judge.verdict import Verdict, counts_sentence
 
 LIMIT = 65_536  # characters that GitHub takes for a comment
-SIGNS = {"fine": "✅", "regressed": "❌", "changed": "❌", "undecided": "❔", "not comparable": "❔"}
+SIGNS = {"fine": "✅", "regressed": "❌", "changed": "⚠️", "undecided": "❔", "not comparable": "❔"}
 HEADER = "| cell | verdict | base | new | new / base | why |\n|---|---|--:|--:|--:|---|"
 ESCAPED = {**{character: f"\\{character}" for character in "\\`*_[]#|~"}, "<": "&lt;", ">": "&gt;", "@": "@\u200b"}
 

@@ -36,7 +36,7 @@ class Verdict:
 
     Attributes:
         word: ``fine``, ``regressed``, ``changed``, ``undecided`` or ``not comparable``.
-        exit_code: FINE, REGRESSION or NOT_COMPARABLE.
+        exit_code: FINE, REGRESSION or NOT_COMPARABLE; of what is changed, as the policy has it.
         sentence: The verdict in one sentence.
         details: What else must be known to act on it, a sentence each.
         regressions: The cells that made it fail.
@@ -85,22 +85,23 @@ def judge(comparison: Comparison, policy: Policy | None = None) -> Verdict:
         )
         failing = (*regressions, *(changed if if_changed == "fail" else ()))
         return Verdict("regressed", REGRESSION, sentence, details, failing)
+    other = f"{len(changed)} of {total} cells {'does' if len(changed) == 1 else 'do'} not compute the same as {base}"
     if changed and if_changed == "fail":
-        verb = "does" if len(changed) == 1 else "do"
-        sentence = f"Changed: {len(changed)} of {total} cells {verb} not compute the same as {base}{beside}."
-        return Verdict("changed", REGRESSION, sentence, details, tuple(changed))
+        return Verdict("changed", REGRESSION, f"Changed: {other}{beside}.", details, tuple(changed))
     if not decided and not undecided:
         sentence = f"Not comparable: no cell was measured under the same conditions here and in {base}{beside}."
         why = tuple(f"{formatting.plain(cell.label)}: {cell.reason}." for cell in comparison.cells if cell.reason)
         return Verdict("not comparable", NOT_COMPARABLE, sentence, (*why[:1], *details))
-    open_question = f", {len(changed)} of them compute something else" if changed else ""
-    open_question += f", {undecided} of them undecided" if undecided else ""
+    open_question = f", {undecided} of them undecided" if undecided else ""
     if undecided and (policy.inconclusive == "fail" or (policy.inconclusive == "warn" and not decided)):
         nothing = "nothing was decided" if not decided else f"{undecided} of {total} cells are undecided"
         sentence = f"Undecided: {nothing} against {base}{beside}."
         return Verdict("undecided", NOT_COMPARABLE, sentence, details)
-    sentence = f"No regression against {base}: {decided + undecided} of {total} cells compared{open_question}{beside}."
-    return Verdict("fine", FINE, sentence, details)
+    if changed and if_changed == "warn":
+        word, begin = "changed", f"Changed: {other}; no cell is worse"
+    else:
+        word, begin = "fine", f"No regression against {base}: {decided + undecided} of {total} cells compared"
+    return Verdict(word, FINE, f"{begin}{open_question}{beside}.", details)
 
 
 def _beside(comparison: Comparison, left_out: int, unmeasured: int) -> str:
