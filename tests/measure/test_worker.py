@@ -207,3 +207,25 @@ def test_the_limit_of_a_control_group_counts(monkeypatch, tmp_path) -> None:
     assert "only 0.00 GB left of 1.00 GB" in worker._memory_excess(psutil.Process(), Limits())
     (tmp_path / "memory.max").write_text("max\n")
     assert list(worker._cgroup_memory()) == []
+
+
+@pytest.mark.parametrize("asked", [None, "7"])
+def test_strings_are_hashed_alike_in_every_run_unless_the_user_says_otherwise(asked: str | None) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from trainmark.measure.worker import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    print(Workers(Path.cwd()).call('tests.misbehaving:hash_a_word').value)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    seeded = {} if asked is None else {"PYTHONHASHSEED": asked}
+
+    def said(*command: str, **variables: str) -> str:
+        root = Path(__file__).parents[2]
+        done = subprocess.run(
+            command, cwd=root, env={**environment, **variables}, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    found = said(sys.executable, "-c", code, **seeded)
+    assert found == said(sys.executable, "-c", "print(hash('a word'))", PYTHONHASHSEED=asked or "0")

@@ -19,6 +19,7 @@ from trainmark import git
 from trainmark.against import own_tree
 from trainmark.against.places import Place, SideError
 from trainmark.against.server import PROTOCOL
+from trainmark.measure.worker import same_hashes
 from trainmark.scratch import keeping_in, scratch
 from trainmark.suite import search_path
 
@@ -181,7 +182,12 @@ class Side:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with keeping_in(self._folder):
-            variables = {**git.environment(), **self.place.variables, "PYTHONPATH": self._python_path()}
+            variables = {
+                **git.environment(),
+                **same_hashes(),
+                **self.place.variables,
+                "PYTHONPATH": self._python_path(),
+            }
             return subprocess.Popen(
                 [self.place.interpreter, "-P", own_tree.__file__, json.dumps(self.place.to_json())],
                 cwd=self.place.root,

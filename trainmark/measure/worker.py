@@ -36,6 +36,7 @@ GRACE_SECONDS = 5.0  # for a child that has answered to tidy up and end
 GROUP_SECONDS = 1.0  # for what it had started to end when it is asked to
 POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
 LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is stopped before the kernel acts
+HASH_SEED = "PYTHONHASHSEED"
 LOG_LINES = 20  # of the child's last words kept for a reason
 CGROUP = Path("/sys/fs/cgroup")
 NO_MEMORY = (  # in PyTorch's words, and in those of cuBLAS and cuDNN, which allocate by themselves
@@ -301,12 +302,21 @@ def _signal_group(leader: int, number: int) -> bool:
     return True
 
 
+def same_hashes() -> dict[str, str]:
+    """A variable that lets Python hash strings alike in every process: a set of them is gone through in one order.
+
+    A model that is built from such a set would else be another one in each run. What the user has set stays.
+    """
+    return {HASH_SEED: os.environ.get(HASH_SEED, "0")}
+
+
 def _for_the_fork_server(root: Path) -> dict[str, str]:
     """Variables that tell it of the suite, and where this very trainmark is: it may be installed nowhere."""
     engine = str(Path(__file__).parents[2])
     return {
         ROOT_VARIABLE: str(root),
         "PYTHONPATH": os.pathsep.join(filter(None, [engine, os.environ.get("PYTHONPATH")])),
+        **same_hashes(),
     }
 
 
