@@ -184,3 +184,17 @@ def test_with_other_software_a_difference_is_a_note(stored: Any) -> None:
     cell = compare_paired(run).cells[0]
     assert cell.verdict == "unchanged"
     assert "with other software" in cell.notes
+
+
+def test_an_accuracy_that_is_summed_up_otherwise_is_another_evaluation(stored: Any) -> None:
+    """As one of the best epoch: each seed ends as before, so that no statistics would see it."""
+    run = stored.run()
+    label = next(record.label for record in run.records if record.cell.workload == "accuracy")
+    series = {"seed": [0, 1], "train_loss": [[1.0, 0.5], [1.1, 0.6]], "held_out_accuracy": [[0.9, 0.8], [0.7, 0.8]]}
+    base, new = (
+        stored.with_metrics(stored.changed(run, label, series=series), label, accuracy=told) for told in (0.8, 0.85)
+    )
+    verdicts = {cell.label: cell for cell in stored.compared(base, new).cells}
+    assert verdicts[label].verdict == "changed"
+    assert "mean of the last epochs on one side alone" in (verdicts[label].reason or "")
+    assert next(cell for cell in stored.compared(base, base).cells if cell.label == label).verdict != "changed"

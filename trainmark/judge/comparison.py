@@ -464,6 +464,9 @@ def _compare_cell(base: Record, new: Record, conditions: _Conditions) -> CellCom
 def _with_computation(cell: CellComparison, base: Record, new: Record, conditions: _Conditions) -> CellComparison:
     """The cell; ``changed`` where the two sides do not compute the same, unless it is worse than that."""
     found = compare_computations(base.computation, new.computation)
+    if _is_of_last_epochs(base) is not _is_of_last_epochs(new):
+        words = [found.told, "another evaluation: accuracy is the mean of the last epochs on one side alone"]
+        found = replace(found, told="; ".join(filter(None, words)))
     if found.told is None:
         rounding = f"computes the same up to rounding ({found.rounding:.0e})" if found.rounding else None
         return replace(cell, note=rounding)
@@ -473,6 +476,15 @@ def _with_computation(cell: CellComparison, base: Record, new: Record, condition
     reasons = [cell.reason, found.told] if verdict == "regressed" else [found.told, cell.reason]
     by = cell.by or (cell.deciding if verdict == "regressed" else cell.time)
     return replace(cell, verdict=verdict, reason="; ".join(filter(None, reasons)), by=by)
+
+
+def _is_of_last_epochs(record: Record) -> bool | None:
+    """Whether the accuracy told is the mean of what the seeds have ended at; None where there is none."""
+    told, curves = record.metrics.get("accuracy"), record.series.get("held_out_accuracy") or ()
+    ends = [curve[-1] for curve in curves if curve]
+    if told is None or not ends or None in ends:
+        return None
+    return math.isclose(told, sum(ends) / len(ends), abs_tol=1e-9)
 
 
 def _judge_presence(base: Record, new: Record, same_machine: bool) -> tuple[str, str | None] | None:
