@@ -728,8 +728,8 @@ SLIPS = (
     Slip(
         "the caller's environment beats env:NAME=",
         CLIENT,
-        "{**git.environment(), **self.place.variables,",
-        "{**self.place.variables, **git.environment(),",
+        "{**git.environment(), **same_hashes(), **asked}",
+        "{**asked, **git.environment(), **same_hashes()}",
         IN_SIDES,
     ),
     Slip(
