@@ -182,12 +182,8 @@ class Side:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with keeping_in(self._folder):
-            variables = {
-                **git.environment(),
-                **same_hashes(),
-                **self.place.variables,
-                "PYTHONPATH": self._python_path(),
-            }
+            asked = {**self.place.variables, "PYTHONPATH": self._python_path()}
+            variables = {**git.environment(), **same_hashes(), **asked}
             return subprocess.Popen(
                 [self.place.interpreter, "-P", own_tree.__file__, json.dumps(self.place.to_json())],
                 cwd=self.place.root,
