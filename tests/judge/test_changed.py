@@ -198,3 +198,14 @@ def test_an_accuracy_that_is_summed_up_otherwise_is_another_evaluation(stored: A
     assert verdicts[label].verdict == "changed"
     assert "mean of the last epochs on one side alone" in (verdicts[label].reason or "")
     assert next(cell for cell in stored.compared(base, base).cells if cell.label == label).verdict != "changed"
+
+
+def test_an_accuracy_without_curves_on_a_side_is_no_other_evaluation(stored: Any) -> None:
+    run = stored.run()
+    label = next(record.label for record in run.records if record.cell.workload == "accuracy")
+    series = {"seed": [0, 1], "train_loss": [[0.5], [0.6]], "held_out_accuracy": [[0.8], [0.8]]}
+    base, new = (
+        stored.with_metrics(stored.changed(run, label, series=some), label, accuracy=0.8) for some in ({}, series)
+    )
+    for one, other in ((base, new), (new, base)):
+        assert next(cell for cell in stored.compared(one, other).cells if cell.label == label).verdict != "changed"

@@ -464,7 +464,7 @@ def _compare_cell(base: Record, new: Record, conditions: _Conditions) -> CellCom
 def _with_computation(cell: CellComparison, base: Record, new: Record, conditions: _Conditions) -> CellComparison:
     """The cell; ``changed`` where the two sides do not compute the same, unless it is worse than that."""
     found = compare_computations(base.computation, new.computation)
-    if _is_of_last_epochs(base) is not _is_of_last_epochs(new):
+    if {_is_of_last_epochs(base), _is_of_last_epochs(new)} == {True, False}:  # a side without curves says nothing
         words = [found.told, "another evaluation: accuracy is the mean of the last epochs on one side alone"]
         found = replace(found, told="; ".join(filter(None, words)))
     if found.told is None:
