@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["load_runs"]
+from trainmark.task import HeldOut, Task, task
+
+__all__ = ["HeldOut", "Task", "load_runs", "task"]
 
 
 def load_runs(paths: Iterable[Path] | None = None, folder: Path | None = None) -> pd.DataFrame:

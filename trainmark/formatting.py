@@ -113,9 +113,17 @@ def metric(name: str, value: Number) -> str:
     described = METRICS[name]
     if described.compared in ("exact", "explains"):
         return whole(value)
-    if described.compared == "points":
+    if described.is_share:
         return percent(value)
     return duration(value) if described.unit == "s" else prefixed(value, described.unit)
+
+
+def difference(name: str, value: Number) -> str:
+    """A difference of two values of METRICS that is judged over seeds: points of a share, else in its unit."""
+    if METRICS[name].is_share or value is None or not math.isfinite(value):
+        return points(value)
+    sign = "+" if value >= 0 else MINUS
+    return f"{sign}{metric(name, abs(value))}"
 
 
 def metric_name(name: str) -> str:

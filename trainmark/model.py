@@ -6,17 +6,17 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainmark import suite
+from trainmark.store.metrics import register_metrics
+from trainmark.task import CLASSES, GREY_28, Task, TaskFactory
 
 if TYPE_CHECKING:
     from torch import nn
-
-GREY_28 = (1, 28, 28)  # what a factory that says nothing is taken to read: the lecture's digits
-CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class ModelSpec:
         parameters: Trainable parameters, exactly; None where nobody has counted them.
         source: The lecture or the paper it is from.
         family: Models of one family share what torch.compile makes of them.
+        task: All that is trained, where the name is of a task; None for the lecture's around this model.
     """
 
     build: Callable[[], nn.Module]
@@ -38,6 +39,7 @@ class ModelSpec:
     parameters: int | None
     source: str
     family: str
+    task: Task | None = None
 
 
 class UnknownModel(ValueError):
@@ -80,6 +82,10 @@ def load_model(name: str) -> ModelSpec:
         raise UnknownModel(f'The model "{name}" is not there: {error}.') from error
     if isinstance(factory, ModelSpec):
         return factory
+    task = _task_of(name, factory)
+    if task is not None:
+        task = _known(name, task)
+        return ModelSpec(task.model, task.input_shape, task.classes, None, name, name, task)
     if isinstance(factory, nn.Module) or not callable(factory):
         raise UnknownModel(f'"{name}" is {type(factory).__name__}, not a ModelSpec or a callable that builds a model.')
     return ModelSpec(
@@ -90,6 +96,47 @@ def load_model(name: str) -> ModelSpec:
         source=name,
         family=name,
     )
+
+
+def load_task(name: str) -> Task:
+    """What the model of that name is trained for: its own task, or the lecture's.
+
+    Raises:
+        UnknownModel: See :func:`load_model`.
+    """
+    spec = load_model(name)
+    return spec.task or Task(model=spec.build, input_shape=spec.input_shape, classes=spec.classes)
+
+
+def _task_of(name: str, found: Any) -> Task | None:
+    """The task behind a name; None where it is of a model.
+
+    Raises:
+        UnknownModel: A function that is marked as one of a task's fails.
+    """
+    if isinstance(found, Task):
+        return found
+    function = found.func if isinstance(found, partial) else found
+    if not isinstance(function, TaskFactory):
+        return None
+    try:
+        task: Task = found()
+    except Exception as error:  # whatever the function does
+        raise UnknownModel(f'Making the task "{name}" fails{_where(error)}: {suite.told(error)}.') from error
+    return task
+
+
+def _known(name: str, task: Task) -> Task:
+    """The task, whose metrics are known from now on.
+
+    Raises:
+        UnknownModel: Another task has one of the same name.
+    """
+    try:
+        register_metrics(task.described_metrics())
+    except ValueError as error:
+        raise UnknownModel(f'The task "{name}": {error}.') from error
+    return task
 
 
 def _where(error: BaseException) -> str:

@@ -30,6 +30,7 @@ DEFAULT_BUDGET = 600.0
 # Options beside the parameters, with their defaults.
 DEFAULTS = {
     "grid": "quick",
+    "task": None,
     "seeds": None,
     "seed": 0,
     "threads": None,
@@ -95,6 +96,7 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
     for parameter in PARAMETERS.values():
         valid = f": {', '.join(map(str, parameter.values))}" if parameter.values else ""
         add(parameter.option, metavar="VALUE,...", help=f"{parameter.meaning}{valid}")
+    add("--task", metavar="NAME,...", help="what is trained, as you say it: package.module:name of a Task")
     meanings = "; ".join(f"{name}: {grid.meaning}" for name, grid in GRIDS.items())
     add("--grid", choices=tuple(GRIDS), default="quick", help=meanings)
     for entry in entries():
@@ -163,6 +165,9 @@ def read_options(config: pytest.Config) -> Invocation:
             if parameter.locate is not None:
                 values = _located(parameter, values, named)
             given[parameter.name] = values
+    tasks = _tasks(option(config, "task"))
+    if tasks:
+        given["model"] = tuple(dict.fromkeys((*given.get("model", ()), *tasks)))
     alone = [entry.name for entry in entries() if entry.option and option(config, _name(entry.option))]
     if len(alone) > 1:
         raise pytest.UsageError(f"{' and '.join(alone)} are measured alone: ask for one of them.")
@@ -269,6 +274,15 @@ def _own_names() -> tuple[str, ...]:
 
 def _name(option: str) -> str:
     return option.removeprefix("--").replace("-", "_")
+
+
+def _tasks(text: str | None) -> tuple[Value, ...]:
+    """The tasks that a call names: each stands where a model's name does."""
+    names = [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    wrong = next((name for name in names if ":" not in name), None)
+    if wrong is not None or (text is not None and not names):
+        raise pytest.UsageError(f"--task {wrong or ''}: write package.module:name of a Task; --model names models.")
+    return tuple(names)
 
 
 def _values(parameter: Parameter, text: str) -> tuple[Value, ...]:

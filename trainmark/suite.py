@@ -37,6 +37,7 @@ class Suite:
             each package in that package.
         models: Dotted name of a mapping of names to ModelSpec; or names ``package.module:factory``, which are
             measured where a call names none.
+        tasks: Names ``package.module:name`` of Tasks, which are measured beside the models.
         datasets: Dotted name of a mapping of names to Source.
         default_dataset: What a model that it fits is fed where the command line names nothing.
         grids: Dotted name of a mapping of names to Grid.
@@ -48,6 +49,7 @@ class Suite:
     results: str = "results"
     workloads: tuple[str, ...] = ()
     models: str | tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     datasets: str = ""
     default_dataset: str = ""
     grids: str = ""
@@ -59,7 +61,8 @@ class Suite:
 
     def model_names(self) -> tuple[str, ...]:
         """What is measured where neither the call nor its grid names a model."""
-        return tuple(self.models_by_name()) if isinstance(self.models, str) else self.models
+        models = tuple(self.models_by_name()) if isinstance(self.models, str) else self.models
+        return models + self.tasks
 
     def data(self) -> Mapping[str, Any]:
         """Name -> Source; likewise."""
@@ -106,7 +109,7 @@ def _is_shares(value: Any) -> bool:
 
 
 _WORDS = {_is_text: "a string", _is_list: "a list of strings", _is_shares: "a table of shares of one"}
-_KINDS = {"workloads": (_is_list,), "models": (_is_text, _is_list), "targets": (_is_shares,)}
+_KINDS = {"workloads": (_is_list,), "tasks": (_is_list,), "models": (_is_text, _is_list), "targets": (_is_shares,)}
 
 
 def find_root(start: Path) -> Path:

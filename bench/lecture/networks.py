@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from bench.lecture.claims import computed_claims
 from bench.lecture.findings import Claim, Lecture, SmallImage, write_lecture
-from trainmark.measure.data import Batch, Data, as_tensors
+from trainmark.measure.batches import Batch
+from trainmark.measure.data import Data, as_tensors
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
 from trainmark.measure.protocol import measured
 from trainmark.measure.settings import Settings
-from trainmark.measure.steps import built, feed, model_and_data, training_parts
+from trainmark.measure.steps import built, feed, task_and_data, training_parts
 from trainmark.measure.training import evaluate, train_epoch
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
@@ -113,13 +114,13 @@ def measure_lecture(cell: Cell, settings: Settings, report: Callable[[Any], None
 def trained(name: str, cell: Cell, epochs: int, settings: Settings, report: Callable[[Any], None]) -> Trained:
     """One of the lecture's networks, trained by its loop on the cell's digits."""
     training = Cell.of("train", model=name, dataset=cell["dataset"], device=cell["device"])
-    spec, data = model_and_data(training, settings)
+    task, data = task_and_data(training, settings)
     if data.held_out is None or data.classes != 10:
         raise UnsupportedError(f"{data.name} has no digits to read: the lecture takes mnist-5k or mnist")
-    model = built(spec, training, settings.seed)
+    model = built(task, training, settings.seed)
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     before = first.weight.detach().clone() if isinstance(first, nn.Conv2d) else None
-    step, batches = training_parts(model, training).step, feed(training, data)
+    step, batches = training_parts(model, training, task).step, feed(training, data)
     for epoch in range(epochs):
         report(f"training the {name}, epoch {epoch + 1} of {epochs}")
         loss, _ = train_epoch(step, batches.epoch())
@@ -247,7 +248,8 @@ def hand_images(network: Trained) -> list[SmallImage]:
 def _example(network: Trained, digit: int) -> Tensor:
     """The first held-out image of a digit: [1, C, H, W]."""
     images, labels = network.held_out
-    return images[int((labels == digit).nonzero()[0])].unsqueeze(0)
+    found: Tensor = images[int((labels == digit).nonzero()[0])].unsqueeze(0)
+    return found
 
 
 def _image(group: str, caption: str, values: Tensor, *, signed: bool = False) -> SmallImage:

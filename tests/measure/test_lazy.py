@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_a_lazy_model_begins_with_the_numbers_of_its_eager_twin() -> None:
     made = []
     for build in (lazy_cnn, eager_cnn):
         torch.manual_seed(3)
-        made.append(materialise(build(), (1, 28, 28)).state_dict())
+        made.append(materialise(build(), partial(torch.zeros, 2, 1, 28, 28)).state_dict())
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[1])
 
 
@@ -117,13 +118,13 @@ def test_a_model_that_is_not_lazy_is_left_alone() -> None:
 
     model = eager_cnn()
     model.register_forward_pre_hook(refuse)
-    assert materialise(model, (1, 28, 28)) is model
+    assert materialise(model, partial(torch.zeros, 2, 1, 28, 28)) is model
     assert model.training
 
 
 def test_a_lazy_layer_that_nothing_uses_is_named() -> None:
     with pytest.raises(ModelError, match=r"have no size: head\.weight, head\.bias"):
-        materialise(Unused(), (1, 28, 28))
+        materialise(Unused(), partial(torch.zeros, 2, 1, 28, 28))
 
 
 def test_the_operations_of_a_lazy_model_are_those_of_its_twin() -> None:

@@ -13,7 +13,9 @@ from trainmark.measure.precision import autocast_dtype, grad_scaler, set_float32
 from trainmark.measure.steps import inference_parts, training_parts
 from trainmark.measure.training import LEARNING_RATE, evaluate, mixed_precision_step, train_epoch, train_step
 from trainmark.store.cell import Cell
+from trainmark.task import Task
 
+LECTURES = Task(model=mlp)
 IMAGES = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8)
 
@@ -102,7 +104,7 @@ def test_a_mixed_precision_step_has_the_same_order_around_the_scaler() -> None:
 def test_five_steps_give_the_weights_of_a_loop_written_by_hand() -> None:
     torch.manual_seed(0)
     model = mlp().train()
-    step = training_parts(model, Cell.of("train")).step
+    step = training_parts(model, Cell.of("train"), LECTURES).step
     losses = [step(IMAGES, LABELS).item() for _ in range(5)]
 
     torch.manual_seed(0)
@@ -197,7 +199,7 @@ def test_bf16_computes_the_forward_pass_in_bfloat16_and_keeps_float32_weights() 
     linear = model[-1]
     linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     before = [weight.detach().clone() for weight in model.parameters()]
-    step = training_parts(model, Cell.of("train", precision="bf16")).step
+    step = training_parts(model, Cell.of("train", precision="bf16"), LECTURES).step
     loss = step(IMAGES, LABELS)
     assert seen == [torch.bfloat16]
     assert loss.dtype == torch.float32
@@ -210,7 +212,7 @@ def test_full_precision_computes_the_forward_pass_in_float32() -> None:
     model = mlp().train()
     seen: list[torch.dtype] = []
     model[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    training_parts(model, Cell.of("train")).step(IMAGES, LABELS)
+    training_parts(model, Cell.of("train"), LECTURES).step(IMAGES, LABELS)
     assert seen == [torch.float32]
 
 
@@ -218,7 +220,7 @@ def test_full_precision_computes_the_forward_pass_in_float32() -> None:
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
 def test_inference_computes_in_the_precision_of_its_cell(precision: str, dtype: torch.dtype) -> None:
-    forward = inference_parts(mlp().eval(), Cell.of("inference", precision=precision)).step
+    forward = inference_parts(mlp().eval(), Cell.of("inference", precision=precision), LECTURES).step
     with torch.inference_mode():
         assert forward(IMAGES, LABELS).dtype == dtype
 
@@ -229,7 +231,7 @@ def test_fp16_scales_the_loss_and_bf16_does_not() -> None:
         seen: list[float] = []
         model[-1].weight.register_hook(lambda gradient, seen=seen: seen.append(gradient.abs().max().item()))
         torch.manual_seed(0)
-        training_parts(model, Cell.of("train", precision=precision)).step(IMAGES, LABELS)
+        training_parts(model, Cell.of("train", precision=precision), LECTURES).step(IMAGES, LABELS)
         assert (seen[0] > 100) == (scale > 1), precision
 
 

@@ -76,7 +76,7 @@ def test_a_model_holds_its_buffers_beside_its_parameters() -> None:
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(5, 4)).sum().backward()
     optimizer.step()
-    held = counts.composition(model, optimizer)
+    held = counts.composition(model, [optimizer])
     weights = 4 * (4 * 3 + 3)
     assert (held.parameters, held.gradients) == (weights + 4 * 3, weights)
     assert held.optimizer == 2 * weights + 2 * 4  # two moments of each, and a step number of each tensor

@@ -150,7 +150,7 @@ def test_the_rows_of_a_step_hold_all_of_its_flops(workload: str, axes: dict[str,
     with steps.context:
         steps.advance()
         taken = measure_profile(steps.advance, cell, steps=1)
-    assert steps.model is not None
+    assert steps.model is not None and steps.shape is not None
     whole = count_flops(steps.model, steps.shape, training=workload == "train")
     assert sum(row.flops_per_step or 0 for row in taken.operators) == whole
     emulated = cell["precision"] == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -22,7 +22,7 @@ from trainmark.page.galleries import galleries
 from trainmark.page.html import render, render_paired
 from trainmark.page.plots.canvas import Plot
 from trainmark.page.plots.cost import energy_plot, payback_plot, phases_plot, roofline_plot
-from trainmark.page.plots.learning import accuracy_plots
+from trainmark.page.plots.learning import held_out_plots
 from trainmark.page.plots.speed import rounds_plot, speedup_plot, throughput_plots
 from trainmark.page.tables import cells_table, phases_table
 from trainmark.store.cell import Cell
@@ -224,7 +224,7 @@ def learnt(*curves: list[float | None]) -> Record:
 
 def test_trainings_end_between_what_they_end_at(stored: Any) -> None:
     def told(record: Record) -> str:
-        return accuracy_plots(to_frame([of(record, stored=stored)]))[0].finding
+        return held_out_plots(to_frame([of(record, stored=stored)]))[0].finding
 
     assert told(learnt([0.5, 0.9])) == "1 training ends at 90.00%, after 1.00 s."
     assert told(learnt([0.5, 0.9], [0.5, 0.8])) == "2 trainings end between 80.00% and 90.00%, after 1.50 s (median)."

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trainmark.advise.break_even import paybacks
 from trainmark.page.plots.cost import energy_plot, memory_plots, payback_plot, phases_plot, roofline_plot
 from trainmark.page.plots.history import history_plots
-from trainmark.page.plots.learning import accuracy_plots, pareto_plot
+from trainmark.page.plots.learning import held_out_plots, pareto_plot
 from trainmark.page.plots.speed import rounds_plot, speedup_plot, throughput_plots
 from trainmark.store.cell import Cell
 from trainmark.store.frame import to_frame
@@ -146,7 +146,7 @@ def learnt(*curves: tuple[float, ...], rounds: tuple[float, ...], rate: float = 
 
 
 def test_an_epoch_is_drawn_at_its_share_of_the_seconds_of_its_training(pictures: list[Axes]) -> None:
-    accuracy_plots(frame(learnt((0.5, 0.7, 0.8, 0.9), (0.4, 0.6), rounds=(10.0, 8.0))))
+    held_out_plots(frame(learnt((0.5, 0.7, 0.8, 0.9), (0.4, 0.6), rounds=(10.0, 8.0))))
     assert lines(pictures[0]) == [
         [(2.5, 0.5), (5.0, 0.7), (7.5, 0.8), (10.0, 0.9)],
         [(4.0, 0.4), (8.0, 0.6)],

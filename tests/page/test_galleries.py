@@ -15,7 +15,7 @@ from trainmark.page.galleries import Gallery, galleries
 from trainmark.page.plots.canvas import Plot
 from trainmark.page.plots.cost import memory_limit, memory_plots, phases_plot, roofline_plot
 from trainmark.page.plots.history import history_plots
-from trainmark.page.plots.learning import accuracy_plots, pareto_plot
+from trainmark.page.plots.learning import held_out_plots, pareto_plot
 from trainmark.page.plots.speed import rounds_plot, speedup_plot, throughput_plots
 from trainmark.store.cell import Cell
 from trainmark.store.frame import to_frame
@@ -120,7 +120,7 @@ def test_a_target_is_drawn_for_the_full_mnist_alone(stored: Any) -> None:
     run = stored.run()
     record = next(one for one in run.records if one.label == "accuracy mlp 64 cpu fp32")
     other = replace(record, cell=Cell.of("accuracy", model="mlp", dataset="mnist"))
-    plots = accuracy_plots(to_frame([replace(run, records=(record, other))]))
+    plots = held_out_plots(to_frame([replace(run, records=(record, other))]))
     assert ["target" in words(plot) for plot in plots] == [False, True]
     assert plots[1].finding.endswith("0 of 3 reach 97.8%.")
 

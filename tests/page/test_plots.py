@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from trainmark.page.plots.learning import accuracy_plots
+from trainmark.page.plots.learning import held_out_plots
 from trainmark.page.plots.speed import throughput_plots
 from trainmark.store.cell import Cell
 from trainmark.store.frame import to_frame
@@ -47,7 +47,7 @@ def test_a_single_batch_size_becomes_dots_with_their_value(stored: Any) -> None:
 def test_nothing_measured_gives_no_picture(stored: Any) -> None:
     records = frame(stored, "train")
     assert throughput_plots(records[records["status"].ne("ok")]) == []
-    assert accuracy_plots(records) == []
+    assert held_out_plots(records) == []
 
 
 def test_cells_that_differ_in_another_axis_have_their_own_panel(stored: Any) -> None:
@@ -59,7 +59,7 @@ def test_cells_that_differ_in_another_axis_have_their_own_panel(stored: Any) -> 
 
 
 def test_accuracy_is_drawn_against_training_time_by_seed(stored: Any) -> None:
-    plots = accuracy_plots(frame(stored, "accuracy"))
+    plots = held_out_plots(frame(stored, "accuracy"))
     assert [plot.title for plot in plots] == ["mlp", "cnn"]
     assert {"training time", "held-out accuracy"} <= set(words(plots[0].svg))
     assert "3 trainings end between " in plots[0].alt

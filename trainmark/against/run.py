@@ -21,6 +21,7 @@ from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs,
 from trainmark.formatting import about, counted
 from trainmark.measure.context import now
 from trainmark.measure.session import Session
+from trainmark.store import glossary
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import PairedRun, PairsJournal
 from trainmark.store.record import Record, Run
@@ -249,6 +250,7 @@ def _plan(side: Side, session: Session, how: PairSettings) -> _Planned:
         document = side.call("plan", **asked, settings=how.to_json())
     except SideEnded as end:
         raise SideError(f"{side.place.name} cannot say what it measures: {end.reason}") from end
+    glossary.learn(document.get("glossary"))
     cells = {
         (cell := Cell.of(one["workload"], **one["axes"])).key: (cell, one.get("skipped")) for one in document["cells"]
     }

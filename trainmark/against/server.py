@@ -39,6 +39,7 @@ from trainmark import suite
 from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import finish
 from trainmark.scratch import keeping_in, scratch
+from trainmark.store import glossary
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS
 
@@ -145,6 +146,7 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
         "environment": dict(machine.environment),
         "packages": installed_packages(),
         "threads": settings.threads,
+        "glossary": glossary.describe((), {name for facts in machine.models.values() for name in facts.metrics}),
         "cells": [
             {"workload": item.cell.workload, "axes": item.cell.settings, "skipped": item.skip_reason}
             for item in planned

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trainmark import formatting
 from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
-from trainmark.store.metrics import METRICS
+from trainmark.store.metrics import METRICS, OVER_SEEDS
 
 USUAL = "step_seconds"  # needs no name
 _READING = (
@@ -63,9 +63,11 @@ def _change_in_words(change: MetricChange, *, signed: bool) -> tuple[str, str]:
     compared = METRICS[change.name].compared
     if change.base is None or change.new is None:
         return formatting.DASH, formatting.DASH
-    if compared == "points":
-        difference = formatting.points(change.new - change.base)
-        return difference, _ends(formatting.points(change.low), formatting.points(change.high))
+    if compared in OVER_SEEDS:
+        difference, low, high = (
+            formatting.difference(change.name, value) for value in (change.new - change.base, change.low, change.high)
+        )
+        return difference, _ends(low, high)
     if compared in ("exact", "explains"):
         return f"{change.new - change.base:+,}".replace("-", formatting.MINUS), formatting.DASH
     if signed:

@@ -15,9 +15,9 @@ from trainmark.judge.sameness import compare_computations
 from trainmark.judge.sequential import Decision, Measured, decide, next_cells
 from trainmark.judge.statistics import Position, between_runs_interval, hodges_lehmann, paired_difference, position
 from trainmark.store.cell import WORKLOADS
-from trainmark.store.metrics import METRICS, Metric
+from trainmark.store.metrics import METRICS, OVER_SEEDS, Metric
 from trainmark.store.pairs import Pair, PairedRun
-from trainmark.store.record import STATUSES, UNRELIABLE, Record, Run
+from trainmark.store.record import STATUSES, UNRELIABLE, Record, Run, held_out_series
 from trainmark.store.rounds import Interval
 
 HISTORY = 6  # stored runs of a cell that teach how two runs differ; fewer leave its time undecided
@@ -42,7 +42,7 @@ FAILING = ("failed", "missing", "regressed")
 _LAST = ("unmeasured", "excluded")  # what is not there is told after what is
 _WORST_FIRST = ("regressed", "inconclusive", "improved", "unchanged", "noted", "incomparable")
 _NOTED = "noted"  # of a metric alone: it tells why, and decides nothing
-_PORTABLE = ("exact", "explains", "points")  # kinds of metric that another machine must give too
+_PORTABLE = ("exact", "explains", *OVER_SEEDS)  # kinds of metric that another machine must give too
 _SOFTWARE = ("python", "torch")  # facts of an environment; where they differ, so may the operators of a step
 _OF_THE_MODEL = ("parameters", "flops_per_step", "parameter_bytes", "samples_per_step", "training_samples")
 
@@ -89,8 +89,8 @@ class MetricChange:
     def summary(self) -> str:
         """The change in a few words: ``parameters 270,346 → 270,350``."""
         name = formatting.metric_name(self.name)
-        if METRICS[self.name].compared == "points" and self.base is not None and self.new is not None:
-            return f"{name} {formatting.points(self.new - self.base)}"
+        if METRICS[self.name].compared in OVER_SEEDS and self.base is not None and self.new is not None:
+            return f"{name} {formatting.difference(self.name, self.new - self.base)}"
         ends = f"{formatting.metric(self.name, self.base)} → {formatting.metric(self.name, self.new)}"
         exact = METRICS[self.name].compared in ("exact", "explains")
         return f"{name} {ends}" if exact or self.ratio is None else f"{name} {formatting.relative(self.ratio)}"
@@ -397,12 +397,12 @@ def _compare_new(record: Record, base: Run, new: Run) -> CellComparison:
 
 
 def _without_bought_speed(cells: Sequence[CellComparison], records: Mapping[str, Record]) -> list[CellComparison]:
-    """Cells that became faster while the accuracy of the same model became worse have not improved."""
+    """Cells that became faster while what the same model has learnt became worse have not improved."""
     worse = {
-        str(records[cell.key].cell.settings.get("model")): accuracy
+        str(records[cell.key].cell.settings.get("model")): change
         for cell in cells
-        for accuracy in cell.changes
-        if accuracy.name == "accuracy" and accuracy.verdict == "regressed"
+        for change in cell.changes
+        if METRICS[change.name].compared in OVER_SEEDS and change.verdict == "regressed"
     }
     return [
         replace(
@@ -464,8 +464,9 @@ def _compare_cell(base: Record, new: Record, conditions: _Conditions) -> CellCom
 def _with_computation(cell: CellComparison, base: Record, new: Record, conditions: _Conditions) -> CellComparison:
     """The cell; ``changed`` where the two sides do not compute the same, unless it is worse than that."""
     found = compare_computations(base.computation, new.computation)
-    if {_is_of_last_epochs(base), _is_of_last_epochs(new)} == {True, False}:  # a side without curves says nothing
-        words = [found.told, "another evaluation: accuracy is the mean of the last epochs on one side alone"]
+    other_ends = _told_of_other_epochs(base, new)
+    if other_ends:
+        words = [found.told, f"another evaluation: {other_ends} is the mean of the last epochs on one side alone"]
         found = replace(found, told="; ".join(filter(None, words)))
     if found.told is None:
         rounding = f"computes the same up to rounding ({found.rounding:.0e})" if found.rounding else None
@@ -478,9 +479,17 @@ def _with_computation(cell: CellComparison, base: Record, new: Record, condition
     return replace(cell, verdict=verdict, reason="; ".join(filter(None, reasons)), by=by)
 
 
-def _is_of_last_epochs(record: Record) -> bool | None:
-    """Whether the accuracy told is the mean of what the seeds have ended at; None where there is none."""
-    told, curves = record.metrics.get("accuracy"), record.series.get("held_out_accuracy") or ()
+def _told_of_other_epochs(base: Record, new: Record) -> str:
+    """The metric that is of the last epochs on one side alone; a side without curves says nothing."""
+    for name, metric in METRICS.items():
+        if metric.compared in OVER_SEEDS and {_is_of_last_epochs(name, side) for side in (base, new)} == {True, False}:
+            return formatting.metric_name(name)
+    return ""
+
+
+def _is_of_last_epochs(name: str, record: Record) -> bool | None:
+    """Whether what is told is the mean of what the seeds have ended at; None where there is none."""
+    told, curves = record.metrics.get(name), record.series.get(held_out_series(name)) or ()
     ends = [curve[-1] for curve in curves if curve]
     if told is None or not ends or None in ends:
         return None
@@ -540,8 +549,8 @@ def _compare_metric(name: str, base: Record, new: Record, conditions: _Condition
     if metric.compared == "time":
         judge = _compare_time if conditions.decisions is None else _judge_pairs
         return judge(name, base, new, conditions)
-    if metric.compared == "points":
-        return _compare_accuracy(name, base, new)
+    if metric.compared in OVER_SEEDS:
+        return _compare_over_seeds(name, base, new)
     return _judge_number(name, base, new, conditions)
 
 
@@ -665,22 +674,22 @@ def _told_ratio(ratio: Interval) -> str:
     return f"{formatting.times(ratio.middle)} {formatting.interval(ratio.low, ratio.high)}"
 
 
-def _compare_accuracy(name: str, base: Record, new: Record) -> MetricChange:
+def _compare_over_seeds(name: str, base: Record, new: Record) -> MetricChange:
     """By the interval of the mean difference over the seeds that both runs have.
 
     Worse is what lies beyond the margin with its whole interval, each end at 95%; not worse what lies
-    within it. The same accuracy in every seed has no spread and is unchanged; one seed that differs says nothing.
+    within it. The same number in every seed has no spread and is unchanged; one seed that differs says nothing.
     """
     metric, before, after = METRICS[name], base.metrics[name], new.metrics[name]
     assert before is not None, "only what the base measured is compared"
     assert after is not None, "and what the new run measured"
-    assert metric.tolerance is not None, "a difference of points has a margin"
+    assert metric.tolerance is not None, "a difference has a margin"
     shown, ratio = formatting.metric_name(name), after / before if before else None
-    old_seeds, new_seeds = _accuracy_by_seed(base), _accuracy_by_seed(new)
+    old_seeds, new_seeds = _by_seed(name, base), _by_seed(name, new)
     common = [seed for seed in old_seeds if seed in new_seeds]
     if [old_seeds[seed] for seed in common] == [new_seeds[seed] for seed in common] and before == after:
         return MetricChange(name, before, after, "unchanged", None, ratio, 0.0, 0.0)
-    told = f"{shown} {formatting.points(after - before)}"
+    told = f"{shown} {formatting.difference(name, after - before)}"
     if len(common) < 2:
         alone = f"{told}, of {len(common)} common seed: --seeds 3 tells a change from luck"
         return MetricChange(name, before, after, "inconclusive", alone, ratio)
@@ -690,17 +699,18 @@ def _compare_accuracy(name: str, base: Record, new: Record) -> MetricChange:
     verdict = _verdict(position(low, high, -metric.tolerance, metric.tolerance), metric)
     reason: str | None = None if verdict == "unchanged" else told
     if verdict == "inconclusive":
-        reason = f"{told}, which over {len(common)} seeds may be {formatting.points(low)} to {formatting.points(high)}"
+        ends = f"{formatting.difference(name, low)} to {formatting.difference(name, high)}"
+        reason = f"{told}, which over {len(common)} seeds may be {ends}"
     return MetricChange(name, before, after, verdict, reason, ratio, low, high)
 
 
-def _accuracy_by_seed(record: Record) -> dict[Any, float]:
-    """Seed -> held-out accuracy after the last epoch; seeds whose curves are those of another one count once."""
-    accuracies = record.series.get("held_out_accuracy", ())
+def _by_seed(name: str, record: Record) -> dict[Any, float]:
+    """Seed -> a metric after the last epoch; seeds whose curves are those of another one count once."""
+    curves = record.series.get(held_out_series(name), ())
     losses = record.series.get("train_loss", ())
     known: list[Any] = []
     found: dict[Any, float] = {}
-    for place, (seed, curve) in enumerate(zip(record.series.get("seed", ()), accuracies, strict=False)):
+    for place, (seed, curve) in enumerate(zip(record.series.get("seed", ()), curves, strict=False)):
         whole = (curve, losses[place]) if place < len(losses) else None
         if curve and curve[-1] is not None and (whole is None or whole not in known):
             found[seed] = curve[-1]

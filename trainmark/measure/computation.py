@@ -21,19 +21,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from torch.utils.data import TensorDataset
 
-from trainmark.measure.data import Adaptation, Data, Feed
-from trainmark.measure.protocol import Report, held_out_batch, set_up, train_once
+from trainmark.measure.batches import Batch, call, samples_of, tensors
+from trainmark.measure.data import Data, Feed
+from trainmark.measure.protocol import HeldOutData, Report, set_up, train_once
 from trainmark.measure.settings import Settings
-from trainmark.measure.steps import TrainingParts, feed, model_and_data, prepare, training_parts
+from trainmark.measure.steps import TrainingParts, feed, prepare, task_and_data, training_parts
 from trainmark.measure.switches import read_switches, seed_everything
 from trainmark.measure.training import evaluate
 from trainmark.store.cell import FEW, Cell
 from trainmark.store.parameters import PARAMETERS
+from trainmark.task import Task
 
 DIGITS = 9  # of a number: a float32 has seven that count
 ORDER_BATCH = 64  # in which the order of an epoch is looked at: it does not depend on it
+MOST_STEPS = 16  # until an optimizer has taken one
 EVERY = 3  # of a made-up evaluation one answer in so many is right
 HOW = ("foreach", "fused", "capturable", "differentiable")  # of an optimizer: how it computes, not what
 A_STEP, AN_EVALUATION = "a step", "an evaluation"
@@ -63,7 +65,9 @@ def of_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> d
     report("taking small steps")
     steps = prepare(cell, settings, scratch)
     with _Watch() as watch, steps.context:
-        for _ in range(FEW["epochs"]):
+        for number in range(MOST_STEPS):
+            if number >= FEW["epochs"] and (watch.has_trained or not isinstance(steps.parts, TrainingParts)):
+                break  # a step of one's own may gather gradients before its optimizer takes a step
             watch.add_result(steps.advance(), steps.alive.batch)
     facts = watch.facts()
     if steps.model is not None:
@@ -71,25 +75,30 @@ def of_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> d
         with _Watch() as looking, torch.no_grad():
             seed_everything(settings.seed)
             for images, _ in islice(steps.feed.endless(), 1):
-                steps.model(images)
+                call(steps.model, images)
         watch.evaluations += looking.evaluations
         facts |= looking.facts()
     if isinstance(steps.parts, TrainingParts):
-        facts |= _precisions(steps.model, cell)
-    return watch.told() | {"facts": facts | order_of(cell, steps.feed, settings.seed, Feed.endless)}
+        facts |= _precisions(steps.model, cell, steps.task)
+    return watch.told() | {"facts": facts | order_of(steps.feed, settings.seed, Feed.endless)}
 
 
 def of_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -> dict[str, Any]:
     """What whole trainings of a plain cell compute: epochs of one small batch, each evaluated; likewise."""
     set_up(settings, scratch)
     report("training on a few samples")
-    spec, data = model_and_data(cell, settings)
-    batches, held_out = feed(cell, data), held_out_batch(data, "cpu")
-    chosen = _spread(len(held_out[1]))
-    few = held_out[0][chosen], held_out[1][chosen]
+    task, data = task_and_data(cell, settings)
+    batches, held_out = feed(cell, data), HeldOutData.of(cell, task, data)
     with _Watch() as watch:
         training = train_once(
-            cell, spec, batches.some(_spread(batches.size)), few, settings.seed, FEW["epochs"], settings, report
+            cell,
+            task,
+            batches.some(_spread(batches.size)),
+            held_out.some(_spread(held_out.samples)),
+            settings.seed,
+            FEW["epochs"],
+            settings,
+            report,
         )
     for loss, step in zip(training.losses, watch.steps, strict=False):
         step["loss"] = _sized(loss)
@@ -99,22 +108,24 @@ def of_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -
         """Logits [B, classes] of which one in EVERY is right, and of the others the second best."""
         right = (torch.arange(len(labels)) + sum(judged)) % EVERY == 0
         judged.append(len(images))
-        logits = nn.functional.one_hot(labels, spec.classes).float()
-        wrong = nn.functional.one_hot((labels + 1) % spec.classes, spec.classes).float()
+        logits = nn.functional.one_hot(labels, task.classes).float()
+        wrong = nn.functional.one_hot((labels + 1) % task.classes, task.classes).float()
         return torch.where(right[:, None], logits, 0.5 * logits + wrong)
 
-    share = evaluate(answer, *held_out)
-    evaluation = {"samples evaluated": sum(judged), "share of made-up answers evaluated as right": _short(share)}
+    evaluation: dict[str, Any] = {"samples evaluated": held_out.samples}
+    if held_out.whole is not None:
+        share = evaluate(answer, *held_out.whole)
+        evaluation = {"samples evaluated": sum(judged), "share of made-up answers evaluated as right": _short(share)}
+    told = [{name: _short(value) for name, value in one.items()} for one in training.told]
+    evaluation |= {} if held_out.whole is not None else {"held-out metrics of each epoch": told}
     return watch.told() | {
-        "facts": watch.facts() | evaluation | order_of(cell, batches, settings.seed, Feed.epoch) | _facts_of(data)
+        "facts": watch.facts() | evaluation | order_of(batches, settings.seed, Feed.epoch) | _facts_of(data)
     }
 
 
-def order_of(cell: Cell, batches: Feed, seed: int, way: Callable[[Feed], Iterator[Any]]) -> dict[str, Any]:
+def order_of(batches: Feed, seed: int, way: Callable[[Feed], Iterator[Any]]) -> dict[str, Any]:
     """How many samples two epochs have, and a digest of their order: of numbers that stand for the samples."""
-    numbers = torch.arange(batches.size)
-    data = Data("numbers", TensorDataset(numbers, numbers), None, Adaptation(), 1)
-    source = Feed(data, str(cell["loader"]), min(ORDER_BATCH, batches.size), "cpu")
+    source = batches.numbered(min(ORDER_BATCH, batches.size))
     seed_everything(seed)
     one = -(-batches.size // source.batch_size) if way is Feed.epoch else batches.size // source.batch_size
     if way is Feed.epoch:
@@ -129,12 +140,12 @@ def order_of(cell: Cell, batches: Feed, seed: int, way: Callable[[Feed], Iterato
     }
 
 
-def _precisions(model: nn.Module | None, cell: Cell) -> dict[str, Any]:
-    """What a training in each precision would compute in."""
-    assert model is not None  # as every training has one
-    found = {}
-    for name in PARAMETERS["precision"].values:
-        parts = training_parts(model, Cell.of(cell.workload, **(cell.settings | {"precision": name})))
+def _precisions(model: nn.Module | None, cell: Cell, task: Task | None) -> dict[str, Any]:
+    """What a training in each precision would compute in; nothing of a step of one's own, which says so itself."""
+    assert model is not None and task is not None  # as every training has them
+    found: dict[str, Any] = {}
+    for name in PARAMETERS["precision"].values if task.step is None else ():
+        parts = training_parts(model, Cell.of(cell.workload, **(cell.settings | {"precision": name})), task)
         found[f"{name} computes in"] = str(parts.dtype or "what there is")
         found[f"loss of {name}"] = "scaled" if parts.scaler.is_enabled() else "as it is"
     return found
@@ -184,12 +195,20 @@ class _Watch:
     def __exit__(self, *_: object) -> None:
         self._until_left.close()
 
-    def add_result(self, result: Tensor, batch: tuple[Tensor, ...] | None) -> None:
+    def add_result(self, result: Any, batch: Batch | None) -> None:
         """A step's loss []; of a workload that has none its outputs, and of one without a model its batch."""
         if batch is not None and result is batch[0]:
-            self.steps.append({"images": _projected(result)})
-        elif result.numel() == 1 and self.steps:
-            self.steps[-1]["loss"] = _sized(result.item())
+            self.steps.append({"images": _projected_all(result)})
+        elif self.steps:
+            if batch is not None and "images" not in self.steps[-1]:  # of a model that takes its inputs by name
+                self.steps[-1] |= {"samples": samples_of(*batch), "images": _projected_all(batch[0])}
+            if isinstance(result, Tensor) and result.numel() == 1:
+                self.steps[-1]["loss"] = _sized(result.item())
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether an optimizer has taken a step."""
+        return bool(self._groups)
 
     def facts(self) -> dict[str, Any]:
         """What must be equal: modes, the loss, the optimizer's groups, schedules, samples of each call."""
@@ -226,17 +245,16 @@ class _Watch:
         if mode not in self._modes[kind]:
             self._modes[kind].append(mode)
         calls = self.steps if kind == A_STEP else self.evaluations
-        images = next((one for one in given if isinstance(one, Tensor)), None)
-        calls.append({} if images is None else {"samples": len(images), "images": _projected(images)})
+        calls.append({"samples": samples_of(given, None), "images": _projected_all(given)} if given else {})
         if kind == A_STEP:
             self._names.update((id(tensor), name) for name, tensor in module.named_parameters())
 
     def _after_call(self, module: nn.Module, _given: Any, result: Any) -> None:
         self._depth -= 1
-        if self._depth or isinstance(module, nn.modules.loss._Loss) or not isinstance(result, Tensor):
+        if self._depth or isinstance(module, nn.modules.loss._Loss):
             return
         calls = self.evaluations if not torch.is_grad_enabled() else self.steps
-        calls[-1]["outputs"] = _projected(result)
+        calls[-1]["outputs"] = _projected_all(result)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         self._optimizer.append({"class": type(optimizer).__name__})
@@ -354,6 +372,12 @@ def _projected(tensor: Tensor) -> list[Any]:
     with torch.no_grad():
         flat = tensor.detach().to("cpu", torch.float32).flatten()
         return [_short(float(flat.double() @ _direction(len(flat)).double())), _short(float(flat.double().norm()))]
+
+
+def _projected_all(value: Any) -> list[Any]:
+    """The same of all tensors of a value together: of a batch, or of a model's output."""
+    found = [tensor.detach().to("cpu", torch.float32).flatten() for tensor in tensors(value)]
+    return _projected(found[0] if len(found) == 1 else torch.cat([torch.zeros(0), *found]))
 
 
 def _sized(number: float) -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -18,14 +18,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset, TensorDataset
 
 from trainmark import suite
+from trainmark.measure import own_data
+from trainmark.measure.batches import Batch, on_device, part, tensors
 from trainmark.measure.failures import MissingDataError, UnsupportedError
 from trainmark.measure.settings import Places
 from trainmark.store.parameters import FOLDER
+from trainmark.task import Task
 
 Shape = tuple[int, int, int]  # channels, height, width
 Samples = Dataset[Any]  # items are (image, label)
-Batch = tuple[Tensor, Tensor]  # images [B, C, H, W] in [0, 1], labels [B]
-SYNTHETIC = "synthetic"
+SYNTHETIC, OWN_DATA = "synthetic", "own-data"
+KEPT_BATCHES = 64  # at most, of data that cannot lie on the device as a whole
+KEPT_BYTES = 2**30  # likewise
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def sources() -> Mapping[str, Source]:
 
 def names() -> tuple[str, ...]:
     """What ``--dataset`` takes."""
-    return (*sources(), SYNTHETIC, f"{FOLDER}PATH")
+    return (*sources(), SYNTHETIC, OWN_DATA, f"{FOLDER}PATH")
 
 
 @dataclass(frozen=True)
@@ -121,14 +125,64 @@ class Data:
         train: Items are (image [C, H, W] in [0, 1], label).
         held_out: Likewise; None where the data set has no accuracy.
         adaptation: What was done to fit the model.
-        classes: Number of labels.
+        classes: Number of labels; None where nobody says so.
+        loading: How batches are made of a task's own data; None for the lecture's way.
+        held_out_loading: Likewise, of the held-out data.
+        made_up: Batches that are given instead of samples.
+        split: From a batch to inputs and targets; None for the usual way.
     """
 
     name: str
     train: Samples
     held_out: Samples | None
     adaptation: Adaptation
-    classes: int
+    classes: int | None
+    loading: own_data.Split | None = None
+    held_out_loading: own_data.Split | None = None
+    made_up: tuple[Batch, ...] = ()
+    split: Callable[[Any], Batch] | None = None
+
+    def of_held_out(self) -> Data:
+        """The held-out split in the place of the training split."""
+        assert self.held_out is not None  # asked for where there is one
+        return replace(self, train=self.held_out, loading=self.held_out_loading, made_up=())
+
+
+def load_for(task: Task, name: str, places: Places, samples: int) -> Data:
+    """The data set of that name for a task: its own, made up after the example of that, or one of images.
+
+    Args:
+        task: What is trained.
+        name: One of :func:`names`.
+        places: Where files lie.
+        samples: Of a batch.
+
+    Raises:
+        MissingDataError: The files are not there.
+        ModelError: The task's own data are none.
+        UnsupportedError: The data set does not fit the task.
+    """
+    if task.data is None:
+        if name == OWN_DATA:
+            raise UnsupportedError(f"the task has no data of its own; name one of {', '.join(names())}")
+        found = load(name, places, task.input_shape, task.classes, samples)
+        split = None if task.collate is None else own_data.Split(found.train, {"collate_fn": task.collate})
+        return replace(found, loading=split, held_out_loading=split, split=task.split)
+    if name not in (OWN_DATA, SYNTHETIC):
+        raise UnsupportedError(f"the task has data of its own: --dataset {OWN_DATA} or {SYNTHETIC}, not {name}")
+    train, held_out = own_data.read_own_data(task)
+    made_up = own_data.made_up(train, task.split, samples) if name == SYNTHETIC else []
+    return Data(
+        name,
+        train.dataset,
+        None if held_out is None or made_up else held_out.dataset,
+        Adaptation(),
+        None,
+        train,
+        held_out,
+        tuple(made_up),
+        task.split,
+    )
 
 
 def load(name: str, places: Places, shape: Shape | None, classes: int | None, samples: int) -> Data:
@@ -179,7 +233,7 @@ def check(name: str, places: Places) -> None:
     Raises:
         MissingDataError: It is not there, or no data set has that name.
     """
-    if name == SYNTHETIC:
+    if name in (SYNTHETIC, OWN_DATA):
         return
     if name not in sources() and not name.startswith(FOLDER):
         raise MissingDataError(f'No data set named "{name}". Name one of {", ".join(names())}.')
@@ -237,8 +291,10 @@ class Feed:
 
     Args:
         data: The data set.
-        loader: ``resident``: tensors on the device, shuffled by index. ``dataloader``: the
-            lecture's, a DataLoader(shuffle=True) over single images turned by ToTensor.
+        loader: ``resident``: on the device from the start, in a new random order each time: images and a task's
+            own tensors sample by sample; of other data as many whole batches as fit, for steps alone.
+            ``dataloader``: the lecture's, a DataLoader(shuffle=True) over single images turned by ToTensor, or what
+            a task says of its own.
         batch_size: Samples in a batch.
         device: Where batches are wanted.
         channels_last: Whether images lie in that memory format.
@@ -249,18 +305,45 @@ class Feed:
         self.device = device
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.dataset = data.train
+        self.loading = data.loading or own_data.Split(data.train)
+        self.part: Callable[[Any], Batch] = data.split or part
         self.size = len(data.train)  # type: ignore[arg-type]  # every data set here has a length
-        self.transfer: Callable[[Tensor, Tensor], Batch] = self._to_device  # an instrument may time it
+        self.transfer: Callable[[Any, Any], Batch] = self._to_device  # an instrument may time it
         self.resident: Batch | None = None
-        if loader == "resident":
-            images, labels = as_tensors(data.train, data.adaptation)
-            self.resident = images.to(device), labels.to(device)
+        self.kept = [self._to_device(*batch) for batch in data.made_up]
+        self._loader: DataLoader[Any] | None = None  # whose processes stay
+        if loader == "resident" and not self.kept:
+            whole = self._whole(data)
+            if whole is None:
+                self.kept = self._some_batches()
+            else:
+                self.resident = self._to_device(*whole) if data.loading else _moved(whole, device)
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether batches are on the device before they are asked for."""
+        return self.resident is not None or bool(self.kept)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Of the data that are there from the start."""
+        held = ([self.resident] if self.resident is not None else []) + self.kept
+        return sum(tensor.numel() * tensor.element_size() for batch in held for tensor in tensors(batch))
 
     def epoch(self) -> Iterator[Batch]:
         """Each sample once, in a new random order; the last batch may be smaller."""
         if self.resident is not None:
             return self._chosen(torch.randperm(self.size, device=self.device))
-        return self._loaded(DataLoader(self.dataset, self.batch_size, shuffle=True))
+        return self._loaded(self._new_loader(self.loading.sampler, self.loading.drop_last))
+
+    def in_order(self) -> Iterator[Batch]:
+        """Each sample once, in the order of the data set."""
+        return self._loaded(DataLoader(self.dataset, self.batch_size, **self.loading.options))
+
+    def batches_of_epoch(self) -> int:
+        """How many batches an epoch has."""
+        whole, rest = divmod(self.size, self.batch_size)
+        return whole + (rest > 0 and (self.resident is not None or not self.loading.drop_last))
 
     def some(self, places: Tensor) -> Feed:
         """The same way of feeding, over a few of the samples.
@@ -268,12 +351,25 @@ class Feed:
         Args:
             places: Which, int64 [n].
         """
-        few = copy.copy(self)
-        few.dataset = Subset(self.dataset, places.tolist())
-        few.size = len(places)
-        few.transfer = few._to_device
+        few = self._over(Subset(self.dataset, places.tolist()), len(places))
         if self.resident is not None:
-            few.resident = self.resident[0][places], self.resident[1][places]
+            few.resident = own_data.chosen(self.resident, places)
+        return few
+
+    def numbered(self, batch_size: int) -> Feed:
+        """The same way of feeding, over numbers that stand for the samples: what it shows is their order."""
+        numbers = torch.arange(self.size)
+        few = self._over(TensorDataset(numbers, numbers), self.size)
+        few.part, few.batch_size, few.device = part, batch_size, "cpu"
+        few.loading = own_data.Split(few.dataset, {}, self.loading.sampler, self.loading.drop_last)
+        few.resident = None if self.resident is None else (numbers, numbers)
+        return few
+
+    def _over(self, dataset: Samples, size: int) -> Feed:
+        few = copy.copy(self)
+        few.dataset, few.size = dataset, size
+        few.transfer, few.kept, few._loader = few._to_device, [], None
+        few.loading = replace(few.loading, dataset=dataset, sampler=None)  # an order of all is none of a few
         return few
 
     def first(self, batches: int) -> Iterator[Batch]:
@@ -282,6 +378,8 @@ class Feed:
 
     def endless(self) -> Iterator[Batch]:
         """Whole batches only, epoch after epoch; a batch larger than the data set wraps round."""
+        if self.kept:
+            yield from own_data.endlessly(self.kept)
         wraps = -(-self.batch_size // self.size)  # permutations that one batch needs
         whole = self.size * wraps // self.batch_size * self.batch_size
         if self.resident is not None:
@@ -289,23 +387,70 @@ class Feed:
                 orders = [torch.randperm(self.size, device=self.device) for _ in range(wraps)]
                 yield from self._chosen(torch.cat(orders)[:whole])
         sampler = RandomSampler(self.dataset, num_samples=self.size * wraps)  # type: ignore[arg-type]  # it has one
-        loader = DataLoader(self.dataset, self.batch_size, sampler=sampler, drop_last=True)
+        loader = self._new_loader(self.loading.sampler or sampler, drop_last=True)
+        if not len(loader):
+            raise UnsupportedError(f"the data have {self.size} samples in an order of their own, fewer than a batch")
         while True:
             yield from self._loaded(loader)
 
+    def _new_loader(self, sampler: Any, drop_last: bool) -> DataLoader[Any]:
+        """A DataLoader; one whose processes stay is made once for each way of ordering."""
+        options = self.loading.options
+        if sampler is None:
+            sampler = RandomSampler(self.dataset)  # type: ignore[arg-type]  # it has a length
+        if options.get("persistent_workers") and self._loader is not None and self._loader.drop_last == drop_last:
+            return self._loader
+        self._loader = DataLoader(self.dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **options)
+        return self._loader
+
+    def _whole(self, data: Data) -> Batch | None:
+        """All samples as one batch, where they are tensors of one shape; None where they are not."""
+        if data.loading is None:
+            return as_tensors(data.train, data.adaptation)
+        plain = not data.loading.options and data.loading.sampler is None and not data.loading.drop_last
+        if plain and isinstance(self.dataset, own_data.TensorSamples):
+            return self.part(self.dataset.whole)
+        return None
+
+    def _some_batches(self) -> list[Batch]:
+        """As many batches as may be kept on the device."""
+        kept: list[Batch] = []
+        size = 0
+        batches = self.endless()
+        for _ in range(min(KEPT_BATCHES, max(1, self.size // self.batch_size))):
+            kept.append(next(batches))
+            size += sum(tensor.numel() * tensor.element_size() for tensor in tensors(kept[-1]))
+            if size > KEPT_BYTES:
+                break
+        self._loader = None  # its processes are no longer needed
+        return kept
+
     def _chosen(self, order: Tensor) -> Iterator[Batch]:
         assert self.resident is not None
-        images, labels = self.resident
+        inputs, targets = self.resident
+        if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
+            for start in range(0, len(order), self.batch_size):
+                yield own_data.chosen(self.resident, order[start : start + self.batch_size])
+            return
         for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            yield images[chosen].contiguous(memory_format=self.layout), labels[chosen]
+            places = order[start : start + self.batch_size]
+            yield inputs[places].contiguous(memory_format=self._layout_of(inputs)), targets[places]
 
-    def _loaded(self, loader: DataLoader[Batch]) -> Iterator[Batch]:
-        for images, labels in loader:
-            yield self.transfer(images, labels)
+    def _layout_of(self, inputs: Tensor) -> torch.memory_format:
+        return self.layout if inputs.ndim == 4 else torch.contiguous_format
 
-    def _to_device(self, images: Tensor, labels: Tensor) -> Batch:
-        return images.to(self.device, memory_format=self.layout), labels.to(self.device)
+    def _loaded(self, loader: DataLoader[Any]) -> Iterator[Batch]:
+        for batch in loader:
+            yield self.transfer(*self.part(batch))
+
+    def _to_device(self, inputs: Any, targets: Any) -> Batch:
+        return on_device((inputs, targets), self.device, self.layout)
+
+
+def _moved(batch: Batch, device: str) -> Batch:
+    """Images and labels on the device, as they lie."""
+    images, labels = batch
+    return images.to(device), labels.to(device)
 
 
 def _text(shape: Shape) -> str:

@@ -196,10 +196,12 @@ def _compile_obstacle(device: str) -> str | None:
 
 def _model_facts(name: str) -> ModelFacts:
     spec = load_model(name)
-    dataset = _default_dataset(spec.input_shape)
+    task = spec.task
+    dataset = data.OWN_DATA if task is not None and task.data is not None else _default_dataset(spec.input_shape)
     if name not in suite.current().models_by_name():
         # A stranger's: it is built in its own cell, where it can do no harm.
-        return ModelFacts(spec.family, dataset, None, has_convolution=True)
+        metrics = {} if task is None else task.described_metrics()
+        return ModelFacts(spec.family, dataset, None, has_convolution=True, metrics=metrics)
     with torch.device("meta"):
         model = spec.build()
     return ModelFacts(

@@ -6,14 +6,17 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from trainmark.measure.data import Batch
+import torch
+
+from trainmark.measure.batches import Batch, samples_of, tensors
 from trainmark.measure.phases import measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import Steps, TrainingParts, prepare
 from trainmark.measure.switches import seed_everything
 from trainmark.meters import counts
-from trainmark.meters.flops import count_parameters, examine_flops
+from trainmark.meters.flops import FlopCount, count_parameters, examine_flops, examine_step
 from trainmark.store.cell import Cell
 
 PHASE_SHARE = 0.5  # of max_seconds, at most
@@ -75,8 +78,7 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> W
         batch = next(steps.batches)
         steps.step(*batch)  # a new model has no gradients yet
         counted, again = (counts.count_step(lambda: steps.step(*batch), steps.model, device) for _ in range(2))
-    is_training = isinstance(steps.parts, TrainingParts)
-    flops, flops_again = (examine_flops(steps.model, steps.shape, training=is_training) for _ in range(2))
+    flops, flops_again = (_flops(steps) for _ in range(2))
     found |= {
         "parameters": count_parameters(steps.model),
         **_holdings(steps),
@@ -102,6 +104,16 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> W
     return Work(found | of_step, flags, reason)
 
 
+def _flops(steps: Steps) -> FlopCount:
+    """Of a step: of images on a copy of the model that computes nothing, of any other task on a step as it is."""
+    assert steps.model is not None
+    if steps.shape is not None:
+        return examine_flops(steps.model, steps.shape, training=isinstance(steps.parts, TrainingParts))
+    with steps.context:
+        batch = next(steps.batches)
+        return examine_step(lambda: steps.step(*batch))
+
+
 def _varying(one: counts.StepCounts, other: counts.StepCounts) -> set[str]:
     """Metrics whose counts are another in each step: they are of the step's chance, and compare nothing."""
     names = {"saved_bytes": "activation_bytes"}
@@ -119,8 +131,18 @@ def count_samples(order: Callable[[], Iterator[Batch]], seed: int) -> Findings:
     """
     seed_everything(seed)
     (first, labels), (second, _) = next(order()), next(order())
-    same = (first == second).flatten(1).all(1)  # [B, ...] -> [B]
-    return {"samples_per_step": len(labels), "repeated_samples_per_epoch": int(same.sum())}
+    return {"samples_per_step": samples_of(first, labels), "repeated_samples_per_epoch": _repeated(first, second)}
+
+
+def _repeated(first: Any, second: Any) -> int | None:
+    """Samples at the same place of two batches, by all of their tensors; None where these are not one row a sample."""
+    pairs = list(zip(tensors(first), tensors(second), strict=False))
+    if not pairs or any(one.shape != other.shape or not one.ndim for one, other in pairs):
+        return None
+    if len({len(one) for one, _ in pairs}) > 1:
+        return None
+    same = [(one == other).flatten(1).all(1) if one.ndim > 1 else one == other for one, other in pairs]
+    return int(torch.stack(same).all(0).sum())  # [tensors, B] -> []
 
 
 def count_launches(steps: Steps, device: str) -> Findings:
@@ -138,15 +160,14 @@ def workspace_bytes(found: Findings, allocated: int | None, steps: Steps) -> int
     names = ("parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes")
     if allocated is None or any(found.get(name) is None for name in names):
         return None
-    data = sum(tensor.numel() * tensor.element_size() for tensor in steps.feed.resident or ())
-    return allocated - data - sum(int(found[name] or 0) for name in names)
+    return allocated - steps.feed.resident_bytes - sum(int(found[name] or 0) for name in names)
 
 
 def _holdings(steps: Steps) -> Findings:
     assert steps.model is not None  # asked for cells with a model alone
     if not isinstance(steps.parts, TrainingParts):
         return {"parameter_bytes": counts.held_bytes((*steps.model.parameters(), *steps.model.buffers()))}
-    held = counts.composition(steps.model, steps.parts.optimizer)
+    held = counts.composition(steps.model, steps.parts.optimizers)
     return {
         "parameter_bytes": held.parameters,
         "gradient_bytes": held.gradients,

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from trainmark.measure.batches import call, mapped
 from trainmark.measure.failures import ModelError
 
 
-def materialise(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    """Gives lazy parameters and buffers their sizes, by a forward pass of zeros; a model without any is left alone.
+def materialise(model: nn.Module, inputs: Callable[[], Any]) -> nn.Module:
+    """Gives lazy parameters and buffers their sizes, by a forward pass; a model without any is left alone.
 
     The pass is in eval mode, which is left on: no running statistics change, and no dropout is drawn.
 
     Args:
         model: As it was built.
-        shape: Of one sample: [C, H, W].
+        inputs: Gives what the model takes, such as zeros [2, C, H, W].
 
     Returns:
         The same model.
@@ -30,7 +33,8 @@ def materialise(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     if not lazy:
         return model
     with torch.no_grad():
-        model.eval()(torch.zeros(2, *shape, device=lazy[0].device))
+        device = lazy[0].device
+        call(model.eval(), mapped(lambda tensor: tensor.to(device), inputs()))
     left = [name for name, _ in _lazy(model)]
     if left:
         raise ModelError(f"lazy layers that the forward pass does not use have no size: {', '.join(left)}")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainmark.store.metrics import Metric
+
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -16,12 +18,14 @@ class ModelFacts:
         dataset: Which it is fed where the command line names none.
         sample_flops: Forward operations for one sample; None where they are not known beforehand.
         has_convolution: Whether a memory format can matter.
+        metrics: That its task brings: name -> how it is read and compared.
     """
 
     family: str
     dataset: str
     sample_flops: int | None
     has_convolution: bool
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

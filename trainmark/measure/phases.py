@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainmark.measure.steps import Steps, TrainingParts
+from trainmark.measure.training import Model, Step
 
 PHASES = ("data", "copy", "forward", "loss", "zero_grad", "backward", "optimizer")
 
@@ -99,9 +100,10 @@ class PhaseClock:
 
 
 def measure_phases(steps: Steps, device: str, number: int) -> Phases:
-    """Times the parts of some steps, by handing the step stand-ins that time what they stand for.
+    """Times the parts of some steps, each where it is called.
 
-    The step itself is the one that the clean pass timed: same lines, same order.
+    The step itself is the one that the clean pass timed: same lines, same order. The model is called through a
+    stand-in that has all its attributes; optimizer, scaler and ``Tensor.backward`` have their methods timed meanwhile.
 
     Args:
         steps: A cell made ready; afterwards as before.
@@ -109,102 +111,77 @@ def measure_phases(steps: Steps, device: str, number: int) -> Phases:
         number: Steps to look at.
     """
     clock = PhaseClock(device)
-    step = _timed_step(steps, clock)
     original = steps.feed.transfer
     steps.feed.transfer = clock.around("copy", original)
     take_batch = clock.around("data", steps.batches.__next__)
     try:
-        for _ in range(number):
-            with clock.span("other"):
-                step(*take_batch())
+        with _timed_methods(steps, clock):
+            step = _timed_step(steps, clock)
+            for _ in range(number):
+                with clock.span("other"):
+                    step(*take_batch())
     finally:
         steps.feed.transfer = original
     totals = {phase: seconds / number for phase, seconds in clock.totals().items()}
     whole = sum(totals.values())
     del totals["other"]
-    if steps.feed.resident is not None:
+    if steps.feed.is_resident:
         totals["copy"] = 0.0  # the batches are on the device already
     return Phases(totals, whole)
 
 
-def _timed_step(steps: Steps, clock: PhaseClock) -> Callable[[Tensor, Tensor], object]:
+def _timed_step(steps: Steps, clock: PhaseClock) -> Step:
     if steps.parts is None:
         return steps.step
-    model = clock.around("forward", steps.parts.model)
+    model = _TimedModel(steps.parts.model, clock)
     if not isinstance(steps.parts, TrainingParts):
         return replace(steps.parts, model=model).step
-    return replace(
-        steps.parts,
-        model=model,
-        criterion=_TimedCriterion(steps.parts.criterion, clock),  # type: ignore[arg-type]  # stand-ins, see there
-        optimizer=_TimedOptimizer(steps.parts.optimizer, clock),  # type: ignore[arg-type]
-        scaler=_TimedScaler(steps.parts.scaler, clock),  # type: ignore[arg-type]
-    ).step
+    criterion = clock.around("loss", steps.parts.criterion)
+    return replace(steps.parts, model=model, criterion=criterion).step
 
 
 @dataclass(frozen=True)
-class _TimedLoss:
-    """Stands in for a loss: ``backward`` is timed."""
+class _TimedModel:
+    """Stands in for a model: its call is timed, and all else is its own."""
 
-    tensor: Tensor
+    model: Model
     clock: PhaseClock
 
-    def backward(self, *arguments: Any, **options: Any) -> None:
-        with self.clock.span("backward"):
-            self.tensor.backward(*arguments, **options)
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        with self.clock.span("forward"):
+            return self.model(*inputs, **named)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.tensor, name)  # whatever else a step does with its loss
+        return getattr(self.model, name)
 
 
-@dataclass(frozen=True)
-class _TimedCriterion:
-    """Stands in for a criterion: its call is timed, and so is what its loss will do."""
-
-    criterion: Callable[[Tensor, Tensor], Tensor]
-    clock: PhaseClock
-
-    def __call__(self, logits: Tensor, labels: Tensor) -> _TimedLoss:
-        with self.clock.span("loss"):
-            loss = self.criterion(logits, labels)
-        return _TimedLoss(loss, self.clock)
-
-
-@dataclass(frozen=True)
-class _TimedOptimizer:
-    """Stands in for an optimizer: its two lines of the loop are timed."""
-
-    optimizer: torch.optim.Optimizer
-    clock: PhaseClock
-
-    def zero_grad(self, *arguments: Any, **options: Any) -> None:
-        with self.clock.span("zero_grad"):
-            self.optimizer.zero_grad(*arguments, **options)
-
-    def step(self, *arguments: Any, **options: Any) -> None:
-        with self.clock.span("optimizer"):
-            self.optimizer.step(*arguments, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.optimizer, name)
+@contextmanager
+def _timed_methods(steps: Steps, clock: PhaseClock) -> Iterator[None]:
+    """Times what a step calls of others until the block ends: ``backward``, optimizers and a scaler of losses."""
+    parts = steps.parts
+    if not isinstance(parts, TrainingParts):
+        yield
+        return
+    timed: list[tuple[object, str, str]] = [(Tensor, "backward", "backward")]
+    for optimizer in parts.optimizers:
+        timed += [(optimizer, "zero_grad", "zero_grad"), (optimizer, "step", "optimizer")]
+    scaler = parts.scaler
+    timed += [(scaler, "scale", "loss"), (scaler, "step", "optimizer"), (scaler, "update", "optimizer")]
+    with ExitStack() as until_left:
+        for owner, name, phase in timed:
+            until_left.enter_context(_replaced(owner, name, clock.around(phase, getattr(owner, name))))
+        yield
 
 
-@dataclass(frozen=True)
-class _TimedScaler:
-    """Stands in for a gradient scaler: scaling counts to the loss, the rest to the optimizer."""
-
-    scaler: torch.amp.GradScaler
-    clock: PhaseClock
-
-    def scale(self, loss: _TimedLoss) -> _TimedLoss:
-        with self.clock.span("loss"):
-            scaled = self.scaler.scale(loss.tensor)
-        return replace(loss, tensor=scaled)
-
-    def step(self, optimizer: _TimedOptimizer) -> None:
-        with self.clock.span("optimizer"):
-            self.scaler.step(optimizer.optimizer)
-
-    def update(self) -> None:
-        with self.clock.span("optimizer"):
-            self.scaler.update()
+@contextmanager
+def _replaced(owner: object, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Puts a function in the place of a method until the block ends; afterwards as before."""
+    own = vars(owner).get(name)
+    setattr(owner, name, function)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)

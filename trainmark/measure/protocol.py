@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from trainmark.measure import switches
 from trainmark.measure.allocator import keep_freed_memory
+from trainmark.measure.batches import Batch, tensors
 from trainmark.measure.context import now
-from trainmark.measure.data import Batch, Data, Feed, as_tensors
+from trainmark.measure.data import Data, Feed, as_tensors
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
 from trainmark.measure.instruments import (
     Findings,
@@ -29,7 +31,7 @@ from trainmark.measure.instruments import (
     time_phases,
     workspace_bytes,
 )
-from trainmark.measure.outputs import checked, looking_first
+from trainmark.measure.outputs import looking_first
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import (
     Steps,
@@ -37,11 +39,12 @@ from trainmark.measure.steps import (
     compiled,
     feed,
     inference_parts,
-    model_and_data,
+    looking_parts,
     prepare,
+    task_and_data,
     training_parts,
 )
-from trainmark.measure.training import evaluate, train_epoch
+from trainmark.measure.training import evaluate, evaluate_task, train_epoch
 from trainmark.measure.worker import SoFar
 from trainmark.meters.clock import Block, Clock, clock_of
 from trainmark.meters.control import take_control, to_facts
@@ -51,10 +54,10 @@ from trainmark.meters.energy import measure_energy
 from trainmark.meters.flops import count_parameters
 from trainmark.meters.memory import device_peak, peak_memory_bytes, reset_device_peak
 from trainmark.meters.profiler import profile_steps
-from trainmark.model import ModelSpec
 from trainmark.store.cell import Cell
-from trainmark.store.record import Record
+from trainmark.store.record import Record, held_out_series
 from trainmark.store.rounds import median_interval
+from trainmark.task import HeldOut, Task
 
 Result = TypeVar("Result")
 Report = Callable[[str | SoFar], None]
@@ -68,6 +71,7 @@ LATENCY_STEPS = 100  # enough for a 99th percentile
 PROFILE_STEPS = 10  # at most: the quicker half of them is kept
 PROFILE_SECONDS = 2.0  # of steps in a profile, two of them at least
 LATENCY_SHARE = 0.5  # of max_seconds, at most
+UNIT_BATCHES = 64  # in which a task's own unit is counted: lengths vary
 
 
 def measure_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> Record:
@@ -190,7 +194,8 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
         "step_seconds": interval.middle,
         "step_seconds_low": interval.low,
         "step_seconds_high": interval.high,
-        "samples_per_second": steps.shape[0] / interval.middle,
+        "samples_per_second": steps.samples / interval.middle,
+        **count_units(steps, interval.middle),
         "latency_p50_seconds": median(latencies),
         "latency_p99_seconds": percentile_99(latencies),
         "compile_seconds": first.waited_seconds if is_compiled else None,
@@ -233,7 +238,7 @@ def _instrument(
     found |= work.metrics
     report("measuring energy")
     with steps.context:
-        found |= measure_energy(steps.advance, device, steps.shape[0])
+        found |= measure_energy(steps.advance, device, steps.samples)
     if settings.artifacts is not None and steps.model is not None:
         report("profiling")
         affordable = math.ceil(PROFILE_SECONDS / step_seconds)
@@ -242,32 +247,45 @@ def _instrument(
     return replace(work, metrics=found)
 
 
+def count_units(steps: Steps, step_seconds: float) -> Findings:
+    """Throughput in the task's own unit, where it has one: the mean of UNIT_BATCHES batches over the step time."""
+    task = steps.task
+    if task is None or task.count is None or task.unit == "sample":
+        return {}
+    counted = [task.count(*next(steps.batches)) for _ in range(UNIT_BATCHES)]
+    return {f"{task.unit}s_per_second": sum(counted) / len(counted) / step_seconds}
+
+
 def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
     """The parts of a record of whole trainings, one a seed."""
     report("preparing")
-    spec, data = model_and_data(cell, settings)
+    task, data = task_and_data(cell, settings)
     device = str(cell["device"])
     batches = feed(cell, data)
-    held_out = held_out_batch(data, device)
+    held_out = HeldOutData.of(cell, task, data)
     epochs = 1 if settings.once else int(cell["epochs"])
     seeds = list(range(settings.seed, settings.seed + (1 if settings.once else settings.seeds)))
     before = take_control()
     with DisturbanceMeter(device) as meter:
-        trainings = [train_once(cell, spec, batches, held_out, seed, epochs, settings, report) for seed in seeds]
+        trainings = [train_once(cell, task, batches, held_out, seed, epochs, settings, report) for seed in seeds]
     host_peak, peak = peak_memory_bytes(), device_peak(device)
     moment = to_facts(before, take_control())
     disturbance = meter.result
     assert disturbance is not None  # the meter's block has ended
-    final = [training.accuracies[-1] for training in trainings]
-    different = {(*training.losses, *training.accuracies) for training in trainings}  # of equal ones each counts once
+    different = {(*training.losses, *training.curve) for training in trainings}  # of equal ones each counts once
     seconds = [training.seconds for training in trainings]
+    metrics: Findings = {
+        "training_seconds": median(seconds),
+        "samples_per_second": None if settings.once else epochs * batches.size / median(seconds),
+    }
+    curves: dict[str, list[list[float]]] = {}
+    for name in task.held_out_metrics:
+        curves[name] = [[told[name] for told in training.told] for training in trainings]
+        final = [curve[-1] for curve in curves[name]]
+        metrics |= {name: sum(final) / len(final), f"{name}_lowest": min(final), f"{name}_highest": max(final)}
     return {
-        "metrics": {
-            "training_seconds": median(seconds),
-            "samples_per_second": None if settings.once else epochs * batches.size / median(seconds),
-            "accuracy": sum(final) / len(final),
-            "accuracy_lowest": min(final),
-            "accuracy_highest": max(final),
+        "metrics": metrics
+        | {
             "loss": sum(training.losses[-1] for training in trainings) / len(trainings),
             "peak_memory_bytes": host_peak,
             "device_allocated_bytes": peak.allocated,
@@ -280,7 +298,7 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
         "series": {
             "seed": seeds,
             "train_loss": [training.losses for training in trainings],
-            "held_out_accuracy": [training.accuracies for training in trainings],
+            **{held_out_series(name): curve for name, curve in curves.items()},
         },
         "settings": {
             "threads": torch.get_num_threads(),
@@ -288,15 +306,68 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
             "seeds": len(different),
             "adaptation": str(data.adaptation),
             "train_samples": batches.size,
-            "held_out_samples": len(held_out[1]),
+            "held_out_samples": held_out.samples,
         },
         "disturbance": disturbance.to_json() | moment,
         "flags": (*disturbance.flags, *switches.flags(), *(("equal-seeds",) if len(different) < len(seeds) else ())),
     }
 
 
+@dataclass(frozen=True)
+class HeldOutData:
+    """What a training is judged by.
+
+    Attributes:
+        samples: How many.
+        metrics: Name -> how.
+        whole: All of them at once on the device, images and labels of the lecture's evaluation; else None.
+        batches: One after the other, of any other task.
+    """
+
+    samples: int
+    metrics: Mapping[str, HeldOut]
+    whole: Batch | None = None
+    batches: Callable[[], Iterator[Batch]] | None = None
+
+    @classmethod
+    def of(cls, cell: Cell, task: Task, data: Data) -> HeldOutData:
+        """The held-out data of a cell.
+
+        Raises:
+            UnsupportedError: The data set has none.
+        """
+        device = str(cell["device"])
+        if data.loading is None and task.is_plain and task.metrics is None:
+            whole = held_out_batch(data, device)
+            return cls(len(whole[1]), task.held_out_metrics, whole)
+        if data.held_out is None:
+            why = "made-up data" if data.made_up or data.loading is None else "a task without held-out data"
+            raise UnsupportedError(f"{why}: a training cannot be judged")
+        source = feed(cell, data.of_held_out())
+        return cls(source.size, task.held_out_metrics, batches=source.in_order)
+
+    def some(self, places: Tensor) -> HeldOutData:
+        """A few of the samples; of batches the first."""
+        if self.whole is None:
+            assert self.batches is not None
+            first = self.batches
+            return replace(self, batches=lambda: islice(first(), 1))
+        return replace(self, samples=len(places), whole=(self.whole[0][places], self.whole[1][places]))
+
+    def judge(self, forward: Callable[[Any, Any], Any]) -> dict[str, float]:
+        """What the metrics say of a model in eval mode.
+
+        Args:
+            forward: From inputs, and targets that it leaves alone, to outputs.
+        """
+        if self.whole is not None:
+            return {"accuracy": evaluate(forward, *self.whole)}
+        assert self.batches is not None
+        return evaluate_task(forward, self.batches(), self.metrics)
+
+
 def held_out_batch(data: Data, device: str) -> Batch:
-    """All held-out samples on the device: what a training is judged by.
+    """All held-out images and labels on the device: what the lecture's training is judged by.
 
     Raises:
         UnsupportedError: The data set has none.
@@ -314,23 +385,28 @@ class Training:
     Attributes:
         seconds: In its epochs, evaluation left out.
         losses: Mean training loss of each epoch.
-        accuracies: Held-out accuracy after each epoch.
+        told: What the held-out data say after each epoch: name of a metric -> its number.
         parameters: Of the model.
         samples: That steps were given.
     """
 
     seconds: float
     losses: list[float]
-    accuracies: list[float]
+    told: list[dict[str, float]]
     parameters: int
     samples: int = 0
+
+    @property
+    def curve(self) -> tuple[float, ...]:
+        """All that was told, in its order."""
+        return tuple(value for told in self.told for value in told.values())
 
 
 def train_once(
     cell: Cell,
-    spec: ModelSpec,
+    task: Task,
     batches: Feed,
-    held_out: Batch,
+    held_out: HeldOutData,
     seed: int,
     epochs: int,
     settings: Settings,
@@ -340,25 +416,28 @@ def train_once(
 
     Raises:
         NotFiniteError: The loss of an epoch is not finite, or an output of its evaluation is no number.
-        ModelError: The model gives no logits of its classes.
+        ModelError: The model gives no logits of its classes, or the criterion no loss.
     """
     clock = clock_of(str(cell["device"]))
-    model = built(spec, cell, seed)
+    model = built(task, cell, seed, batches)
     runnable = compiled(model, cell)
-    parts = training_parts(runnable, cell)
-    looking = checked(runnable, spec.classes)
-    forward = replace(inference_parts(runnable, cell), model=looking).step
+    parts = training_parts(runnable, cell, task, epochs * batches.batches_of_epoch())
+    classes = task.classes if task.is_plain else None
+    forward = looking_parts(inference_parts(runnable, cell, task), classes).step
     training = Training(0.0, [], [], count_parameters(model))
+    step, looking = parts.step, looking_parts(parts, classes).step
     for epoch in range(epochs):
         report(f"training seed {seed}, epoch {epoch + 1} of {epochs}")
-        step = parts.step if epoch else looking_first(parts.step, replace(parts, model=looking).step)
         some = batches.first(2) if settings.once else batches.epoch()
         runnable.train()
-        (loss, samples), block = timed(clock, partial(train_epoch, step, some))
+        taken = step if epoch else looking_first(step, looking)
+        (loss, samples), block = timed(clock, partial(train_epoch, taken, some))
         check_finite(loss, f"the loss of epoch {epoch + 1} with seed {seed}")
+        if parts.schedule is not None and not parts.each_step:
+            parts.schedule.step()
         runnable.eval()
         training.losses.append(loss.item())
-        training.accuracies.append(evaluate(forward, *held_out))
+        training.told.append(held_out.judge(forward))
         training = replace(training, seconds=training.seconds + block.seconds, samples=training.samples + samples)
     return training
 
@@ -378,7 +457,7 @@ class Warmup:
     steps_per_round: int
 
 
-def warm_up(clock: Clock, advance: Callable[[], Tensor], settings: Settings, report: Report) -> Warmup:
+def warm_up(clock: Clock, advance: Callable[[], Any], settings: Settings, report: Report) -> Warmup:
     """Runs blocks until they stop getting faster, and finds how many steps make a round.
 
     A block is compared by its time per step. It is steady when the better of the last two blocks
@@ -398,7 +477,7 @@ def warm_up(clock: Clock, advance: Callable[[], Tensor], settings: Settings, rep
     return Warmup(time.perf_counter() - begun, steady, steps)
 
 
-def time_rounds(clock: Clock, advance: Callable[[], Tensor], steps: int, settings: Settings) -> list[Block]:
+def time_rounds(clock: Clock, advance: Callable[[], Any], steps: int, settings: Settings) -> list[Block]:
     """The clean pass: blocks of steps with nothing attached to them."""
     blocks: list[Block] = []
     total = 0.0
@@ -409,7 +488,7 @@ def time_rounds(clock: Clock, advance: Callable[[], Tensor], steps: int, setting
 
 
 def time_steady_rounds(
-    clock: Clock, advance: Callable[[], Tensor], steps: int, settings: Settings, is_compiled: bool
+    clock: Clock, advance: Callable[[], Any], steps: int, settings: Settings, is_compiled: bool
 ) -> tuple[list[Block], bool]:
     """The clean pass, with recompilation forbidden; and whether the cell recompiled all the same.
 
@@ -426,7 +505,7 @@ def time_steady_rounds(
     return time_rounds(clock, advance, steps, settings), True
 
 
-def single_steps(clock: Clock, advance: Callable[[], Tensor], settings: Settings) -> list[float]:
+def single_steps(clock: Clock, advance: Callable[[], Any], settings: Settings) -> list[float]:
     """Seconds of single steps, each waited for: at least two, at most LATENCY_STEPS."""
     latencies: list[float] = []
     while len(latencies) < LATENCY_STEPS and (
@@ -436,14 +515,14 @@ def single_steps(clock: Clock, advance: Callable[[], Tensor], settings: Settings
     return latencies
 
 
-def timed_block(clock: Clock, advance: Callable[[], Tensor], steps: int) -> Block:
+def timed_block(clock: Clock, advance: Callable[[], Any], steps: int) -> Block:
     """Times a block of steps, and looks at the last one's result after the clock has stopped.
 
     Raises:
         NotFiniteError: That result is not finite.
     """
 
-    def work() -> Tensor:
+    def work() -> Any:
         for _ in range(steps - 1):
             advance()
         return advance()
@@ -460,11 +539,12 @@ def timed(clock: Clock, work: Callable[[], Result]) -> tuple[Result, Block]:
     return results[0], block
 
 
-def check_finite(tensor: Tensor, what: str) -> None:
-    """Raises NotFiniteError where any number of the tensor is NaN or infinite."""
-    if not bool(torch.isfinite(tensor).all()):
-        shown = f" ({tensor.item()})" if tensor.numel() == 1 else ""
-        raise NotFiniteError(f"{what} is not finite{shown}")
+def check_finite(result: Any, what: str) -> None:
+    """Raises NotFiniteError where any number of a tensor, or of the tensors of a result, is NaN or infinite."""
+    for tensor in tensors(result):
+        if not bool(torch.isfinite(tensor).all()):
+            shown = f" ({tensor.item()})" if tensor.numel() == 1 else ""
+            raise NotFiniteError(f"{what} is not finite{shown}")
 
 
 def drifts(rounds: Sequence[float]) -> bool:

@@ -21,6 +21,7 @@ from trainmark.meters.control import FLAG, LIMIT, Best, from_facts
 from trainmark.meters.probes import load_peaks, store_peaks
 from trainmark.store.cell import Cell
 from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
+from trainmark.store.metrics import register_metrics
 from trainmark.store.pairs import PairedRun, interrupted_pairs, read_paired_run
 from trainmark.store.record import Record, RunFacts
 from trainmark.store.runs import artifact_folder, read_runs, run_files
@@ -130,6 +131,8 @@ class Session:
         if outcome.status != "ok":
             raise SessionError(outcome.reason)
         self._machine = outcome.value
+        for facts in self._machine.models.values():
+            register_metrics(facts.metrics)  # its own process has looked that none is another's
 
     def plan(self, workload: str) -> list[Cell]:
         """The cells of a workload, in the order in which they run."""

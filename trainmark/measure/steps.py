@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,17 +12,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trainmark.measure import precision, switches
-from trainmark.measure.data import Batch, Data, Feed, load
+from trainmark.measure.batches import Batch, call, device_type, kind_of
+from trainmark.measure.data import Data, Feed, load, load_for
+from trainmark.measure.failures import ModelError, UnsupportedError
 from trainmark.measure.lazy import materialise
-from trainmark.measure.outputs import checked
+from trainmark.measure.outputs import checked, checked_loss
 from trainmark.measure.settings import Settings
 from trainmark.measure.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
-from trainmark.model import ModelSpec, load_model
+from trainmark.model import load_task
 from trainmark.store.cell import Cell
+from trainmark.task import Task
 from trainmark.workloads import entry_of
+
+MANY_STEPS = 10**7  # of a schedule where no training ends: more than are ever timed
 
 
 @dataclass(frozen=True)
@@ -29,25 +35,105 @@ class TrainingParts:
     """What a training step is made of; an instrument may put stand-ins in their place.
 
     Attributes:
-        model: From images [B, C, H, W] to logits [B, classes]; compiled where the cell is.
-        criterion: From logits and labels [B] to a mean loss [].
-        optimizer: Of the model's parameters.
+        model: From inputs to outputs, of the lecture's images [B, C, H, W] to logits [B, classes]; compiled where
+            the cell is.
+        criterion: From outputs and targets to a mean loss [].
+        optimizer: Of the model's parameters; for a step of one's own perhaps several.
         dtype: Of autocast; None for full precision.
         scaler: Of the loss; disabled except for fp16.
+        schedule: Of the learning rate; None where it stays as it is.
+        each_step: Whether the schedule goes on after each step; else somebody does it after each epoch.
+        own_step: Of the task, in the place of the lecture's.
+        spreads: Whether inputs may be several: see :func:`trainmark.measure.batches.call`.
     """
 
     model: Model
     criterion: Criterion
-    optimizer: torch.optim.Optimizer
+    optimizer: Any
     dtype: torch.dtype | None
     scaler: torch.amp.GradScaler
+    schedule: Any = None
+    each_step: bool = True
+    own_step: Callable[..., Any] | None = None
+    spreads: bool = False
+
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """The one, or those of a step of one's own."""
+        return tuple(self.optimizer) if isinstance(self.optimizer, list | tuple) else (self.optimizer,)
 
     @property
     def step(self) -> Step:
-        """The lecture's step over these parts."""
+        """The lecture's step over these parts, or the task's own."""
+        step = self._lectures_step if self.own_step is None else _counting(self.own_step, self._state())
+        return step if self.schedule is None or not self.each_step else _scheduled(step, self.schedule)
+
+    @property
+    def _lectures_step(self) -> Step:
+        model = partial(call, self.model) if self.spreads else self.model
         if self.dtype is None:
-            return partial(train_step, self.model, self.criterion, self.optimizer)
-        return partial(mixed_precision_step, self.model, self.criterion, self.optimizer, self.dtype, self.scaler)
+            return partial(train_step, model, self.criterion, self.optimizer)
+        return partial(mixed_precision_step, model, self.criterion, self.optimizer, self.dtype, self.scaler)
+
+    def _state(self) -> TrainState:
+        model, criterion = self.model, self.criterion
+        if self.dtype is not None:
+            model, criterion = (_Autocast(part, self.dtype) for part in (model, criterion))
+        return TrainState(model, criterion, self.optimizer)
+
+
+@dataclass
+class TrainState:
+    """What a step of one's own works with.
+
+    Attributes:
+        model: Of the task; its call and the criterion's are in the benchmark's precision.
+        criterion: Of the task, or cross-entropy.
+        optimizer: What the task's ``optimizer`` gave.
+        number: Steps that came before.
+    """
+
+    model: Model
+    criterion: Criterion
+    optimizer: Any
+    number: int = 0
+
+
+def _counting(step: Callable[..., Any], state: TrainState) -> Step:
+    """A step of one's own that knows how many came before."""
+
+    def take(inputs: Any, targets: Any) -> Any:
+        loss = step(state, inputs, targets)
+        state.number += 1
+        return loss
+
+    return take
+
+
+def _scheduled(step: Step, schedule: Any) -> Step:
+    """A step after which the learning rate is set anew."""
+
+    def take(inputs: Any, targets: Any) -> Any:
+        loss = step(inputs, targets)
+        schedule.step()
+        return loss
+
+    return take
+
+
+@dataclass(frozen=True)
+class _Autocast:
+    """Stands in for a model or a criterion: its call is under autocast, and all else is its own."""
+
+    function: Callable[..., Any]
+    dtype: torch.dtype
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        with torch.autocast(device_type((inputs, named)), self.dtype):
+            return self.function(*inputs, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.function, name)
 
 
 @dataclass(frozen=True)
@@ -55,24 +141,26 @@ class InferenceParts:
     """What an inference step is made of.
 
     Attributes:
-        model: From images [B, C, H, W] to logits [B, classes]; compiled where the cell is.
+        model: From inputs to outputs; compiled where the cell is.
         dtype: Of autocast; None for full precision.
+        spreads: Whether inputs may be several.
     """
 
     model: Model
     dtype: torch.dtype | None
+    spreads: bool = False
 
     @property
     def step(self) -> Step:
-        """The forward pass; the labels are there and not looked at."""
+        """The forward pass; the targets are there and not looked at."""
         return self._forward if self.dtype is None else self._autocast_forward
 
-    def _forward(self, images: Tensor, _labels: Tensor) -> Tensor:
-        return self.model(images)
+    def _forward(self, inputs: Any, _targets: Any) -> Any:
+        return call(self.model, inputs) if self.spreads else self.model(inputs)
 
-    def _autocast_forward(self, images: Tensor, _labels: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, self.dtype):
-            return self.model(images)
+    def _autocast_forward(self, inputs: Any, _targets: Any) -> Any:
+        with torch.autocast(device_type(inputs), self.dtype):
+            return call(self.model, inputs) if self.spreads else self.model(inputs)
 
 
 @dataclass
@@ -80,7 +168,7 @@ class Alive:
     """The variables of a training loop: they hold what the last step left until the next replaces it."""
 
     batch: Batch | None = None
-    result: Tensor | None = None
+    result: Any = None
 
 
 @dataclass(frozen=True)
@@ -89,29 +177,33 @@ class Steps:
 
     Attributes:
         batches: Without end, on the device.
-        step: From a batch to the tensor that must stay finite: loss, output, or the batch itself.
+        step: From a batch to what must stay finite: loss, output, or the batch itself.
         context: To be entered around all steps.
-        shape: Of a batch: [B, C, H, W].
+        samples: Of a step.
         feed: Where the batches come from.
         adaptation: What was done to the images to fit the model.
         model: Uncompiled; None where the workload has none.
         parts: What the step is made of; None likewise.
-        classes: That the model promises to tell apart; None likewise.
+        shape: Of a batch of images [B, C, H, W] whose model tells classes apart; None for other tasks.
+        classes: That the model promises to tell apart; None where it is another kind of model.
+        task: What is trained; None where the workload has no model.
         alive: What the last step left behind.
     """
 
     batches: Iterator[Batch]
     step: Step
     context: AbstractContextManager[object]
-    shape: tuple[int, ...]
+    samples: int
     feed: Feed
     adaptation: str
     model: nn.Module | None = None
     parts: TrainingParts | InferenceParts | None = None
+    shape: tuple[int, ...] | None = None
     classes: int | None = None
+    task: Task | None = None
     alive: Alive = field(default_factory=Alive)
 
-    def advance(self) -> Tensor:
+    def advance(self) -> Any:
         """Takes a batch and does a step with it.
 
         Batch and result stay alive until the next ones are there, as the variables of a training
@@ -119,17 +211,15 @@ class Steps:
         """
         return self._take(self.step)
 
-    def advance_looking(self) -> Tensor:
-        """The same, and what the model gives is looked at.
+    def advance_looking(self) -> Any:
+        """The same, and what model and criterion give is looked at.
 
         Raises:
-            ModelError: It is no logits of the model's classes.
+            ModelError: It is no logits of the model's classes, or no loss.
         """
-        if self.parts is None or self.classes is None:
-            return self.advance()
-        return self._take(replace(self.parts, model=checked(self.parts.model, self.classes)).step)
+        return self.advance() if self.parts is None else self._take(looking_parts(self.parts, self.classes).step)
 
-    def _take(self, step: Step) -> Tensor:
+    def _take(self, step: Step) -> Any:
         self.alive.batch = batch = next(self.batches)
         self.alive.result = result = step(*batch)
         return result
@@ -142,8 +232,8 @@ class Repeatable(Protocol):
     def context(self) -> AbstractContextManager[object]:
         """To be entered around all of it."""
 
-    def advance(self) -> Tensor:
-        """Does it once, and gives the tensor that must stay finite."""
+    def advance(self) -> Any:
+        """Does it once, and gives what must stay finite."""
 
 
 def prepare(cell: Cell, settings: Settings, scratch: Path) -> Any:
@@ -158,73 +248,92 @@ def prepare(cell: Cell, settings: Settings, scratch: Path) -> Any:
 
 def training_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
     """Steps of a training."""
-    spec, data = model_and_data(cell, settings)
-    model = built(spec, cell, settings.seed).train()
-    return _model_steps(cell, spec, data, model, training_parts(compiled(model, cell), cell), nullcontext())
+    task, data = task_and_data(cell, settings)
+    source = feed(cell, data)
+    model = built(task, cell, settings.seed, source).train()
+    parts = training_parts(compiled(model, cell), cell, task)
+    return _model_steps(cell, task, data, source, model, parts, nullcontext())
 
 
 def inference_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
     """Forward passes in eval mode, without gradients in the cell's way."""
-    spec, data = model_and_data(cell, settings)
-    model = built(spec, cell, settings.seed).eval()
+    task, data = task_and_data(cell, settings)
+    source = feed(cell, data)
+    model = built(task, cell, settings.seed, source).eval()
     off: AbstractContextManager[object]
     off = torch.no_grad() if cell["grad_mode"] == "no_grad" else torch.inference_mode()
-    return _model_steps(cell, spec, data, model, inference_parts(compiled(model, cell), cell), off)
+    return _model_steps(cell, task, data, source, model, inference_parts(compiled(model, cell), cell, task), off)
 
 
 def _model_steps(
     cell: Cell,
-    spec: ModelSpec,
+    task: Task,
     data: Data,
+    source: Feed,
     model: nn.Module,
     parts: TrainingParts | InferenceParts,
     context: AbstractContextManager[object],
 ) -> Steps:
-    source = feed(cell, data)
+    samples = int(cell["batch_size"])
     return Steps(
         batches=source.endless(),
         step=parts.step,
         context=context,
-        shape=(int(cell["batch_size"]), *spec.input_shape),
+        samples=samples,
         feed=source,
         adaptation=str(data.adaptation),
         model=model,
         parts=parts,
-        classes=spec.classes,
+        shape=(samples, *task.input_shape) if task.is_plain else None,
+        classes=task.classes if task.is_plain else None,
+        task=task,
     )
 
 
 def input_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
     """Batches, and nothing done with them."""
-    data = load(str(cell["dataset"]), settings.places, None, None, samples=int(cell["batch_size"]))
+    samples = int(cell["batch_size"])
+    data = load(str(cell["dataset"]), settings.places, None, None, samples)
     source = feed(cell, data)
-    batches = source.endless()
-    images, _ = next(batches)
     return Steps(
-        batches=batches,
+        batches=source.endless(),
         step=lambda images, _labels: images,
         context=nullcontext(),
-        shape=tuple(images.shape),
+        samples=samples,
         feed=source,
         adaptation=str(data.adaptation),
     )
 
 
-def model_and_data(cell: Cell, settings: Settings) -> tuple[ModelSpec, Data]:
-    """The cell's model and its data set, adapted to the model."""
-    spec = load_model(str(cell["model"]))
-    samples = int(cell["batch_size"])
-    return spec, load(str(cell["dataset"]), settings.places, spec.input_shape, spec.classes, samples)
+def task_and_data(cell: Cell, settings: Settings) -> tuple[Task, Data]:
+    """What the cell trains, and its data: the task's own, or a data set of images adapted to the model."""
+    task = load_task(str(cell["model"]))
+    return task, load_for(task, str(cell["dataset"]), settings.places, int(cell["batch_size"]))
 
 
-def built(spec: ModelSpec, cell: Cell, seed: int) -> nn.Module:
+def built(task: Task, cell: Cell, seed: int, source: Feed | None = None) -> nn.Module:
     """A new model in training mode, on the cell's device, in its memory format and precision.
 
     Whatever the model's code does to chance and to the switches of the process while it is imported and built,
     afterwards both are as the cell wants them.
+
+    Args:
+        task: What is trained.
+        cell: How.
+        seed: Of the weights.
+        source: Of batches, from which lazy layers learn their sizes; None for images of the task's shape.
+
+    Raises:
+        ModelError: The task's ``model`` gives no module.
     """
     switches.seed_everything(seed)
-    model = materialise(spec.build(), spec.input_shape)
+    model = task.model()
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"building the model gave {kind_of(model)}; needed is a torch.nn.Module")
+    if task.is_plain or source is None:
+        materialise(model, partial(torch.zeros, 2, *task.input_shape))
+    else:
+        materialise(model, lambda: next(source.endless())[0])
     switches.held().restore()
     switches.seed_everything(seed)
     precision.set_float32_arithmetic(str(cell["precision"]))
@@ -245,17 +354,73 @@ def compiled(model: nn.Module, cell: Cell) -> nn.Module:
     return torch.compile(model, mode=mode)  # type: ignore[return-value]  # a module gives a module
 
 
-def training_parts(model: nn.Module, cell: Cell) -> TrainingParts:
-    """AdamW and cross-entropy, as the lecture has them, in the cell's precision."""
+def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_STEPS) -> TrainingParts:
+    """What the task says; else AdamW and cross-entropy, as the lecture has them; in the cell's precision.
+
+    Args:
+        model: As the cell runs it.
+        cell: How.
+        task: What is trained.
+        steps: Of the whole training, for a schedule of the learning rate.
+
+    Raises:
+        ModelError: The task's ``optimizer`` or ``schedule`` gives something else.
+        UnsupportedError: A step of one's own cannot be taken in the cell's precision.
+    """
     name, device = str(cell["precision"]), str(cell["device"])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    optimizer = _optimizer(task, model)
     dtype, scaler = precision.autocast_dtype(name), precision.grad_scaler(name, device)
-    return TrainingParts(model, nn.CrossEntropyLoss(), optimizer, dtype, scaler)
+    if task.step is not None and scaler.is_enabled():
+        raise UnsupportedError(f"{name} needs a scaled loss, which a step of one's own does not have")
+    schedule = None if task.schedule is None else task.schedule(optimizer, steps)
+    if schedule is not None and not callable(getattr(schedule, "step", None)):
+        raise ModelError(f"the task's schedule gave {kind_of(schedule)}; needed is a schedule of the learning rate")
+    return TrainingParts(
+        model,
+        task.criterion or nn.CrossEntropyLoss(),
+        optimizer,
+        dtype,
+        scaler,
+        schedule,
+        each_step=task.schedule_interval == "step",
+        own_step=task.step,
+        spreads=not task.is_plain,
+    )
 
 
-def inference_parts(model: nn.Module, cell: Cell) -> InferenceParts:
+def _optimizer(task: Task, model: nn.Module) -> Any:
+    if task.optimizer is None:
+        return torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    made = task.optimizer(model if _wants_the_model(task.optimizer) else model.parameters())
+    several = isinstance(made, list | tuple) and task.step is not None
+    for one in made if several else (made,):
+        if not isinstance(one, torch.optim.Optimizer):
+            remedy = "" if task.step is not None else "; several need a step of one's own"
+            raise ModelError(f"the task's optimizer gave {kind_of(one)}; needed is a torch.optim.Optimizer{remedy}")
+    return made
+
+
+def _wants_the_model(factory: Callable[..., Any]) -> bool:
+    """Whether a factory of an optimizer is given the model, by the name of its first argument."""
+    try:
+        arguments = list(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # one of C has no signature
+        return False
+    return bool(arguments) and arguments[0] == "model"
+
+
+def inference_parts(model: nn.Module, cell: Cell, task: Task) -> InferenceParts:
     """The forward pass in the cell's precision."""
-    return InferenceParts(model, precision.autocast_dtype(str(cell["precision"])))
+    return InferenceParts(model, precision.autocast_dtype(str(cell["precision"])), spreads=not task.is_plain)
+
+
+def looking_parts(parts: TrainingParts | InferenceParts, classes: int | None) -> TrainingParts | InferenceParts:
+    """The same parts, with what they give looked at."""
+    if not isinstance(parts, TrainingParts):
+        return replace(parts, model=checked(parts.model, classes))
+    if parts.own_step is not None:
+        return replace(parts, own_step=checked_loss(parts.own_step, "the task's step"))
+    return replace(parts, model=checked(parts.model, classes), criterion=checked_loss(parts.criterion))
 
 
 def feed(cell: Cell, data: Data) -> Feed:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainmark.measure.data import Batch
-from trainmark.measure.failures import NotFiniteError
+from trainmark.measure.batches import Batch, device_type, kind_of, samples_of
+from trainmark.measure.failures import ModelError, NotFiniteError
+from trainmark.task import HeldOut
 
-Step = Callable[[Tensor, Tensor], Tensor]  # from images [B, C, H, W] and labels [B] to a loss or to logits
-Model = Callable[[Tensor], Tensor]  # from images [B, C, H, W] to logits [B, classes]
-Criterion = Callable[[Tensor, Tensor], Tensor]  # from logits and labels [B] to a mean loss []
+# The lecture's are of images [B, C, H, W], logits [B, classes] and labels [B]; a task may have others.
+Step = Callable[[Any, Any], Any]  # from inputs and targets to a loss [] or to outputs
+Model = Callable[..., Any]  # from inputs to outputs
+Criterion = Callable[[Any, Any], Tensor]  # from outputs and targets to a mean loss []
 LEARNING_RATE = 1e-3  # the lecture's
 
 
@@ -51,7 +54,7 @@ def mixed_precision_step(
 
     Source: PyTorch's recipe for automatic mixed precision.
     """
-    with torch.autocast(images.device.type, dtype):
+    with torch.autocast(device_type(images), dtype):
         logits = model(images)
         loss = criterion(logits, labels)
     optimizer.zero_grad()
@@ -70,8 +73,9 @@ def train_epoch(step: Step, batches: Iterable[Batch]) -> tuple[Tensor, int]:
     samples = 0
     for images, labels in batches:
         loss = step(images, labels)
-        total = total.to(loss.device) + loss.detach() * len(labels)
-        samples += len(labels)
+        size = len(labels) if isinstance(labels, Tensor) else samples_of(images, labels)
+        total = total.to(loss.device) + loss.detach() * size
+        samples += size
     return total / samples, samples
 
 
@@ -96,3 +100,48 @@ def evaluate(forward: Step, images: Tensor, labels: Tensor, batch_size: int = 10
             raise NotFiniteError("an output of the evaluation is not finite (nan)")
         right += int((logits.argmax(1) == wanted).sum())
     return right / len(labels)
+
+
+@torch.no_grad()
+def evaluate_task(forward: Step, batches: Iterable[Batch], metrics: Mapping[str, HeldOut]) -> dict[str, float]:
+    """What a task's metrics say of its trained model; without gradients, as the lecture's evaluation.
+
+    Args:
+        forward: From inputs, and targets that it leaves alone, to outputs; its model is in eval mode.
+        batches: Of the held-out data.
+        metrics: Name -> what is told: a mean over samples, or what an object says that has seen all batches.
+
+    Raises:
+        ModelError: A metric gives no single number.
+        NotFiniteError: It gives NaN.
+    """
+    functions = {name: metric.function for name, metric in metrics.items()}
+    seeing = {name: function() for name, function in functions.items() if _sees_all(function)}
+    totals, samples = dict.fromkeys(functions, 0.0), 0
+    for inputs, targets in batches:
+        outputs, size = forward(inputs, targets), samples_of(inputs, targets)
+        for name, function in functions.items():
+            if name in seeing:
+                seeing[name].update(outputs, targets)
+            else:
+                totals[name] += size * _number(name, function(outputs, targets))
+        samples += size
+    found = {name: total / samples for name, total in totals.items() if name not in seeing}
+    found |= {name: _number(name, metric.compute()) for name, metric in seeing.items()}
+    for name, value in found.items():
+        if value != value:  # noqa: PLR0124  # NaN alone is not itself
+            raise NotFiniteError(f"{name} on the held-out data is not finite (nan)")
+    return {name: found[name] for name in functions}
+
+
+def _sees_all(function: Any) -> bool:
+    """Whether it makes an object that is shown each batch and asked at the end."""
+    return all(hasattr(function, name) for name in ("update", "compute"))
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value)
+    if isinstance(value, int | float):
+        return float(value)
+    raise ModelError(f"the metric {name} gave {kind_of(value)}; needed is one number")

@@ -12,6 +12,7 @@ import pkgutil
 import re
 import signal
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -36,6 +37,8 @@ GRACE_SECONDS = 5.0  # for a child that has answered to tidy up and end
 GROUP_SECONDS = 1.0  # for what it had started to end when it is asked to
 POLL_SECONDS = 0.1  # how often the memory of a running child is looked at
 LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is stopped before the kernel acts
+INSTALLED = {"site-packages", "dist-packages"}
+NOT_THE_USERS = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")))
 HASH_SEED = "PYTHONHASHSEED"
 LOG_LINES = 20  # of the child's last words kept for a reason
 CGROUP = Path("/sys/fs/cgroup")
@@ -402,7 +405,17 @@ def finish(function: str, arguments: tuple[Any, ...], root: Path | None = None) 
         traceback.print_exc()
         first_line = (str(error).strip().splitlines() or ["no message"])[0]
         status = "oom" if _is_out_of_memory(error) else "error"
-        return Finished(status, None, f"{type(error).__name__}: {first_line}")
+        return Finished(status, None, f"{type(error).__name__}: {first_line}{_place_of(error)}")
+
+
+def _place_of(error: BaseException) -> str:
+    """`` (nets.py, line 12)`` of the innermost line of the user's own code; empty where none has a part in it."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        installed = INSTALLED & set(file.parts) or any(folder in file.parents for folder in NOT_THE_USERS)
+        if file.is_absolute() and not installed:
+            return f" ({file.name}, line {frame.lineno})"
+    return ""
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -153,14 +153,14 @@ class Composition:
     optimizer: int
 
 
-def composition(model: nn.Module, optimizer: torch.optim.Optimizer) -> Composition:
-    """What a model and its optimizer hold now."""
+def composition(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> Composition:
+    """What a model and its optimizers hold now."""
     parameters = list(model.parameters())
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     return Composition(
         parameters=held_bytes([*parameters, *model.buffers()]),
         gradients=held_bytes(gradients),
-        optimizer=held_bytes(_tensors(list(optimizer.state.values()))),
+        optimizer=held_bytes(_tensors([state for one in optimizers for state in one.state.values()])),
     )
 
 

@@ -128,6 +128,19 @@ def examine_flops(model: nn.Module, shape: tuple[int, ...], *, training: bool) -
     return FlopCount(counter.counted, tuple(counter.without_formula))
 
 
+def examine_step(step: Callable[[], object]) -> FlopCount:
+    """Floating-point operations of a step that is taken: whatever it computes with, 2 per multiply-add.
+
+    Args:
+        step: Runs eagerly.
+    """
+    is_training = torch.is_grad_enabled()
+    counter = _Counter()
+    with torch.inference_mode(False), torch.set_grad_enabled(is_training), counter:  # else it sees no products
+        step()
+    return FlopCount(counter.counted, tuple(counter.without_formula))
+
+
 def lacks_formula(operator: Any) -> bool:
     """Whether an operator computes products, or nobody knows what, and PyTorch has no formula for it.
 

@@ -25,7 +25,7 @@ from trainmark.page.anchors import anchor
 from trainmark.page.forest import forest
 from trainmark.page.galleries import galleries
 from trainmark.page.sections import Section
-from trainmark.store.metrics import METRICS
+from trainmark.store.metrics import METRICS, OVER_SEEDS
 from trainmark.store.pairs import PairedRun
 from trainmark.store.record import STATUSES, Record, Run
 from trainmark.workloads import entries
@@ -143,8 +143,8 @@ def _how_compared(metric: str) -> str:
     described = METRICS[metric]
     if described.compared == "explains":
         return "told, not judged"
-    if described.compared == "points":
-        return f"over the seeds, within {formatting.points(described.tolerance).removeprefix('+')}"
+    if described.compared in OVER_SEEDS:
+        return f"over the seeds, within {formatting.difference(metric, described.tolerance).removeprefix('+')}"
     return "exactly" if described.compared == "exact" else f"within {formatting.percent(described.tolerance, 0)}"
 
 

@@ -138,7 +138,8 @@ def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) 
         time_column(records, "latency_p50_seconds", "Latency p50"),
         time_column(records, "latency_p99_seconds", "Latency p99"),
         time_column(records, "training_seconds", "Training"),
-        share_column(records, "accuracy", "Accuracy (%)"),
+        *_judged_columns(records),
+        *_throughput_columns(records),
         *(time_column(records, name, title) for name, title in _other_times()),
         time_column(records, "compile_seconds", "Compile time"),
         megabytes_column(records, "peak_memory_bytes", "Peak memory (MB)"),
@@ -166,14 +167,33 @@ def accuracy_table(records: Sequence[Record]) -> Table:
     seeds = [record.settings.get("seeds") or len(record.series.get("seed") or ()) for record in records]
     epochs = [record.cell.settings.get("epochs") for record in records]
     columns = [
-        share_column(records, "accuracy", "Mean (%)"),
-        share_column(records, "accuracy_lowest", "Lowest (%)"),
-        share_column(records, "accuracy_highest", "Highest (%)"),
+        *_judged_columns(records, ends=True),
         time_column(records, "training_seconds", "Training"),
         Column("Epochs", True, PARAMETERS["epochs"].meaning, tuple(map(plain_value, epochs))),
         Column("Seeds", True, "trainings that differ, each from another seed", tuple(map(plain_value, seeds))),
     ]
     return subject_table(records, columns)
+
+
+def _judged_columns(records: Sequence[Record], *, ends: bool = False) -> Iterable[Column]:
+    """What trained models were judged by: the accuracy, and what tasks bring; with the seeds' ends where wanted."""
+    names = dict.fromkeys(name for record in records for name in record.held_out_metrics)
+    for name in names or ("accuracy",):
+        title = formatting.metric_name(name).capitalize()
+        for part, of in ((name, ""), (f"{name}_lowest", ", lowest"), (f"{name}_highest", ", highest")):
+            if part == name or ends:
+                column = share_column if METRICS[part].is_share else number_column
+                unit = "%" if METRICS[part].is_share else METRICS[part].unit
+                yield column(records, part, f"{title}{of}{f' ({unit})' * bool(unit)}")
+
+
+def _throughput_columns(records: Sequence[Record]) -> Iterable[Column]:
+    """Throughput in the units of tasks that count something else than samples."""
+    known = ("samples_per_second", "achieved_flops_per_second", "achieved_bytes_per_second")
+    names = dict.fromkeys(name for record in records for name in record.metrics if name.endswith("_per_second"))
+    for name in names:
+        if name not in known and METRICS[name].unit == "1/s":
+            yield number_column(records, name, f"{name.removesuffix('_per_second').capitalize()}/s")
 
 
 def input_table(records: Sequence[Record]) -> Table:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 BETTER = ("lower", "higher", "neither")
-COMPARED = ("time", "exact", "explains", "tolerance", "points", "no")
+COMPARED = ("time", "exact", "explains", "tolerance", "points", "difference", "no")
+SHARE = "share"  # unit of a number between 0 and 1 that people read in percent
+OVER_SEEDS = ("points", "difference")  # judged by the interval of a mean difference over seeds
 
 
 @dataclass(frozen=True)
@@ -17,10 +20,10 @@ class Metric:
         better: ``"lower"``, ``"higher"`` or ``"neither"``.
         compared: How two runs are compared: ``"time"`` by intervals and a margin, ``"exact"``;
             ``"explains"``, a count that tells why a time has changed: told, and judged only where a check asks
-            for it; ``"tolerance"`` relative to the base, ``"points"`` as an absolute difference, or
-            ``"no"``: shown, never judged.
+            for it; ``"tolerance"`` relative to the base, ``"points"`` as a difference of shares over the seeds,
+            ``"difference"`` likewise of any other number, or ``"no"``: shown, never judged.
         meaning: One line for the report.
-        tolerance: For ``"tolerance"`` a share of the base, for ``"points"`` a difference.
+        tolerance: For ``"tolerance"`` a share of the base, for ``"points"`` and ``"difference"`` a difference.
     """
 
     unit: str
@@ -32,8 +35,13 @@ class Metric:
     def __post_init__(self) -> None:
         if self.better not in BETTER or self.compared not in COMPARED:
             raise ValueError(f"{self.better} and {self.compared} are not how a metric is judged")
-        if (self.tolerance is None) == (self.compared in ("tolerance", "points")):
+        if (self.tolerance is None) == (self.compared in ("tolerance", *OVER_SEEDS)):
             raise ValueError(f"compared by {self.compared}, a metric cannot have {self.tolerance} as its tolerance")
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1 and is read in percent."""
+        return self.compared == "points" or self.unit == SHARE
 
     @property
     def timed(self) -> bool:
@@ -115,3 +123,14 @@ METRICS: dict[str, Metric] = {
     "warmup_seconds": Metric("s", "lower", "no", "time from the first step until rounds began, compilation left out"),
     "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, its process included"),
 }
+
+
+def register_metrics(metrics: Mapping[str, Metric]) -> None:
+    """Makes metrics known that somebody's task brings.
+
+    Raises:
+        ValueError: A name is taken by another metric.
+    """
+    for name, metric in metrics.items():
+        if METRICS.setdefault(name, metric) != metric:
+            raise ValueError(f"a metric named {name} is there already, and it is another: {METRICS[name].meaning}")

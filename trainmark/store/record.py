@@ -33,6 +33,14 @@ UNRELIABLE = (  # flags of a cell whose times decide nothing
 NOT_OF_TIMES = {"flops-partial", "counts-vary", "equal-seeds"}  # flags that warn of another number than a time
 
 
+def held_out_series(metric: str) -> str:
+    """The curve of a metric on the held-out data: ``held_out_accuracy``."""
+    return metric if metric.startswith(HELD_OUT) else HELD_OUT + metric
+
+
+HELD_OUT = "held_out_"
+
+
 @dataclass(frozen=True)
 class Record:
     """Everything known about one cell in one run.
@@ -92,6 +100,11 @@ class Record:
     def label(self) -> str:
         """The cell's name for people."""
         return label(self.cell.workload, self.cell.settings)
+
+    @property
+    def held_out_metrics(self) -> tuple[str, ...]:
+        """What a trained model was judged by, the first one first; empty where none was trained."""
+        return tuple(name for name in self.metrics if f"{name}_lowest" in self.metrics)
 
     @property
     def failed(self) -> bool:

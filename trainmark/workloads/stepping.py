@@ -26,6 +26,8 @@ SHARE_OF_PRODUCT_SPEED = 0.4
 OVERHEAD_SECONDS = 0.8
 COMPILE_SECONDS = 15.0
 FASTER_IN_BF16 = 1.7
+UNITS = "_per_second"
+RATES = ("samples_per_second", "achieved_flops_per_second", "achieved_bytes_per_second")  # of every step
 TELLING = 1.05  # of the machine's best: a moment as good as that is told of on the page alone
 
 
@@ -132,7 +134,9 @@ class StepWorkload(ModelWorkload):
         """Time of a step with its spread, throughput, and what compiling took."""
         metrics = record.metrics
         text = f"{formatting.duration(metrics['step_seconds']):>7} {spread(record)}"
-        text += f"  {formatting.prefixed(metrics['samples_per_second']):>6}/s"
+        unit = next((name for name in metrics if name.endswith(UNITS) and name not in RATES), None)
+        text += f"  {formatting.prefixed(metrics[unit or 'samples_per_second']):>6}"
+        text += f" {unit.removesuffix(UNITS)}/s" if unit else "/s"
         slower = record.disturbance.get("control_ratio")
         if isinstance(slower, float) and slower > TELLING:
             text += f"  machine {formatting.times(slower)} its best"

@@ -23,18 +23,38 @@ from trainmark.page.plots.canvas import (
     svg,
 )
 from trainmark.page.plots.speed import unique_styles
+from trainmark.store.metrics import METRICS
+from trainmark.store.record import held_out_series
 
 _PERCENT = PercentFormatter(1, decimals=None)
 
 
-def accuracy_plots(records: pd.DataFrame) -> list[Plot]:
-    """Held-out accuracy against seconds of training, a line a seed, a panel a model, with a target where there is one.
+def held_out_plots(records: pd.DataFrame) -> list[Plot]:
+    """What trained models are judged by against seconds of training: a panel a model and metric, a line a seed.
+
+    Of accuracy with a target, where there is one.
 
     The epochs of a training are taken to be equally long: its time is known as a whole.
 
     Args:
         records: Rows as :func:`trainmark.store.runs.to_frame` gives them; those without curves are left out.
     """
+    with drawing():
+        return [
+            _held_out(f"{title}{'' if name == 'accuracy' else f': {formatting.metric_name(name)}'}", panel, name)
+            for name in judged_by(records)
+            for title, panel in panels(_points(records, name))
+        ]
+
+
+def judged_by(records: pd.DataFrame) -> list[str]:
+    """The metrics that records have curves of, the accuracy first."""
+    curves = dict.fromkeys(name for series in records["series"] for name in series or ())
+    found = [name for name in METRICS if held_out_series(name) in curves and f"{name}_lowest" in METRICS]
+    return sorted(found, key=lambda name: name != "accuracy")
+
+
+def _points(records: pd.DataFrame, name: str) -> pd.DataFrame:
     points = [
         {
             **row,
@@ -45,21 +65,19 @@ def accuracy_plots(records: pd.DataFrame) -> list[Plot]:
             "held_out": share,
         }
         for row in records[records["status"].eq("ok")].to_dict("records")
-        for number, curve in enumerate(row["series"].get("held_out_accuracy") or ())
+        for number, curve in enumerate(row["series"].get(held_out_series(name)) or ())
         for epoch, share in enumerate(curve, start=1)
         if share is not None and curve[-1] is not None  # a training that has an end
     ]
     drawn = pd.DataFrame(points, columns=[*records.columns, "epoch", "curve", "seed", "seconds", "held_out"])
-    drawn = drawn[drawn["seconds"].notna()]
-    with drawing():
-        return [_accuracy(title, panel) for title, panel in panels(drawn)]
+    return drawn[drawn["seconds"].notna()]
 
 
 def _at(values: Any, number: int) -> Any:
     return values[number] if isinstance(values, list | tuple) and number < len(values) else number
 
 
-def _accuracy(title: str, panel: pd.DataFrame) -> Plot:
+def _held_out(title: str, panel: pd.DataFrame, name: str) -> Plot:
     styles = unique_styles(panel)
     canvas = axes()
     sns.lineplot(
@@ -80,36 +98,39 @@ def _accuracy(title: str, panel: pd.DataFrame) -> Plot:
     )
     last = panel[panel["epoch"].eq(panel.groupby("curve")["epoch"].transform("max"))]
     low, high = last["held_out"].min(), last["held_out"].max()
-    ends = dict.fromkeys(formatting.percent(share) for share in (low, high))
+    ends = dict.fromkeys(formatting.metric(name, end) for end in (low, high))
     finding = f"{formatting.counted(len(last), 'training')} end{'s' * (len(last) == 1)} "
     finding += f"{'between' if len(ends) > 1 else 'at'} {' and '.join(ends)}, "
     finding += f"after {formatting.duration(last['seconds'].median())}{' (median)' * (len(last) > 1)}."
-    target = suite.current().targets.get(str(panel["dataset"].iloc[0]))
+    target = suite.current().targets.get(str(panel["dataset"].iloc[0])) if name == "accuracy" else None
     if target is not None:
         reached = int(last["held_out"].ge(target).sum())
         finding += f" {reached} of {len(last)} reach {formatting.percent(target, 1)}."
         canvas.axhline(target, color="#8a94a0", linestyle=(0, (4, 2)), linewidth=1)
         canvas.annotate("target", (0, target), (2, 2), ("axes fraction", "data"), "offset points")
-    canvas.yaxis.set_major_formatter(_PERCENT)
+    if METRICS[name].is_share:
+        canvas.yaxis.set_major_formatter(_PERCENT)
     canvas.locator_params(axis="y", nbins=6)
     canvas.locator_params(axis="x", nbins=6)
     canvas.set_xlim(left=0)
     canvas.xaxis.set_major_formatter(SECONDS)
-    canvas.set(xlabel="training time", ylabel="held-out accuracy")
+    what = f"held-out {formatting.metric_name(name).removeprefix('held out ')}"
+    unit = "" if METRICS[name].is_share or not METRICS[name].unit else f" ({METRICS[name].unit})"
+    canvas.set(xlabel="training time", ylabel=f"{what}{unit}")
     numbers = Numbers(
-        ("Setting", "Seed", "Epochs", "Training", "Held-out accuracy"),
+        ("Setting", "Seed", "Epochs", "Training", what.capitalize()),
         tuple(
             (
                 series_label(row),
                 formatting.plain(row["seed"]),
                 str(row["epoch"]),
                 formatting.duration(row["seconds"]),
-                formatting.percent(row["held_out"]),
+                formatting.metric(name, row["held_out"]),
             )
             for row in last.to_dict("records")
         ),
     )
-    alt = f"Held-out accuracy of {title} against training time. {finding}"
+    alt = f"{what.capitalize()} of {title} against training time. {finding}"
     return Plot(title, finding, alt, svg(canvas), numbers, tuple(styles.values()))
 
 
