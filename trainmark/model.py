@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainmark import suite
+from trainmark.measure.failures import BrokenTask
 from trainmark.store.metrics import register_metrics
 from trainmark.task import CLASSES, GREY_28, Task, TaskFactory
 
@@ -82,7 +83,7 @@ def load_model(name: str) -> ModelSpec:
         raise UnknownModel(f'The model "{name}" is not there: {error}.') from error
     if isinstance(factory, ModelSpec):
         return factory
-    task = _task_of(name, factory)
+    task = _task_of(factory)
     if task is not None:
         task = _known(name, task)
         return ModelSpec(task.model, task.input_shape, task.classes, None, name, name, task)
@@ -108,11 +109,11 @@ def load_task(name: str) -> Task:
     return spec.task or Task(model=spec.build, input_shape=spec.input_shape, classes=spec.classes)
 
 
-def _task_of(name: str, found: Any) -> Task | None:
+def _task_of(found: Any) -> Task | None:
     """The task behind a name; None where it is of a model.
 
     Raises:
-        UnknownModel: A function that is marked as one of a task's fails.
+        BrokenTask: A function that is marked as one of a task's fails.
     """
     if isinstance(found, Task):
         return found
@@ -122,7 +123,7 @@ def _task_of(name: str, found: Any) -> Task | None:
     try:
         task: Task = found()
     except Exception as error:  # whatever the function does
-        raise UnknownModel(f'Making the task "{name}" fails{_where(error)}: {suite.told(error)}.') from error
+        raise BrokenTask(f"making the task fails{_where(error)}: {suite.told(error)}") from error
     return task
 
 

@@ -124,6 +124,7 @@ def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
 def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
     """The environment of this side, its threads, and the cells that it would measure."""
     from trainmark.measure.environment import describe
+    from trainmark.measure.failures import BrokenTask
     from trainmark.model import UnknownModel, load_model
     from trainmark.workloads import entries
     from trainmark.workloads.planning import Request, plan
@@ -135,6 +136,8 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
     for name in asked.models:
         try:
             load_model(name)
+        except BrokenTask:
+            pass  # its cells say so
         except UnknownModel as error:
             if getattr(error.__cause__, "lent", False):
                 raise

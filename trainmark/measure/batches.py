@@ -39,6 +39,22 @@ def part(batch: Any) -> Batch:
     raise ModelError(f"a batch is {kind_of(batch)}, of which inputs and targets cannot be told; give the task a split=")
 
 
+def parted_by(split: Callable[[Any], Any]) -> Callable[[Any], Batch]:
+    """A task's own way to part a batch, with what it gives looked at.
+
+    Raises:
+        ModelError: At a call: it gives no pair.
+    """
+
+    def parted(batch: Any) -> Batch:
+        parts = split(batch)
+        if not isinstance(parts, tuple) or len(parts) != 2:
+            raise ModelError(f"the task's split gave {kind_of(parts)}; needed is a pair: inputs and targets")
+        return parts
+
+    return parted
+
+
 def call(model: Callable[..., Any], inputs: Any) -> Any:
     """The model's output: a tuple or a list are its arguments, a mapping its arguments by name, all else is one."""
     if isinstance(inputs, Tensor | PackedSequence):

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset, TensorD
 
 from trainmark import suite
 from trainmark.measure import own_data
-from trainmark.measure.batches import Batch, on_device, part, tensors
+from trainmark.measure.batches import Batch, on_device, part, parted_by, tensors
 from trainmark.measure.failures import MissingDataError, UnsupportedError
 from trainmark.measure.settings import Places
 from trainmark.store.parameters import FOLDER
@@ -306,7 +306,7 @@ class Feed:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.dataset = data.train
         self.loading = data.loading or own_data.Split(data.train)
-        self.part: Callable[[Any], Batch] = data.split or part
+        self.part = part if data.split is None else parted_by(data.split)
         self.size = len(data.train)  # type: ignore[arg-type]  # every data set here has a length
         self.transfer: Callable[[Any, Any], Batch] = self._to_device  # an instrument may time it
         self.resident: Batch | None = None

@@ -21,7 +21,7 @@ import torch
 from trainmark import suite
 from trainmark.measure import data
 from trainmark.measure.data import Adaptation, Shape
-from trainmark.measure.failures import UnsupportedError
+from trainmark.measure.failures import BrokenTask, UnsupportedError
 from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.settings import Places
 from trainmark.meters.flops import count_flops
@@ -195,7 +195,10 @@ def _compile_obstacle(device: str) -> str | None:
 
 
 def _model_facts(name: str) -> ModelFacts:
-    spec = load_model(name)
+    try:
+        spec = load_model(name)
+    except BrokenTask:  # its own cells say so, the others go on
+        return ModelFacts(name, data.OWN_DATA, None, has_convolution=True)
     task = spec.task
     dataset = data.OWN_DATA if task is not None and task.data is not None else _default_dataset(spec.input_shape)
     if name not in suite.current().models_by_name():

@@ -9,6 +9,10 @@ class ModelError(Exception):
     """A model does not do what training or inference needs of it; the message says what came and what was needed."""
 
 
+class BrokenTask(ModelError):
+    """The function that gives a task fails, or gives something else."""
+
+
 class NotFiniteError(ArithmeticError):
     """A loss or an output is NaN or infinite: times of such steps mean nothing."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
-from trainmark.measure.batches import Batch, kind_of, mapped, part, tensors
+from trainmark.measure.batches import Batch, kind_of, mapped, part, parted_by, tensors
 from trainmark.measure.failures import ModelError, UnsupportedError
 from trainmark.task import Task
 
@@ -131,7 +131,8 @@ def made_up(split: Split, way: Callable[[Any], Batch] | None, batch_size: int) -
     places = (order * -(-wanted // len(order)))[:wanted]
     loader: DataLoader[Any] = DataLoader(split.dataset, batch_size, sampler=places, drop_last=True, **split.options)
     examples = islice(iter(loader), min(EXAMPLES, max(1, len(order) // batch_size)))
-    return [mapped_batch(lambda tensor: _like(tensor, generator), (way or part)(batch)) for batch in examples]
+    parted = part if way is None else parted_by(way)
+    return [mapped_batch(lambda tensor: _like(tensor, generator), parted(batch)) for batch in examples]
 
 
 def mapped_batch(function: Callable[[Tensor], Tensor], batch: Batch) -> Batch:

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from trainmark.measure import switches
 from trainmark.measure.allocator import keep_freed_memory
-from trainmark.measure.batches import Batch, tensors
+from trainmark.measure.batches import Batch, kind_of, tensors
 from trainmark.measure.context import now
 from trainmark.measure.data import Data, Feed, as_tensors
-from trainmark.measure.failures import NotFiniteError, UnsupportedError
+from trainmark.measure.failures import ModelError, NotFiniteError, UnsupportedError
 from trainmark.measure.instruments import (
     Findings,
     Work,
@@ -253,6 +253,9 @@ def count_units(steps: Steps, step_seconds: float) -> Findings:
     if task is None or task.count is None or task.unit == "sample":
         return {}
     counted = [task.count(*next(steps.batches)) for _ in range(UNIT_BATCHES)]
+    for number in counted:
+        if not isinstance(number, int):
+            raise ModelError(f"the task's count gave {kind_of(number)}; needed is a whole number of {task.unit}s")
     return {f"{task.unit}s_per_second": sum(counted) / len(counted) / step_seconds}
 
 
