@@ -19,7 +19,7 @@ SUITE = sorted(file for name in ("bench", "models", "reports") for file in (ROOT
 BELOW = {
     "store": {"formatting"},
     "judge": {"store", "formatting"},
-    "workloads": {"store", "formatting", "measure", "suite", "scratch"},
+    "workloads": {"store", "formatting", "measure", "suite", "named", "scratch"},
     "advise": {"store", "judge", "formatting", "workloads"},
     "page": {"store", "judge", "advise", "formatting", "workloads", "suite"},
     "export": {"store", "judge", "advise", "formatting", "workloads"},

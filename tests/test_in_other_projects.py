@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from textwrap import dedent
 import pytest
 
 from trainmark.store.metrics import METRICS
+from trainmark.store.pairs import paired_files, read_paired_run
 from trainmark.store.runs import read_run, run_files
 
 ROOT = Path(__file__).parents[1]
@@ -108,6 +110,80 @@ def parameters(folder: Path) -> set[float | int | None]:
     run = read_run(run_files(folder / "results")[-1])
     assert [record.status for record in run.records] == ["ok"] * len(run.records)
     return {record.metrics.get("parameters") for record in run.records if record.cell.workload == "train"}
+
+
+# In no package, with a neighbour, and with an argument whose default does not do.
+BY_PATH = {
+    "our nets/neighbour.py": "WIDER = 0\n",
+    "our nets/wide.py": """
+        from neighbour import WIDER
+        from torch import nn
+
+        def wide(width=None, name=""):
+            width += WIDER
+            return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10))
+    """,
+}
+PER_WIDTH = 784 + 1 + 10  # parameters of it, beside the ten of the last bias
+
+
+def test_a_factory_of_a_file_is_measured_with_the_arguments_of_its_name(tmp_path: Path, call: Call) -> None:
+    folder = project(suite(tmp_path), BY_PATH)
+    models = (
+        "--model=our nets/wide.py:wide(width=32)",
+        "--model",
+        "wide.py:wide( 16, name='a, \"b\"; <i> \\n' ), nets:small",
+    )
+    done = call(folder / "our nets", "pytest", "../bench", *QUICK, *models, "-k", "train and wide")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert parameters(folder) == {32 * PER_WIDTH + 10, 16 * PER_WIDTH + 10}
+    (file,) = run_files(folder / "results")
+    names = {str(record.cell["model"]) for record in read_run(file).records}
+    assert names == {"our nets/wide.py:wide(width=32)", "our nets/wide.py:wide(16,name='a, \"b\"; <i> \\n')"}
+    assert str(tmp_path) not in file.read_text()
+    done = call(folder, "trainmark", "html")
+    assert done.returncode == 0, done.stderr
+    page = (folder / "results" / "report.html").read_text()
+    assert "our nets/wide.py:wide(width=32)" in page
+    assert "<i> " not in page
+    with (folder / "results" / "report.csv").open(newline="") as rows:
+        assert {row["model"] for row in csv.DictReader(rows)} == names
+    model = "our nets/wide.py:wide( width=32 )"
+    assert "wide(width=32)" in call(folder, "trainmark", "recommend", "--model", model).stdout
+
+
+def test_a_factory_of_a_file_outside_of_the_project_is_measured_by_the_name_of_its_file(
+    tmp_path: Path, call: Call
+) -> None:
+    folder = suite(tmp_path / "app")
+    project(tmp_path, {name.replace("our nets", "secret"): text for name, text in BY_PATH.items()})
+    done = call(folder, "pytest", "bench", *QUICK, "--model=../secret/wide.py:wide(width=8)", "-k", "train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert parameters(folder) == {8 * PER_WIDTH + 10}
+    (file,) = run_files(folder / "results")
+    assert {record.cell["model"] for record in read_run(file).records} == {"wide.py:wide(width=8)"}
+    assert "secret" not in file.read_text()
+
+
+def test_each_side_of_a_comparison_imports_the_file_of_its_own_tree(tmp_path: Path, call: Call) -> None:
+    folder = project(suite(tmp_path), BY_PATH | {".gitignore": "results/\n__pycache__/\n"})
+    for command in (
+        ("init", "--quiet"),
+        ("add", "--all"),
+        ("-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--message=wide"),
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
+    (folder / "our nets" / "neighbour.py").write_text("WIDER = 2\n")  # the base has it as it was
+    options = ("--model=our nets/wide.py:wide(width=8)", "--batch-size=8", "--device=cpu", "--precision=fp32")
+    limits = ("--margin=90%", "--budget=60s", "--changed=warn", "-k", "train")
+    done = call(folder, "pytest", "bench", "--against", "HEAD", *options, *limits)
+    (file,) = paired_files(folder / "results")
+    run = read_paired_run(file)
+    sides = {
+        name: [record.metrics.get("parameters") for record in side.records]
+        for name, side in (("base", run.base), ("new", run.new))
+    }
+    assert sides == {"base": [8 * PER_WIDTH + 10], "new": [(8 + 2) * PER_WIDTH + 10]}, done.stdout + done.stderr
 
 
 def test_the_wheel_holds_one_import_name(wheel: Path) -> None:
@@ -208,6 +284,10 @@ def test_what_the_plugin_supplies_gives_way_to_what_the_user_says(tmp_path: Path
         (("-p", "no:benchmark"), "leave out -p no:benchmark"),
         (("--model", "nets:absent"), 'The model "nets:absent" is not there'),
         (("--model", "nowhere:small"), 'no module named "nowhere"'),
+        (("--model", "nets.py:absent"), "module 'nets.py' has no attribute 'absent'"),
+        (("--model", "nets:small(3)"), "nets.py, line 4: TypeError: too many positional arguments"),
+        (("--model", "nowhere.py:small"), "there is no file nowhere.py, neither here nor in"),
+        (("--model", "nets:small(size)"), "its argument size is no literal"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_a_sentence(

@@ -13,6 +13,7 @@ from models import MODELS
 from trainmark.model import UnknownModel, load_model
 
 OWN_MODULE = """
+import functools
 from torch import nn
 from trainmark.model import ModelSpec
 
@@ -28,6 +29,23 @@ class Tiny(nn.Module):
     def forward(self, x):
         return self.head(x.flatten(1))
 
+def sized(width, depth=1):
+    return nn.Sequential(*[nn.Linear(width, width) for _ in range(depth)])
+
+sized.input_shape = (1, 1, 16)
+sized.classes = 16
+
+class Builder:
+    input_shape = (1, 2, 2)
+    def __init__(self, width):
+        self.width = width
+    def __call__(self):
+        return nn.Linear(self.width, 10)
+
+wide = functools.partial(sized, 16)
+other = functools.partial(sized, 16)
+other.classes = 3
+builder = Builder(4)
 spec = ModelSpec(plain, (1, 1, 1), 1, 2, "a test", "linear")
 built = plain()
 number = 3
@@ -93,10 +111,70 @@ def test_an_attribute_that_is_not_there_is_named(own_module: str) -> None:
         load_model(f"{own_module}:plian")
 
 
-@pytest.mark.parametrize("attribute", ["built", "number"])
+@pytest.mark.parametrize("attribute", ["built", "number", "built(1)"])
 def test_an_attribute_that_builds_no_model_is_refused(own_module: str, attribute: str) -> None:
-    with pytest.raises(UnknownModel, match="not a ModelSpec or a callable that builds a model"):
+    with pytest.raises(UnknownModel, match="not a ModelSpec or a callable that builds a model: wrap it in a"):
         load_model(f"{own_module}:{attribute}")
+
+
+# What a factory may be
+
+
+def test_a_factory_with_arguments_builds_with_them(own_module: str) -> None:
+    spec = load_model(f"{own_module}:sized(16, depth=3)")
+    assert len(list(spec.build().children())) == 3
+    assert (spec.input_shape, spec.classes) == ((1, 1, 16), 16)  # those of the function
+    assert spec.family == spec.source == f"{own_module}:sized(16,depth=3)"
+
+
+def test_two_sets_of_arguments_are_two_families_and_two_spellings_are_one(own_module: str) -> None:
+    names = ("sized(16)", "sized( 16, )", "sized(16, depth=1)")
+    assert [load_model(f"{own_module}:{name}").family for name in names] == [
+        f"{own_module}:{name}" for name in ("sized(16)", "sized(16)", "sized(16,depth=1)")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("factory", "shape", "classes"),
+    [
+        ("wide", (1, 1, 16), 16),
+        ("other", (1, 1, 16), 3),
+        ("other(depth=2)", (1, 1, 16), 3),
+        ("builder", (1, 2, 2), 10),
+        ("Tiny", (3, 8, 8), 4),
+    ],
+)
+def test_a_partial_an_instance_and_a_class_are_factories_with_what_they_declare(
+    own_module: str, factory: str, shape: tuple[int, int, int], classes: int
+) -> None:
+    spec = load_model(f"{own_module}:{factory}")
+    assert (spec.input_shape, spec.classes) == (shape, classes)
+    assert isinstance(spec.build(), nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("factory", "why"),
+    [
+        ("sized", r"in \S+module_of_a_user\.py, line 18: TypeError: missing a required argument: 'width'\.$"),
+        ("Builder", r"in \S+module_of_a_user\.py, line 26: TypeError: missing a required argument: 'width'\.$"),
+        ("plain(3)", r"in \S+module_of_a_user\.py, line 6: TypeError: too many positional arguments\.$"),
+        ("spec(3)", r"takes no arguments: it is ModelSpec\.$"),
+        ("sized(n)", r"cannot be read: its argument n is no literal; write numbers, \S+"),
+    ],
+)
+def test_a_factory_with_wrong_arguments_is_refused_before_it_is_measured(
+    own_module: str, factory: str, why: str
+) -> None:
+    with pytest.raises(UnknownModel, match=why) as caught:
+        load_model(f"{own_module}:{factory}")
+    assert f'The model "{own_module}:{factory}" ' in str(caught.value)
+
+
+def test_a_factory_of_a_file_is_found_from_the_root_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    spec = load_model("models/mlp.py:mlp")
+    assert spec.family == "models/mlp.py:mlp"
+    assert spec.build()(torch.zeros(2, *spec.input_shape)).shape == (2, 10)
 
 
 # A package of one name in two folders

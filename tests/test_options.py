@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from trainmark import plugin
+from trainmark.against.places import Named
 from trainmark.against.run import Against
 from trainmark.judge.verdict import Policy
 from trainmark.measure.session import Invocation
@@ -196,6 +197,11 @@ def test_pytest_itself_takes_both_options_of_one_name(tmp_path: Path) -> None:
         ("--model", " cnn , mlp ,", "model", ("cnn", "mlp")),
         ("--model", "mlp,cnn,mlp", "model", ("mlp", "cnn")),
         ("--model", "package.module:factory", "model", ("package.module:factory",)),
+        ("--model", "nets:wide(width=512, depth=2),mlp", "model", ("nets:wide(width=512,depth=2)", "mlp")),
+        ("--model", "a:b((1, 2), [3, {4: 5}]),a:b", "model", ("a:b((1,2),[3,{4:5}])", "a:b")),
+        ("--model", "a:b('x, ) (', \"it's, \\\" ]\"),mlp", "model", ("a:b('x, ) (','it\\'s, \" ]')", "mlp")),
+        ("--model", "nets:wide(1), nets:wide( 1 )", "model", ("nets:wide(1)",)),
+        ("--model", "tests/moving.py : wide()", "model", ("tests/moving.py:wide",)),
         ("--batch-size", "256,64", "batch_size", (256, 64)),
         ("--batch-size", "64,064,64", "batch_size", (64,)),
         ("--epochs", "3", "epochs", (3,)),
@@ -214,6 +220,27 @@ def test_pytest_itself_takes_both_options_of_one_name(tmp_path: Path) -> None:
 )
 def test_an_axis_takes_one_value_or_several(option: str, text: str, axis: str, expected: tuple[object, ...]) -> None:
     assert read(option, text).request.given == {axis: expected}
+
+
+def test_an_option_that_is_repeated_adds_up() -> None:
+    asked = read(
+        "--model", "cnn", "--batch-size", "64,8", "--model", "mlp,cnn", "--batch-size=32", "--model", "a:b(1, 2)"
+    )
+    assert asked.request.given == {"model": ("cnn", "mlp", "a:b(1,2)"), "batch_size": (64, 8, 32)}
+
+
+def test_brackets_of_one_option_end_with_it() -> None:
+    with pytest.raises(pytest.UsageError, match=r"--model a:b\(1: its arguments cannot be read: SyntaxError"):
+        read("--model", "a:b(1", "--model", "2)")
+
+
+@pytest.mark.parametrize(
+    "text", ["folder:a(b,folder:c", "folder:a)b,folder:c", "folder:it's,folder:Bob's", 'folder:",x']
+)
+def test_brackets_and_quotes_that_never_end_are_parts_of_a_name(text: str) -> None:
+    names = [part.removeprefix("folder:") for part in text.split(",")]
+    given = read("--dataset", text).request.given["dataset"]
+    assert [str(name).removeprefix("folder:") for name in given] == names
 
 
 def test_every_axis_has_an_option() -> None:
@@ -358,6 +385,38 @@ def test_a_folder_without_a_name_is_refused(text: str) -> None:
         read("--dataset", text)
 
 
+def test_a_file_outside_of_the_suite_is_known_by_its_name_and_found_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "PYTHONPATH", "/before")
+    file = tmp_path / "secret" / "own.py"
+    file.parent.mkdir()
+    file.write_text("")
+    asked = read("--model", f"{file}:wide(width=2)")
+    assert asked.request.given["model"] == ("own.py:wide(width=2)",)
+    assert asked.settings.places.named == {"model": {"own.py:wide(width=2)": file}}
+    assert os.environ["PYTHONPATH"] == os.pathsep.join(["/before", str(file.parent)])  # for the processes that measure
+    assert "secret" not in str(asked.request)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a:b(c)", r"--model a:b\(c\): its argument c is no literal; write numbers"),
+        (
+            "nowhere/own.py:wide",
+            r"--model nowhere/own\.py:wide: there is no file nowhere/own\.py, neither here nor in ",
+        ),
+        ("a\x07/own.py:wide", r"--model a\S*/own\.py:wide: 'a\\x07/own\.py' has a character that cannot be shown"),
+    ],
+)
+def test_a_model_that_cannot_be_read_is_refused_in_a_sentence(text: str, why: str) -> None:
+    with pytest.raises(pytest.UsageError, match=why) as caught:
+        read("--model", text)
+    assert str(caught.value).isprintable()
+    assert not str(caught.value).endswith("..")
+
+
 def test_a_corpus_is_known_by_its_name_and_found_by_its_path(tmp_path: Path) -> None:
     asked = read("--corpus", f"{tmp_path / 'secret' / 'news.txt.xz'},pydoc")
     assert asked.request.given["corpus"] == ("news.txt.xz", "pydoc")
@@ -418,6 +477,7 @@ def test_the_option_goes_before_the_variable_of_openmp(monkeypatch: pytest.Monke
 def test_an_interrupted_run_is_resumed_with_its_own_options(tmp_path: Path) -> None:
     begun = FakeConfig(
         *("--model", "cnn,mlp", "--batch-size", "32", "--dataset", f"folder:{tmp_path / 'pets'}"),
+        *("--model", "nets:wide(width=512, depth=2)", "--batch-size", "64"),
         *("--grid", "full", "--threads", "2", "--seeds", "4", "--seed", "9", "--timeout", "5m"),
         *("--memory-limit", "2GB", "--data-root", str(tmp_path), "--download", "--in-process"),
         benchmark_min_rounds=8,
@@ -429,6 +489,29 @@ def test_an_interrupted_run_is_resumed_with_its_own_options(tmp_path: Path) -> N
     restore_options(resumed, kept)  # type: ignore[arg-type]
     assert read_options(resumed) == read_options(begun)  # type: ignore[arg-type]
     assert resumed.getoption("benchmark_autosave") == "1a2b3c"
+
+
+def test_a_file_is_found_from_wherever_a_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "PYTHONPATH", "")
+    (tmp_path / "own.py").write_text("")
+    monkeypatch.chdir(Path(__file__).parent)
+    begun = FakeConfig("--model", f"moving.py:wide( 2 ),{os.path.relpath(tmp_path)}/own.py:wide('a/b')")
+    kept = keep_options(begun)  # type: ignore[arg-type]
+    asked = read_options(begun)  # type: ignore[arg-type]
+    monkeypatch.chdir("/")
+    resumed = FakeConfig("--resume")
+    restore_options(resumed, kept)  # type: ignore[arg-type]
+    again = read_options(resumed)  # type: ignore[arg-type]
+    assert again.request.given == asked.request.given == {"model": ("tests/moving.py:wide(2)", "own.py:wide('a/b')")}
+    assert again.settings.places.named == asked.settings.places.named
+    assert kept["model"][0] == "tests/moving.py:wide(2)"  # what is kept names no folder of this machine
+
+
+def test_a_run_that_was_kept_before_an_option_could_be_repeated_is_resumed_too() -> None:
+    kept = keep_options(FakeConfig("--threads", "2")) | {"model": "cnn,mlp"}  # type: ignore[arg-type]
+    resumed = FakeConfig("--resume")
+    restore_options(resumed, kept)  # type: ignore[arg-type]
+    assert read_options(resumed).request.given == {"model": ("cnn", "mlp")}  # type: ignore[arg-type]
 
 
 def test_a_run_that_was_not_to_be_saved_can_be_saved_when_it_is_resumed() -> None:
@@ -531,6 +614,30 @@ def test_taking_each_benchmark_once_does_not_go_with_a_side_though_the_ini_file_
 def test_a_memory_limit_that_would_not_be_kept_is_refused() -> None:
     with pytest.raises(pytest.UsageError, match="--memory-limit does not go with --against"):
         read_side("--against", "self", "--memory-limit", "4GB")
+
+
+@pytest.mark.parametrize(
+    ("side", "refuses"),
+    [
+        (Named("main", sys.executable, {}, "1a2b3c"), True),
+        (Named("env:PYTHONPATH=x", sys.executable, {"PYTHONPATH": "x"}, None), True),
+        (Named("env:A=1", sys.executable, {"A": "1"}, None), False),
+    ],
+    ids=["a commit", "another search path", "another variable"],
+)
+def test_a_file_outside_of_the_suite_is_refused_where_a_side_has_none_of_its_own(
+    side: Named, refuses: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainmark.options.read_side", lambda *_: side)
+    (tmp_path / "own.py").write_text("")
+    options = ("--against", side.name, "--model", f"tests/moving.py:wide,{tmp_path}/own.py:wide")
+    if not refuses:
+        assert read_side(*options) is not None
+        return
+    with pytest.raises(pytest.UsageError, match=r"--model own\.py:wide: the file is outside of") as caught:
+        read_side(*options)
+    assert f"{side.name} has none of its own" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
 
 
 @pytest.mark.parametrize("budget", ["soon", "0", "-1", "5d"])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from trainmark import suite
+from trainmark.scaffold import make_suite
 from trainmark.store.cell import WORKLOADS
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
@@ -109,6 +110,12 @@ def test_models_may_be_listed_by_their_names(write: Write) -> None:
     found = read_suite(write('models = ["nets:small", "nets:large"]'))
     assert found.model_names() == found.models == ("nets:small", "nets:large")
     assert found.models_by_name() == {}
+
+
+def test_models_of_a_table_have_the_spelling_that_a_record_keeps(write: Write) -> None:
+    """So a call that names one of them means the same benchmark."""
+    found = read_suite(write('models = ["nets:small(8, depth = 2)", "./nets.py : small()", "mlp", "nets:small(8"]'))
+    assert found.model_names() == ("nets:small(8,depth=2)", "nets.py:small", "mlp", "nets:small(8")
 
 
 @pytest.mark.parametrize("text", [None, "", "[project]\nname = 'other'\n", "[tool.other]\nworkloads = 3\n"])
@@ -315,3 +322,8 @@ def test_a_table_that_is_wrong_is_a_usage_error_of_pytest(write: Write, table: s
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert sentence in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_model_with_quotes_in_its_arguments_is_laid_into_a_project_as_it_was_named(tmp_path: Path) -> None:
+    make_suite(tmp_path, ["nets:wide( kind='a \"b\"' )", "nets.py:small"])
+    assert read_suite(tmp_path).models == ("nets:wide(kind='a \"b\"')", "nets.py:small")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-from trainmark.task import HeldOut, Task, task
+from trainmark.task import HeldOut, Task
 
-__all__ = ["HeldOut", "Task", "load_runs", "task"]
+__all__ = ["HeldOut", "Task", "load_runs"]
 
 
 def load_runs(paths: Iterable[Path] | None = None, folder: Path | None = None) -> pd.DataFrame:

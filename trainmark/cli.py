@@ -22,6 +22,7 @@ from trainmark.judge.comparison import Comparison, compare, compare_paired, cont
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
 from trainmark.judge.margins import MarginError, Margins
 from trainmark.judge.verdict import COUNTS, FINE, POLICIES, USAGE, Policy, Verdict, judge
+from trainmark.named import canonical
 from trainmark.scaffold import ScaffoldError, make_suite
 from trainmark.store.documents import SchemaError
 from trainmark.store.files import write_text
@@ -535,7 +536,7 @@ def _parser() -> argparse.ArgumentParser:
 
     recommend = commands.add_parser("recommend", parents=[stored], help="which setting to train with on this machine")
     recommend.add_argument("--run", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
-    recommend.add_argument("--model", metavar="NAME", help="default: each model of the run")
+    recommend.add_argument("--model", type=canonical, metavar="NAME", help="default: each model of the run")
     recommend.add_argument("--goal", choices=("speed", "energy", "memory"), help="default: each of them")
     recommend.add_argument(
         "--max-memory", type=_argument(parse_size), metavar="SIZE", help="that a setting may take, such as 4GB"
@@ -550,7 +551,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", parents=[stored], help="the stored runs")
 
     init = commands.add_parser("init", help="make the project in this folder a suite")
-    init.add_argument("--model", action="append", default=[], metavar="NAME", help="package.module:factory; repeatable")
+    init.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="package.module:factory; repeatable",
+    )
     init.add_argument("--folder", default="bench", metavar="NAME", help="of the benchmarks (default: %(default)s)")
     return parser
 

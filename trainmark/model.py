@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainmark import suite
 from trainmark.measure.failures import BrokenTask
+from trainmark.named import UnknownObject, UnreadableName, find, layers, read_name, refuse_wrong_arguments
 from trainmark.store.metrics import register_metrics
-from trainmark.task import CLASSES, GREY_28, Task, TaskFactory
+from trainmark.task import CLASSES, GREY_28, NotATask, Task, TaskFactory
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,54 +45,58 @@ class UnknownModel(ValueError):
 
 
 def load_model(name: str) -> ModelSpec:
-    """The suite's model of that name, or the one behind ``package.module:factory``.
+    """The suite's model of that name, or the one behind a name of the user's own: see :mod:`trainmark.named`.
 
-    A factory is a ModelSpec, or a callable that gives an ``nn.Module``. Of a callable the
-    attributes ``input_shape`` and ``classes`` count where it has them; else it is taken to read
-    28x28 grey images and to tell ten classes apart.
+    A factory is whatever gives a new ``nn.Module`` when it is called without arguments: a function, a class of
+    modules, a partial, an instance that can be called, or one of these with its arguments in the name; or it is a
+    ModelSpec. A module that is built already is none: wrap it in a function that builds it.
+
+    The attributes ``input_shape`` and ``classes`` of a factory count where it has them, those of a partial's
+    function too; else it is taken to read 28x28 grey images and to tell ten classes apart.
 
     Raises:
-        UnknownModel: No entry has that name, or its module or attribute is not there.
+        UnknownModel: No entry has that name; or its module, its file or its attribute is not there, or gives no model.
     """
     registered = suite.current().models_by_name()
     if name in registered:
         found: ModelSpec = registered[name]
         return found
-    module_name, _, attribute = name.partition(":")
-    if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
+    try:
+        return _behind(name)
+    except UnreadableName as error:
+        raise UnknownModel(f'The model "{name}" cannot be read: {error}.') from error
+    except UnknownObject as error:
+        raise UnknownModel(str(error)) from error.__cause__
+
+
+def _behind(text: str) -> ModelSpec:
+    name = read_name(text)
+    if name is None:
+        registered = suite.current().models_by_name()
         listed = f"Name one of {', '.join(registered)}; or your own as" if registered else "Name it as"
-        raise UnknownModel(f'No model named "{name}". {listed} package.module:factory.')
-    _refuse_two_of_one_name(name, module_name)
+        raise UnknownModel(f'No model named "{text}". {listed} package.module:factory or path/to/file.py:factory.')
     from torch import nn
 
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UnknownModel(
-            f'Importing the model "{name}" found no module named "{error.name}"{_where(error)}.'
-        ) from error
-    except (Exception, SystemExit) as error:  # whatever the file does when it is imported
-        told = f"{_where(error)}: {suite.told(error)}"
-        raise UnknownModel(f'Importing the model "{name}" fails{told}.') from error
-    try:
-        factory = attrgetter(attribute)(module)
-    except AttributeError as error:
-        raise UnknownModel(f'The model "{name}" is not there: {error}.') from error
+    factory = find(name, "model")
     if isinstance(factory, ModelSpec):
         return factory
     task = _task_of(factory)
     if task is not None:
-        task = _known(name, task)
-        return ModelSpec(task.model, task.input_shape, task.classes, None, name, name, task)
-    if isinstance(factory, nn.Module) or not callable(factory):
-        raise UnknownModel(f'"{name}" is {type(factory).__name__}, not a ModelSpec or a callable that builds a model.')
+        task = _known(str(name), task)
+        return ModelSpec(task.model, task.input_shape, task.classes, None, str(name), str(name), task)
+    if isinstance(layers(factory)[-1], nn.Module) or not callable(factory):
+        raise UnknownModel(
+            f'"{name}" is {type(layers(factory)[-1]).__name__}, not a ModelSpec or a callable that builds a model: '
+            "wrap it in a function."
+        )
+    refuse_wrong_arguments(factory, name, "model")
     return ModelSpec(
         build=factory,
-        input_shape=getattr(factory, "input_shape", GREY_28),
-        classes=getattr(factory, "classes", CLASSES),
+        input_shape=_declared(factory, "input_shape", GREY_28),
+        classes=_declared(factory, "classes", CLASSES),
         parameters=None,
-        source=name,
-        family=name,
+        source=str(name),
+        family=str(name),
     )
 
 
@@ -123,7 +124,8 @@ def _task_of(found: Any) -> Task | None:
     try:
         task: Task = found()
     except Exception as error:  # whatever the function does
-        raise BrokenTask(f"making the task fails{_where(error)}: {suite.told(error)}") from error
+        place = "" if isinstance(error, NotATask) else suite.where(error)
+        raise BrokenTask(f"making the task fails{place}: {suite.told(error)}") from error
     return task
 
 
@@ -140,27 +142,7 @@ def _known(name: str, task: Task) -> Task:
     return task
 
 
-def _where(error: BaseException) -> str:
-    """Where in a file it went wrong; this one is none of the model's."""
-    place = suite.where(error)
-    return "" if place.startswith(f" in {__file__},") else place
-
-
-def _refuse_two_of_one_name(model: str, module: str) -> None:
-    """A module that lies in two folders of the search path is nobody's: the first would stand for both.
-
-    Raises:
-        UnknownModel: It does; the message says where.
-    """
-    found: dict[Path, Path] = {}
-    for folder in dict.fromkeys(Path(entry or ".").resolve() for entry in sys.path):
-        place = folder.joinpath(*module.split("."))
-        for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
-            if file.is_file():
-                found.setdefault(file.resolve(), folder)
-    if len(set(found.values())) > 1:
-        here, elsewhere = list(dict.fromkeys(found.values()))[:2]
-        raise UnknownModel(
-            f'The model "{model}": a module {module} lies in {here} and in {elsewhere}, and the first would be '
-            "measured. Call from the folder of the one that you mean, without the other on PYTHONPATH."
-        )
+def _declared(factory: Callable[..., nn.Module], attribute: str, default: Any) -> Any:
+    """What a factory says of itself; what a partial's function says where the partial does not."""
+    declaring = [one for one in layers(factory) if hasattr(one, attribute)]
+    return getattr(declaring[0], attribute) if declaring else default

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trainmark.against.places import Named as Side
 from trainmark.against.places import read_side
 from trainmark.against.run import Against
+from trainmark.formatting import plain
 from trainmark.judge.sequential import LOOKS
 from trainmark.judge.verdict import COUNTS, POLICIES, Policy
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import Limits
-from trainmark.store.parameters import PARAMETERS, Parameter, Value
+from trainmark.named import PATH_VARIABLE, put_on_path
+from trainmark.store.parameters import PARAMETERS, Parameter, Value, split_values
 from trainmark.units import parse_count, parse_seconds, parse_size
 from trainmark.workloads import entries
 from trainmark.workloads.grid import GRIDS
@@ -50,6 +53,7 @@ OF_AGAINST: dict[str, Any] = {
     "changed": None,
     "counts": "pass",
 }
+OF_CODE = ("model",)  # parameters whose values are imported, from a file where they name one
 NOT_AGAINST = ("in_process", "profile", "memory_limit")
 # pytest-benchmark's that mean something there: how long the record of a side is timed, and where runs lie.
 BENCHMARK_AGAINST = ("storage", "min-rounds", "save-data", "quiet", "verbose", "enable")
@@ -92,11 +96,16 @@ class Options:
 def add_options(parser: pytest.Parser) -> dict[str, str]:
     """Adds the options of trainmark to pytest's own; gives those that could not have their plain name."""
     options = Options(parser)
-    add = options.group("which benchmarks", "each takes one value or several, with commas between")
+    add = options.group("which benchmarks", "each takes one value or several, with commas between; it may be repeated")
     for parameter in PARAMETERS.values():
         valid = f": {', '.join(map(str, parameter.values))}" if parameter.values else ""
-        add(parameter.option, metavar="VALUE,...", help=f"{parameter.meaning}{valid}")
-    add("--task", metavar="NAME,...", help="what is trained, as you say it: package.module:name of a Task")
+        add(parameter.option, action="append", metavar="VALUE,...", help=f"{parameter.meaning}{valid}")
+    add(
+        "--task",
+        action="append",
+        metavar="NAME,...",
+        help="what is trained, as you say it: package.module:name of a Task",
+    )
     meanings = "; ".join(f"{name}: {grid.meaning}" for name, grid in GRIDS.items())
     add("--grid", choices=tuple(GRIDS), default="quick", help=meanings)
     for entry in entries():
@@ -156,18 +165,9 @@ def read_options(config: pytest.Config) -> Invocation:
     Raises:
         pytest.UsageError: A value is not valid; the message lists the valid ones.
     """
-    given: dict[str, tuple[Value, ...]] = {}
-    named: dict[str, dict[str, Path]] = {}
-    for parameter in PARAMETERS.values():
-        text = option(config, parameter.name)
-        if text is not None:
-            values = _values(parameter, text)
-            if parameter.locate is not None:
-                values = _located(parameter, values, named)
-            given[parameter.name] = values
-    tasks = _tasks(option(config, "task"))
-    if tasks:
-        given["model"] = tuple(dict.fromkeys((*given.get("model", ()), *tasks)))
+    given, named = _given(config)
+    for parameter in OF_CODE:
+        put_on_path(named.get(parameter, {}).values())
     alone = [entry.name for entry in entries() if entry.option and option(config, _name(entry.option))]
     if len(alone) > 1:
         raise pytest.UsageError(f"{' and '.join(alone)} are measured alone: ask for one of them.")
@@ -191,6 +191,20 @@ def read_options(config: pytest.Config) -> Invocation:
         in_process=option(config, "in_process"),
         profile=option(config, "profile"),
     )
+
+
+def _given(config: pytest.Config) -> tuple[dict[str, tuple[Value, ...]], dict[str, dict[str, Path]]]:
+    """The values asked for, and where those lie on this machine that were given as a path."""
+    given: dict[str, tuple[Value, ...]] = {}
+    named: dict[str, dict[str, Path]] = {}
+    for parameter in PARAMETERS.values():
+        texts = option(config, parameter.name)
+        if parameter.name == "model" and option(config, "task") is not None:
+            texts = [*(texts or ()), *_tasks(option(config, "task"))]  # a task stands where a model's name does
+        if texts is not None:
+            values = _values(parameter, texts)
+            given[parameter.name] = values if parameter.locate is None else _located(parameter, values, named)
+    return given, named
 
 
 def read_against(config: pytest.Config, root: Path, begun: float) -> Against | None:
@@ -221,8 +235,10 @@ def read_against(config: pytest.Config, root: Path, begun: float) -> Against | N
         name: default if option(config, name) is None else option(config, name) for name, default in OF_AGAINST.items()
     }
     parts = tuple(option(config, "against"))
+    side = read_side(parts, root)
+    _refuse_files_of_one_side(config, side, root)
     return Against(
-        side=read_side(parts, root),
+        side=side,
         parts=parts,
         budget_seconds=told["budget"],
         begun=begun,
@@ -235,10 +251,33 @@ def read_against(config: pytest.Config, root: Path, begun: float) -> Against | N
     )
 
 
+def _refuse_files_of_one_side(config: pytest.Config, side: Side, root: Path) -> None:
+    """A side that has files of its own has none that lie outside of the suite."""
+    if side.commit is None and PATH_VARIABLE not in side.variables:
+        return
+    _, named = _given(config)
+    for parameter in OF_CODE:
+        for name in named.get(parameter, {}):
+            raise pytest.UsageError(
+                f"--{parameter} {name}: the file is outside of {root}, and {side.name} has none of its own: "
+                "put it into the suite to compare it."
+            )
+
+
 def keep_options(config: pytest.Config) -> dict[str, Any]:
     """The options that an interrupted run is resumed with, as plain JSON types."""
     ours = {name: option(config, name) for name in (*PARAMETERS, *_own_names(), "against", *OF_AGAINST)}
+    given, named = _given(config)
+    ours["task"] = None  # they are among the models from here on
+    for parameter in OF_CODE:
+        if parameter in given:
+            ours[parameter] = [_from_anywhere(str(name), named.get(parameter, {})) for name in given[parameter]]
     return ours | {name: config.getoption(name) for name in KEPT_OF_BENCHMARK}
+
+
+def _from_anywhere(name: str, places: Mapping[str, Path]) -> str:
+    """A name that means the same wherever the user stands when the run is resumed."""
+    return f"{places[name].parent / name}" if name in places else name
 
 
 def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:
@@ -265,7 +304,8 @@ def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:
             saved_now = name.endswith("save") and config.getoption(name)
             setattr(config.option, name, saved_now or value)
         elif hasattr(config.option, DEST + name):
-            setattr(config.option, DEST + name, value)
+            once = name in PARAMETERS and isinstance(value, str)  # kept before an option could be repeated
+            setattr(config.option, DEST + name, [value] if once else value)
 
 
 def _own_names() -> tuple[str, ...]:
@@ -276,17 +316,22 @@ def _name(option: str) -> str:
     return option.removeprefix("--").replace("-", "_")
 
 
-def _tasks(text: str | None) -> tuple[Value, ...]:
-    """The tasks that a call names: each stands where a model's name does."""
-    names = [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+def _tasks(texts: Sequence[str]) -> list[str]:
+    """The tasks that a call names.
+
+    Raises:
+        pytest.UsageError: One is no name of an object.
+    """
+    names = [name for text in texts for name in split_values(text)]
     wrong = next((name for name in names if ":" not in name), None)
-    if wrong is not None or (text is not None and not names):
+    if wrong is not None or not names:
         raise pytest.UsageError(f"--task {wrong or ''}: write package.module:name of a Task; --model names models.")
-    return tuple(names)
+    return names
 
 
-def _values(parameter: Parameter, text: str) -> tuple[Value, ...]:
-    names = [part.strip() for part in text.split(",") if part.strip()]
+def _values(parameter: Parameter, texts: Sequence[str]) -> tuple[Value, ...]:
+    """The values of an option, from all that was said of it."""
+    names = [name for text in texts for name in split_values(text)]
     if not names:
         raise pytest.UsageError(f"{parameter.option} needs a value: {parameter.meaning}.")
     if parameter.values:
@@ -313,7 +358,7 @@ def _located(parameter: Parameter, values: tuple[Value, ...], named: dict[str, d
         try:
             name, path = parameter.locate(str(value))
         except ValueError as error:
-            raise pytest.UsageError(f"{parameter.option} {value}: {error}.") from error
+            raise pytest.UsageError(f"{parameter.option} {plain(value)}: {error}.") from error
         if path is not None and named.setdefault(parameter.name, {}).setdefault(name, path) != path:
             raise pytest.UsageError(f"{parameter.option}: two are named {path.name}; rename one.")
         found[name] = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainmark.named import canonical
 from trainmark.store.files import write_text
 
 PLUGIN = 'pytest_plugins = ["trainmark.plugin"]'
@@ -82,7 +84,7 @@ def _table(file: Path, models: Sequence[str], folder: str) -> str | None:
         return None
     lines = ["[tool.trainmark]"]
     if models:
-        listed = ", ".join(f'"{name}"' for name in models)
+        listed = ", ".join(json.dumps(canonical(name), ensure_ascii=False) for name in models)
         lines.append(f"models = [{listed}]  # measured where a call names none")
     else:
         lines.append('# models = ["package.module:factory"]  # measured where a call names none')

@@ -35,9 +35,9 @@ class Suite:
         results: Folder where runs and pages land.
         workloads: Dotted names, ``package.module:NAME`` of a sequence of Workload; ``package.*:NAME`` stands for
             each package in that package.
-        models: Dotted name of a mapping of names to ModelSpec; or names ``package.module:factory``, which are
-            measured where a call names none.
-        tasks: Names ``package.module:name`` of Tasks, which are measured beside the models.
+        models: Dotted name of a mapping of names to ModelSpec; or names such as ``package.module:factory``,
+            which are measured where a call names none.
+        tasks: Names such as ``package.module:name`` of Tasks, which are measured beside the models.
         datasets: Dotted name of a mapping of names to Source.
         default_dataset: What a model that it fits is fed where the command line names nothing.
         grids: Dotted name of a mapping of names to Grid.
@@ -61,8 +61,10 @@ class Suite:
 
     def model_names(self) -> tuple[str, ...]:
         """What is measured where neither the call nor its grid names a model."""
+        from trainmark.named import canonical  # which looks for files in the suite that is open
+
         models = tuple(self.models_by_name()) if isinstance(self.models, str) else self.models
-        return models + self.tasks
+        return (*models, *self.tasks) if isinstance(self.models, str) else tuple(map(canonical, (*models, *self.tasks)))
 
     def data(self) -> Mapping[str, Any]:
         """Name -> Source; likewise."""

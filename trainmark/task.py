@@ -23,6 +23,10 @@ class TaskError(ValueError):
     """A task is not put together rightly; the message says what was given and what was needed."""
 
 
+class NotATask(TaskError):
+    """A function that is marked as one of a task's gives something else."""
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """A number by which a trained model is judged, on data that it was not trained on.
@@ -178,11 +182,11 @@ class TaskFactory:
         """The task.
 
         Raises:
-            TaskError: The function gave something else.
+            NotATask: The function gave something else.
         """
         made = self.function(*arguments, **named)
         if not isinstance(made, Task):
-            raise TaskError(f"{getattr(self.function, '__name__', 'a task')} gives {_kind(made)}, not a Task")
+            raise NotATask(f"{getattr(self.function, '__name__', 'a task')} gives {_kind(made)}, not a Task")
         return made
 
 

@@ -269,7 +269,7 @@ MENDS = (
         "a model file that cannot be imported is named with its line",
         "pytest bench --model nets:wide, with an error in nets.py",
         "EOFError, INTERNALERROR, exit code 3",
-        "trainmark/model.py",
+        "trainmark/named.py",
         """        told = f"{_where(error)}: {suite.told(error)}\"""",
         """        told = f": {suite.told(error)}\"""",
         ("tests/test_exit_codes.py::test_a_model_whose_file_fails_is_named_with_its_line",),

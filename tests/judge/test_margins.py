@@ -20,6 +20,12 @@ def test_named_cells_have_their_own_and_the_last_that_fits_counts() -> None:
     assert margins.of("train resnet20 64") == 0.04
 
 
+def test_a_cell_may_be_named_by_a_model_with_arguments() -> None:
+    margins = Margins.parse("2%,nets:wide(width=8,depth=2)=4%,nets:wide(width=8)=5%")
+    assert margins.of("train nets:wide(width=8,depth=2) 64") == 0.04
+    assert margins.of("train nets:wide(width=8) 64") == 0.05
+
+
 def test_words_fit_as_wholes() -> None:
     assert Margins.parse("2%,mlp=4%").of("train mlp-residual 64") == 0.02
 

@@ -15,7 +15,7 @@ from trainmark.measure.settings import Settings
 from trainmark.store.cell import WORKLOADS, Cell
 from trainmark.store.parameters import PARAMETERS, Value
 from trainmark.workloads import SkipReason, entry_of
-from trainmark.workloads.grid import GRIDS
+from trainmark.workloads.grid import GRIDS, Grid
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, find_skip_reason, plan
 
 FACTS = {
@@ -52,6 +52,11 @@ def varied(cell: Cell) -> dict[str, Value]:
 
 def values(found: Sequence[Cell], axis: str) -> set[Value]:
     return {cell[axis] for cell in found}
+
+
+def test_models_of_a_grid_have_the_spelling_that_a_record_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GRIDS, "own", Grid("own", models=("nets:small( 8, depth=2 )", "mlp")))
+    assert Request("own").models == ("nets:small(8,depth=2)", "mlp")
 
 
 # The quick grid

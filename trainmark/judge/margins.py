@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from trainmark.store.parameters import split_values
+
 DEFAULT_MARGIN = 0.03  # about the spread of a pair on a shared two-core machine: docs/measuring.md, "Pairs"
 
 
@@ -43,7 +45,7 @@ class Margins:
             MarginError: A part is no share between 0 and 1; the message says which.
         """
         default, named = DEFAULT_MARGIN, []
-        for part in filter(None, (part.strip() for part in text.split(","))):
+        for part in split_values(text):
             words, equals, share = part.rpartition("=")
             if equals:
                 named.append((words.strip(), _share(share)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,44 @@ def absolute(given: str) -> Path:
     return Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100  # Path.absolute leaves a/../b as it is
 
 
+def locate_object(text: str) -> Named:
+    """``package.module:factory`` or ``path/to/file.py:factory`` in the one spelling that a record keeps."""
+    from trainmark.named import locate  # a suite is above all that is stored
+
+    return locate(text)
+
+
+_BRACKET = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[(\[{]|[)\]}]""", re.DOTALL)
+
+
+def split_values(text: str) -> list[str]:
+    """The values of a list with commas between; a comma in brackets, as in ``nets:wide(512, depth=2)``, parts none."""
+    values, begun, position = [], 0, 0
+    while position < len(text):
+        if text[position] == ",":
+            values.append(text[begun:position])
+            begun = position + 1
+        position = _end_of_brackets(text, position) + 1
+    return [value.strip() for value in (*values, text[begun:]) if value.strip()]
+
+
+def _end_of_brackets(text: str, begun: int) -> int:
+    """Where brackets that begin there end; where it begins for any other character, or if they never end."""
+    depth = 0
+    for found in _BRACKET.finditer(text, begun) if text[begun] in "([{" else ():
+        depth += (found[0] in "([{") - (found[0] in ")]}")
+        if depth == 0:
+            return found.start()
+    return begun
+
+
 _BUILT_IN = (
-    Parameter("model", "mlp", "a registered name, or package.module:factory"),
+    Parameter(
+        "model",
+        "mlp",
+        "a registered name, package.module:factory or FILE.py:factory; with arguments as nets:wide(width=512)",
+        locate=locate_object,
+    ),
     Parameter("dataset", "mnist-5k", "a registered name, synthetic or folder:PATH", locate=locate_folder),
     Parameter("loader", "resident", "how a step is fed", ("resident", "dataloader"), same_arithmetic=True),
     Parameter("batch_size", 64, "samples in a step", title="Batch"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from trainmark.measure.machine import Machine
 from trainmark.measure.settings import Settings
+from trainmark.named import canonical
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import Value
 from trainmark.workloads import SkipReason, Workload, entry_of
@@ -38,7 +39,7 @@ class Request:
     def models(self) -> tuple[str, ...]:
         """The models asked for, or those of the grid; none where the suite's registered ones are meant."""
         asked = self.given.get("model")
-        return tuple(str(name) for name in asked) if asked else self.values.models
+        return tuple(str(name) for name in asked) if asked else tuple(map(canonical, self.values.models))
 
     def models_on(self, machine: Machine) -> tuple[str, ...]:
         """The models to measure, by name; without those that the machine's side of a comparison does not have."""
