@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,17 @@ from trainmark.task import CLASSES, GREY_28, NotATask, Task, TaskFactory
 
 if TYPE_CHECKING:
     from torch import nn
+
+ARGUMENTS = {  # part of a task -> what it is called with
+    "model": (),
+    "criterion": ("output", "targets"),
+    "optimizer": ("parameters",),
+    "schedule": ("optimizer", "steps"),
+    "step": ("training", "inputs", "targets"),
+    "split": ("batch",),
+    "collate": ("samples",),
+    "count": ("inputs", "targets"),
+}
 
 
 @dataclass(frozen=True)
@@ -105,9 +117,35 @@ def load_task(name: str) -> Task:
 
     Raises:
         UnknownModel: See :func:`load_model`.
+        BrokenTask: A function of the task's cannot be called as a training calls it.
     """
     spec = load_model(name)
-    return spec.task or Task(model=spec.build, input_shape=spec.input_shape, classes=spec.classes)
+    if spec.task is None:
+        return Task(model=spec.build, input_shape=spec.input_shape, classes=spec.classes)
+    for part, arguments in ARGUMENTS.items():
+        _refuse_other_arguments(part, getattr(spec.task, part), arguments)
+    for of, metric in spec.task.held_out_metrics.items():
+        if not isinstance(metric.function, type):
+            _refuse_other_arguments(f"metric {of}", metric.function, ARGUMENTS["criterion"])
+    return spec.task
+
+
+def _refuse_other_arguments(part: str, function: Callable[..., Any] | None, arguments: Sequence[str]) -> None:
+    """A function of a task must take what a training gives it.
+
+    Raises:
+        BrokenTask: It takes other arguments.
+    """
+    try:
+        signature = None if function is None else inspect.signature(getattr(function, "forward", function))
+    except (TypeError, ValueError):
+        return  # written in C: it says so itself when it is called
+    try:
+        if signature is not None:
+            signature.bind(*arguments)
+    except TypeError as error:
+        given = ", ".join(arguments) or "nothing"
+        raise BrokenTask(f"the task's {part} is called with {given}, and takes {signature}: {error}") from error
 
 
 def _task_of(found: Any) -> Task | None:

@@ -91,7 +91,10 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 @pytest.hookimpl(tryfirst=True)  # pytest-benchmark reads its options when it is configured
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "workload(name): measures the cells of a workload of trainmark's registry")
+    config.addinivalue_line(
+        "markers",
+        "workload(name, **values): measures a workload of trainmark's registry, at all values or at these",
+    )
     if not _asks_for_benchmarks(config):
         return
     if _root(config.pluginmanager) is None:
@@ -228,8 +231,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("workload")
     if marker is None or SESSION not in metafunc.config.stash:
         return
-    cells = metafunc.config.stash[SESSION].plan(marker.args[0])
     axes = entry_of(marker.args[0]).parameters
+    foreign = next((name for name in marker.kwargs if name not in axes), None)
+    if foreign is not None:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {marker.args[0]} has no parameter {foreign}.")
+    cells = [
+        cell for cell in metafunc.config.stash[SESSION].plan(marker.args[0]) if _is_of(cell, marker.kwargs)
+    ]  # of all that the call asks for, what this test is for
     metafunc.fixturenames.extend(axis for axis in axes if axis not in metafunc.fixturenames)
     names = [cell.label.removeprefix(f"{cell.workload} ").replace(" ", "-") for cell in cells]
     metafunc.parametrize(axes, [[cell[axis] for axis in axes] for cell in cells], ids=names)
@@ -528,3 +536,10 @@ def _as_usage_errors() -> Iterator[None]:
         raise pytest.UsageError(str(error)) from error
     except OSError as error:
         raise pytest.UsageError(": ".join(filter(None, [error.filename, error.strerror]))) from error
+
+
+def _is_of(cell: Cell, wanted: Mapping[str, Any]) -> bool:
+    """Whether a cell has the values that a test's marker names: one a parameter, or a list or tuple of them."""
+    return all(
+        cell[name] in (values if isinstance(values, list | tuple) else (values,)) for name, values in wanted.items()
+    )

@@ -78,7 +78,7 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> W
         batch = next(steps.batches)
         steps.step(*batch)  # a new model has no gradients yet
         counted, again = (counts.count_step(lambda: steps.step(*batch), steps.model, device) for _ in range(2))
-    flops, flops_again = (_flops(steps) for _ in range(2))
+    flops, flops_again = (_flops(steps, batch) for _ in range(2))
     found |= {
         "parameters": count_parameters(steps.model),
         **_holdings(steps),
@@ -104,13 +104,12 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> W
     return Work(found | of_step, flags, reason)
 
 
-def _flops(steps: Steps) -> FlopCount:
+def _flops(steps: Steps, batch: Batch) -> FlopCount:
     """Of a step: of images on a copy of the model that computes nothing, of any other task on a step as it is."""
     assert steps.model is not None
     if steps.shape is not None:
         return examine_flops(steps.model, steps.shape, training=isinstance(steps.parts, TrainingParts))
     with steps.context:
-        batch = next(steps.batches)
         return examine_step(lambda: steps.step(*batch))
 
 

@@ -372,9 +372,11 @@ def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_S
     dtype, scaler = precision.autocast_dtype(name), precision.grad_scaler(name, device)
     if task.step is not None and scaler.is_enabled():
         raise UnsupportedError(f"{name} needs a scaled loss, which a step of one's own does not have")
-    schedule = None if task.schedule is None else task.schedule(optimizer, steps)
-    if schedule is not None and not callable(getattr(schedule, "step", None)):
-        raise ModelError(f"the task's schedule gave {kind_of(schedule)}; needed is a schedule of the learning rate")
+    schedule = None
+    if task.schedule is not None:
+        schedule = task.schedule(optimizer, steps)
+        if not callable(getattr(schedule, "step", None)):
+            raise ModelError(f"the task's schedule gave {kind_of(schedule)}; needed is a schedule of the learning rate")
     return TrainingParts(
         model,
         task.criterion or nn.CrossEntropyLoss(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BETTER = ("lower", "higher", "neither")
 COMPARED = ("time", "exact", "explains", "tolerance", "points", "difference", "no")
@@ -126,11 +126,12 @@ METRICS: dict[str, Metric] = {
 
 
 def register_metrics(metrics: Mapping[str, Metric]) -> None:
-    """Makes metrics known that somebody's task brings.
+    """Makes metrics known that somebody's task brings; the first of a name says what it means.
 
     Raises:
-        ValueError: A name is taken by another metric.
+        ValueError: A name is taken by a metric of another unit or direction, or that is compared otherwise.
     """
     for name, metric in metrics.items():
-        if METRICS.setdefault(name, metric) != metric:
-            raise ValueError(f"a metric named {name} is there already, and it is another: {METRICS[name].meaning}")
+        known = METRICS.setdefault(name, metric)
+        if replace(known, meaning=metric.meaning) != metric:
+            raise ValueError(f"a metric named {name} is there already, and it is another: {known.meaning}")
