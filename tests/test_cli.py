@@ -13,6 +13,7 @@ import pytest
 from trainmark.cli import main
 from trainmark.judge.verdict import judge
 from trainmark.store.pairs import write_paired_run
+from trainmark.suite import Suite
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., int]
@@ -154,6 +155,29 @@ def test_the_margin_of_times_is_an_option(history: None, base: Any, stored: Any,
     assert reports_command("check", "1", "2", "--margin", "50%") == 0
     assert reports_command("check", "1", "2", "--margin", "50%,train cnn=5%") == 1
     assert reports_command("check", "1", "2") == 1
+
+
+def test_what_a_call_leaves_open_is_judged_as_the_suites_table_has_it(
+    history: None, base: Any, stored: Any, reports_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = {"inconclusive": "pass", "missing": "warn", "margin": "50%,train cnn=5%"}
+    monkeypatch.setattr("trainmark.suite._opened", [Suite(tmp_path, options=table)])
+    stored.store(stored.slowed(newer(stored, records=base.records[1:]), CNN, 1.2))
+    assert reports_command("check", "1", "2") == 1  # for the margin
+    assert reports_command("check", "1", "2", "--margin", "50%") == 0
+    assert reports_command("check", "1", "2", "--margin", "50%", "--missing=fail") == 1
+
+
+@pytest.mark.parametrize(("margins", "code"), [("3%", 1), ("", 0)])
+def test_a_paired_run_is_judged_by_its_own_margins_before_those_of_the_table(
+    stored: Any, reports_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, margins: str, code: int
+) -> None:
+    monkeypatch.setattr("trainmark.suite._opened", [Suite(tmp_path, options={"margin": "60%"})])
+    run = stored.run(PAIRED)
+    key = next(record.key for record in run.records if record.cell.label == CNN)
+    measured = replace(stored.paired(run, run, {key: 1.2}), margins=margins)
+    write_paired_run(measured, stored.folder)
+    assert reports_command("check", PAIRED) == code
 
 
 @pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf", "many", "3%,cnn=", "200%"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
 import zipfile
@@ -28,47 +27,7 @@ FACTORY = """
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    copy = folder / "source"
-    copy.mkdir()
-    for name in ("trainmark", "pyproject.toml", "README.md", "LICENSE", "bench", "models", "reports", "conftest.py"):
-        (copy / name).symlink_to(ROOT / name)  # a build leaves files beside its sources
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
-    subprocess.run([*command, str(copy)], check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A search path that has the wheel and what it needs, and nothing of this checkout."""
-    folder = tmp_path_factory.mktemp("installed")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    packages = next(path for path in map(Path, sys.path) if path.name == "site-packages")
-    return os.pathsep.join(map(str, (folder, packages)))
-
-
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def call(installed: str) -> Call:
-    """Runs ``python -m …`` in a folder, with the interpreter that this environment was made of."""
-
-    def run(folder: Path, *command: str, path: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([*path, installed]), "COLUMNS": "160"}
-        for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "TRAINMARK_ROOT", "VIRTUAL_ENV"):
-            environment.pop(name, None)
-        interpreter = getattr(sys, "_base_executable", sys.executable)
-        return subprocess.run(
-            [interpreter, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-
-    return run
 
 
 def project(folder: Path, files: dict[str, str]) -> Path:

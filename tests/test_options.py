@@ -18,11 +18,21 @@ import pytest
 from trainmark import plugin
 from trainmark.against.places import Named
 from trainmark.against.run import Against
-from trainmark.judge.verdict import Policy
+from trainmark.judge.policy import Policy
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import default_threads
-from trainmark.options import DEST, add_options, keep_options, option, read_against, read_options, restore_options
+from trainmark.options import (
+    DEST,
+    add_options,
+    chosen,
+    keep_options,
+    option,
+    read_against,
+    read_options,
+    restore_options,
+)
 from trainmark.store.parameters import PARAMETERS
+from trainmark.suite import Suite, SuiteError
 from trainmark.workloads.planning import Request
 
 OF_PYTEST_BENCHMARK = {
@@ -83,6 +93,9 @@ class FakeConfig:
     def getoption(self, name: str) -> Any:
         return getattr(self.option, name)
 
+    def getini(self, name: str) -> list[Path]:
+        return {"pythonpath": [Path("/project/src")]}[name]
+
 
 def read(*command_line: str, **of_pytest_benchmark: object) -> Invocation:
     return read_options(FakeConfig(*command_line, **of_pytest_benchmark))  # type: ignore[arg-type]
@@ -112,7 +125,8 @@ def threads_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pytest_itself_takes_every_option(pytestconfig: pytest.Config) -> None:
     for axis in PARAMETERS:
         assert option(pytestconfig, axis) is None
-    assert option(pytestconfig, "grid") == "quick"
+    assert option(pytestconfig, "grid") is None
+    assert chosen(pytestconfig, "grid") == "quick"
     assert set(keep_options(pytestconfig)) > set(PARAMETERS)
 
 
@@ -124,6 +138,69 @@ def test_nothing_given_asks_for_the_quick_grid() -> None:
     assert (asked.settings.seed, asked.settings.min_rounds, asked.settings.max_seconds) == (0, 6, 0.5)
     assert asked.settings.places.root == Path("data").absolute()
     assert not asked.settings.places.download
+
+
+# The suite's table
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Opens a suite whose table has these keys."""
+
+    def opened(**options: object) -> None:
+        monkeypatch.setattr("trainmark.suite._opened", [Suite(tmp_path, options=options)])
+
+    return opened
+
+
+def test_what_the_call_leaves_open_is_as_the_table_has_it(table: Callable[..., None], tmp_path: Path) -> None:
+    table(grid="full", threads=3, data_root="sets")
+    asked = read()
+    assert (asked.request.grid, asked.settings.threads) == ("full", 3)
+    assert asked.settings.places.root == tmp_path / "sets"  # of the suite's folder, wherever the call is made
+    said = read("--grid", "quick", "--threads", "1", "--data-root", "here")
+    assert (said.request.grid, said.settings.threads) == ("quick", 1)
+    assert said.settings.places.root == Path("here").absolute()
+
+
+def test_so_is_what_a_comparison_leaves_open(table: Callable[..., None]) -> None:
+    table(budget=60.0, margin="5%", threads=3, inconclusive="fail", missing="pass", changed="warn", counts="fail")
+    asked = read_side("--against", "self")
+    assert asked is not None
+    assert (asked.budget_seconds, asked.margins, asked.threads) == (60.0, "5%", 3)
+    assert (asked.policy, asked.counts_decide) == (Policy("fail", "pass", "warn"), True)
+    said = read_side("--against", "self", "--budget=5m", "--margin=1%", "--missing=warn", "--counts=pass")
+    assert said is not None
+    assert (said.budget_seconds, said.margins, said.counts_decide) == (300.0, "1%", False)
+    assert said.policy == Policy("fail", "warn", "warn")
+    assert read_side() is None  # and a run of one side is none the worse for a table that speaks of two
+
+
+def test_threads_of_the_table_give_way_to_a_side_that_sets_its_own(table: Callable[..., None]) -> None:
+    table(threads=3)
+    of_environment = read_side("--against", "env:OMP_NUM_THREADS=2")
+    said = read_side("--against", "env:OMP_NUM_THREADS=2", "--threads", "1")
+    assert of_environment is not None
+    assert said is not None
+    assert (of_environment.threads, said.threads) == (None, 1)
+
+
+def test_a_grid_that_the_table_names_and_nobody_has_is_told(table: Callable[..., None], tmp_path: Path) -> None:
+    table(grid="tiny")
+    told = rf"^\[tool.trainmark\] in {tmp_path / 'pyproject.toml'}: grid is 'tiny', not one of quick, full"
+    with pytest.raises(SuiteError, match=told):
+        read()
+
+
+def test_a_run_that_the_table_has_shaped_is_resumed_as_it_was(table: Callable[..., None]) -> None:
+    table(grid="full", threads=3, budget=60.0, margin="5%")
+    begun = FakeConfig("--against", "self", "--margin", "2%")
+    resumed = FakeConfig("--resume", "--budget", "5m")
+    restore_options(resumed, json.loads(json.dumps(keep_options(begun))))  # type: ignore[arg-type]
+    assert read_options(resumed) == read_options(begun)  # type: ignore[arg-type]
+    asked = read_against(resumed, Path.cwd(), 5.0)  # type: ignore[arg-type]
+    assert asked is not None
+    assert (asked.margins, asked.budget_seconds, asked.threads) == ("2%", 300.0, 3)
 
 
 # Names
@@ -524,6 +601,9 @@ def test_a_run_that_was_not_to_be_saved_can_be_saved_when_it_is_resumed() -> Non
 
 def test_a_resumed_run_takes_no_cells_of_its_own() -> None:
     kept = keep_options(FakeConfig())  # type: ignore[arg-type]
+    for given in ("--grid=quick", "--threads=2", "--data-root=data", "--margin=3%"):
+        with pytest.raises(pytest.UsageError, match=f"leave out {given.partition('=')[0]}"):
+            restore_options(FakeConfig("--resume", given), kept)  # type: ignore[arg-type]
     with pytest.raises(pytest.UsageError, match="leave out --model, --batch-size"):
         restore_options(FakeConfig("--resume", "--model", "cnn", "--batch-size", "3"), kept)  # type: ignore[arg-type]
 

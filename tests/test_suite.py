@@ -92,7 +92,9 @@ def refused(action: Callable[[], object]) -> str:
 def test_every_key_of_the_table_is_read(write: Write) -> None:
     root = write(
         'benchmarks = "speed"\nresults = "out"\nworkloads = ["a.b:C", "a.*:D"]\nmodels = "nets:MODELS"\n'
-        'datasets = "texts:DATASETS"\ndefault_dataset = "tiny"\ngrids = "grids:GRIDS"'
+        'datasets = "texts:DATASETS"\ndefault_dataset = "tiny"\ngrids = "grids:GRIDS"\npythonpath = ["src"]\n'
+        'grid = "tiny"\nbudget = "10m"\nmargin = "3%,train=5%"\nthreads = 2\ndata_root = "sets"\n'
+        'inconclusive = "fail"\nmissing = "warn"\nchanged = "fail"\ncounts = "fail"'
     )
     assert read_suite(root) == Suite(
         root=root,
@@ -103,6 +105,18 @@ def test_every_key_of_the_table_is_read(write: Write) -> None:
         datasets="texts:DATASETS",
         default_dataset="tiny",
         grids="grids:GRIDS",
+        pythonpath=("src",),
+        options={
+            "grid": "tiny",
+            "budget": 600.0,
+            "margin": "3%,train=5%",
+            "inconclusive": "fail",
+            "missing": "warn",
+            "changed": "fail",
+            "counts": "fail",
+            "threads": 2,
+            "data_root": "sets",
+        },
     )
 
 
@@ -133,7 +147,7 @@ def test_a_key_that_is_not_known_is_told_with_all_that_are(write: Write) -> None
     told = refused(lambda: read_suite(root))
     assert told.startswith(f"[tool.trainmark] in {root / 'pyproject.toml'} has no key workload; it has benchmarks, ")
     assert all(key in told for key in ("results", "workloads", "models", "datasets", "default_dataset", "grids"))
-    assert "root" not in told.removeprefix(f"[tool.trainmark] in {root / 'pyproject.toml'}")
+    assert " root" not in told.removeprefix(f"[tool.trainmark] in {root / 'pyproject.toml'}")
 
 
 @pytest.mark.parametrize(
@@ -144,12 +158,56 @@ def test_a_key_that_is_not_known_is_told_with_all_that_are(write: Write) -> None
         ('workloads = "bench.lecture:WORKLOADS"', "workloads is 'bench.lecture:WORKLOADS', not a list of strings"),
         ("workloads = [1]", "workloads is [1], not a list of strings"),
         ("models = [true]", "models is [True], not a string or a list of strings"),
-        ("grids = {quick = 1}", "grids is {'quick': 1}, not a string"),
+        ("grids = {quick = 1}", "grids is {'quick': 1}, not a string or a table of tables"),
+        ('budget = "10x"', "budget is '10x', not a time such as 90s or 10m"),
+        ("budget = 0", "budget is 0, not a time such as 90s or 10m"),
+        ('margin = "300%"', "margin is '300%', not shares such as 3% or 3%,train cnn=5%"),
+        ("margin = 0.03", "margin is 0.03, not shares such as 3% or 3%,train cnn=5%"),
+        ('threads = "2"', "threads is '2', not a whole number above zero"),
+        ("threads = 0", "threads is 0, not a whole number above zero"),
+        ("threads = true", "threads is True, not a whole number above zero"),
+        ('missing = "ignore"', "missing is 'ignore', not one of pass, warn, fail"),
+        ('counts = "warn"', "counts is 'warn', not one of pass, fail"),
+        ('pythonpath = "src"', "pythonpath is 'src', not a list of strings"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_told_with_the_right_one(write: Write, line: str, sentence: str) -> None:
     root = write(line)
     assert refused(lambda: read_suite(root)) == f"[tool.trainmark] in {root / 'pyproject.toml'}: {sentence}."
+
+
+def test_a_grid_may_be_a_table(write: Write) -> None:
+    root = write(
+        '[tool.trainmark.grids.quick]\nmodels = ["nets:small"]\nbatch_sizes = [16, 64]\nepochs = 2\nseeds = 1\n'
+        "[tool.trainmark.grids.all]\nexhaustive = true\ninput_batch_sizes = [8]"
+    )
+    found = read_suite(root).grids
+    assert isinstance(found, dict)
+    quick = found["quick"]
+    assert quick.models == ("nets:small",)
+    assert quick.batch_sizes_of("cpu", "any") == quick.batch_sizes_of("cuda", "other") == (16, 64)
+    assert quick.training_of("any") == (2, 1)
+    assert quick.input_batch_sizes == (16, 64)
+    default = Grid("")
+    assert found["all"].training_of("any") == default.training_of("any")
+    assert (found["all"].exhaustive, found["all"].input_batch_sizes) == (True, (8,))
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("batch_size = [16]", "quick has no key batch_size; it has models, batch_sizes, "),
+        ("batch_sizes = 16", "batch_sizes of quick is 16, not a list of whole numbers above zero"),
+        ("batch_sizes = [0]", "batch_sizes of quick is [0], not a list"),
+        ("batch_sizes = []", "batch_sizes of quick is [], not a list"),
+        ("epochs = true", "epochs of quick is True, not a whole number above zero"),
+        ('models = "nets:small"', "models of quick is 'nets:small', not a list of strings"),
+    ],
+)
+def test_a_grid_that_is_wrong_is_told_with_its_key(write: Write, line: str, sentence: str) -> None:
+    root = write(f"[tool.trainmark.grids.quick]\n{line}")
+    told = refused(lambda: read_suite(root))
+    assert told.startswith(f"[tool.trainmark.grids] in {root / 'pyproject.toml'}: {sentence}")
 
 
 def test_what_is_no_table_is_told(tmp_path: Path) -> None:
@@ -182,6 +240,18 @@ def test_an_opened_suite_has_its_workloads_parameters_metrics_and_grids(write: W
     assert METRICS["opened_seconds"].meaning == "how long"
     assert GRIDS["tiny"] == Grid("a test")
     assert set(GRIDS) >= {"tiny", "quick", "full"}
+
+
+@pytest.mark.usefixtures("_unopened")
+def test_an_opened_suite_has_the_grids_of_its_table_and_finds_what_its_folders_hold(write: Write) -> None:
+    root = write(
+        'pythonpath = ["src", "lib"]\nworkloads = ["opened_in_lib:WORKLOADS"]\n'
+        "[tool.trainmark.grids.mine]\nbatch_sizes = [3]",
+        {"src/opened_in_src.py": "X = 1\n", "lib/opened_in_lib.py": "from opened_in_src import X\nWORKLOADS = []\n"},
+    )
+    open_suite(root)
+    assert sys.path[:3] == [str(root), str(root / "src"), str(root / "lib")]
+    assert GRIDS["mine"].other_batch_sizes == (3,)
 
 
 @pytest.mark.usefixtures("_unopened")

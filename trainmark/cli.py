@@ -11,19 +11,20 @@ import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from trainmark import formatting, suite
+from trainmark import formatting, git, suite
 from trainmark.advise import phrases
 from trainmark.against.bisect import BisectError, bisect
-from trainmark.against.places import SideError
+from trainmark.against.places import CONFTEST, SideError
 from trainmark.export import essentials, markdown, terminal
 from trainmark.export import formats as exports
 from trainmark.judge.change_points import change_points
 from trainmark.judge.comparison import Comparison, compare, compare_paired, control_floor
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
 from trainmark.judge.margins import MarginError, Margins
-from trainmark.judge.verdict import COUNTS, FINE, POLICIES, USAGE, Policy, Verdict, judge
+from trainmark.judge.policy import COUNTS, POLICIES, Policy
+from trainmark.judge.verdict import FINE, USAGE, Verdict, judge
 from trainmark.named import canonical
-from trainmark.scaffold import ScaffoldError, make_suite
+from trainmark.scaffold import ScaffoldError, folder_of, make_suite
 from trainmark.store.documents import SchemaError
 from trainmark.store.files import write_text
 from trainmark.store.pairs import (
@@ -57,6 +58,8 @@ CELL = "words of its label or join key, such as: train cnn 128"
 HISTORY_RUNS = 12  # stored ones that a page draws the history of
 TOP = 20  # rows that fit a terminal
 INTERRUPTED = 130  # as a shell tells it
+# What becomes of a check where neither the call nor the suite's table says it:
+JUDGED = {"inconclusive": "warn", "missing": "fail", "changed": None, "counts": "pass"}
 NO_SIDE = 4  # a commit that cannot be measured beside this one: pytest's code for --against too
 
 
@@ -83,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     if getattr(options, "results", "") is None:
         options.results = _from_here(opened.root / opened.results)
+    for name, default in JUDGED.items():
+        if getattr(options, name, "") is None:
+            setattr(options, name, opened.options.get(name, default))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows the rest
     commands = {
@@ -297,7 +303,7 @@ def _paired_run(name: str, folder: Path) -> PairedRun:
 def _paired_comparison(run: PairedRun, options: argparse.Namespace) -> Comparison:
     if not run.new.records:
         raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again with --against")
-    margins = Margins.parse(run.margins) if options.margin is None else options.margin
+    margins = options.margin or (Margins.parse(run.margins) if run.margins else _margins_of_table()) or Margins()
     floor = control_floor(read_paired_runs(options.results), run.new.environment.get("fingerprint"))
     return compare_paired(run, margins.with_floor(floor), counts_decide=options.counts == "fail")
 
@@ -342,9 +348,22 @@ def _init(options: argparse.Namespace) -> int:
         print(f"wrote {_from_here(file)}")
     if not written:
         print("Nothing to do: this project is a suite already.")
-    named = "" if options.model else " --model package.module:factory"
-    print(f"Measure it: pytest {options.folder} --benchmark-autosave{named}")
-    print("Runs land in results/, which git need not track. Their page: trainmark html")
+    made = suite.read_suite(folder)
+    names = made.models if isinstance(made.models, tuple) else ()
+    nowhere = [name for name in names if folder_of(name.partition(":")[0], folder) is None]
+    for name in nowhere:
+        print(f"No module of this project is named as {name} has it: install it, or add its folder to pythonpath.")
+    top = git.top_of(folder)
+    if top not in (None, folder.resolve()):
+        within = folder.resolve().relative_to(top)
+        print(
+            f"This is not the top of its repository, where pytest stops at such a {CONFTEST}: there call "
+            f"pytest {within / made.benchmarks} for the benchmarks, and add --ignore={within} for all else."
+        )
+    named = "" if made.models else " --model package.module:factory"
+    print(f"Measure it:       pytest {made.benchmarks} --benchmark-autosave{named}")
+    print(f"Compare a change: pytest {made.benchmarks} --against main{named}, once these files are committed there")
+    print(f"Runs land in {made.results}/, which git need not track. Their page: trainmark html")
     return FINE
 
 
@@ -362,12 +381,21 @@ def _bisect(options: argparse.Namespace) -> int:
             ours.root,
             lambda line: print(line, file=sys.stderr),
             ours.benchmarks,
+            _defaults_of_a_search(ours),
         )
     except SideError as error:
         print(error, file=sys.stderr)
         return NO_SIDE
     print(found)
     return FINE
+
+
+def _defaults_of_a_search(ours: suite.Suite) -> dict[str, object]:
+    """What the table says of a comparison: each commit is checked by it, and not by the table that it has itself."""
+    told = {name: value for name, value in ours.options.items() if name != "inconclusive"}  # a search needs a decision
+    if "data_root" in told:
+        told["data_root"] = ours.root / Path(told["data_root"]).expanduser()
+    return told
 
 
 def _profile(options: argparse.Namespace) -> int:
@@ -438,11 +466,17 @@ def _comparison(base: Run, new: Run, options: argparse.Namespace) -> Comparison:
     return compare(
         base,
         new,
-        margins=options.margin,
+        margins=options.margin or _margins_of_table(),
         allow_different_machine=options.allow_different_machine,
         history=earlier,
         counts_decide=options.counts == "fail",
     )
+
+
+def _margins_of_table() -> Margins | None:
+    """What the suite's table says of margins; None where it says nothing."""
+    told = suite.current().options.get("margin")
+    return Margins.parse(told) if told else None
 
 
 def _judged() -> argparse.ArgumentParser:
@@ -461,7 +495,7 @@ def _judged() -> argparse.ArgumentParser:
         help="where the environments differ, compare exact counts and accuracy all the same",
     )
     judged.add_argument(
-        "--counts", choices=COUNTS, default="pass", help="counts that explain a time: told, or judged exactly (fail)"
+        "--counts", choices=COUNTS, help="counts that explain a time: told (default), or judged exactly (fail)"
     )
     return judged
 
@@ -494,8 +528,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("base", metavar="BASE", help=f"what to compare with: {RUN}; alone, {PAIRED}")
     check.add_argument("new", nargs="?", metavar="NEW", help="what is judged, named likewise")
-    check.add_argument("--inconclusive", choices=POLICIES, default="warn", help="cells that are not decided")
-    check.add_argument("--missing", choices=POLICIES, default="fail", help="cells that are no longer there")
+    check.add_argument("--inconclusive", choices=POLICIES, help="cells that are not decided (default warn)")
+    check.add_argument("--missing", choices=POLICIES, help="cells that are no longer there (default fail)")
     check.add_argument(
         "--changed", choices=POLICIES, help="cells that compute something else (default warn; fail against self)"
     )

@@ -156,6 +156,12 @@ def top_of(folder: Path) -> Path | None:
         return None
 
 
+def submodules(folder: Path) -> tuple[str, ...]:
+    """Paths of the submodules of a checked-out commit, told from the top of its working tree."""
+    listed = git(folder, "ls-tree", "-r", "-z", "--full-tree", "HEAD").split("\0")
+    return tuple(line.partition("\t")[2] for line in listed if line.startswith("160000 "))
+
+
 def within(folder: Path) -> str:
     """The path of a folder in its working tree, with a slash at its end; empty for the top."""
     return git(folder, "rev-parse", "--show-prefix")

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from trainmark import suite
+from trainmark.against.places import VARIABLE, read_side
 from trainmark.against.places import Named as Side
-from trainmark.against.places import read_side
 from trainmark.against.run import Against
 from trainmark.formatting import plain
+from trainmark.judge.policy import COUNTS, POLICIES, Policy
 from trainmark.judge.sequential import LOOKS
-from trainmark.judge.verdict import COUNTS, POLICIES, Policy
 from trainmark.measure.session import Invocation
 from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import Limits
@@ -32,19 +33,18 @@ DEFAULT_BUDGET = 600.0
 
 # Options beside the parameters, with their defaults.
 DEFAULTS = {
-    "grid": "quick",
     "task": None,
     "seeds": None,
     "seed": 0,
-    "threads": None,
     "timeout": DEFAULT_TIMEOUT,
     "memory_limit": None,
-    "data_root": "data",
     "download": False,
     "in_process": False,
     "profile": False,
 }
-# Of a comparison with another side; None where the call says nothing.
+# Those of any run whose default the suite's table may give; None where the call says nothing.
+OF_RUN: dict[str, Any] = {"grid": "quick", "threads": None, "data_root": "data"}
+# Of a comparison with another side; likewise.
 OF_AGAINST: dict[str, Any] = {
     "budget": DEFAULT_BUDGET,
     "margin": "",
@@ -54,6 +54,7 @@ OF_AGAINST: dict[str, Any] = {
     "counts": "pass",
 }
 OF_CODE = ("model",)  # parameters whose values are imported, from a file where they name one
+OF_THREADS = f"{VARIABLE}OMP_NUM_THREADS="
 NOT_AGAINST = ("in_process", "profile", "memory_limit")
 # pytest-benchmark's that mean something there: how long the record of a side is timed, and where runs lie.
 BENCHMARK_AGAINST = ("storage", "min-rounds", "save-data", "quiet", "verbose", "enable")
@@ -107,7 +108,7 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
         help="what is trained, as you say it: package.module:name of a Task",
     )
     meanings = "; ".join(f"{name}: {grid.meaning}" for name, grid in GRIDS.items())
-    add("--grid", choices=tuple(GRIDS), default="quick", help=meanings)
+    add("--grid", choices=tuple(GRIDS), help=meanings)
     for entry in entries():
         if entry.option:
             add(entry.option, action="store_true", help=entry.option_help)
@@ -149,7 +150,7 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
     add("--changed", choices=POLICIES, help="benchmarks that compute something else (default warn; fail against self)")
     add("--counts", choices=COUNTS, help="counts that explain a time, such as operators (default pass: they are told)")
     add = options.group("where data sets lie")
-    add("--data-root", default="data", metavar="DIR", help="folder in torchvision's layout (default data)")
+    add("--data-root", metavar="DIR", help="folder in torchvision's layout (default data)")
     add("--download", action="store_true", help="let torchvision fetch what is missing there")
     return options.renamed
 
@@ -159,11 +160,18 @@ def option(config: pytest.Config, name: str) -> Any:
     return config.getoption(DEST + name)
 
 
+def chosen(config: pytest.Config, name: str) -> Any:
+    """What counts of an option: what the call says, else the suite's table, else the default."""
+    given = option(config, name)
+    return suite.current().options.get(name, {**OF_RUN, **OF_AGAINST}[name]) if given is None else given
+
+
 def read_options(config: pytest.Config) -> Invocation:
     """What the command line asks for.
 
     Raises:
         pytest.UsageError: A value is not valid; the message lists the valid ones.
+        SuiteError: The suite's table names a grid that is not there.
     """
     given, named = _given(config)
     for parameter in OF_CODE:
@@ -171,16 +179,16 @@ def read_options(config: pytest.Config) -> Invocation:
     alone = [entry.name for entry in entries() if entry.option and option(config, _name(entry.option))]
     if len(alone) > 1:
         raise pytest.UsageError(f"{' and '.join(alone)} are measured alone: ask for one of them.")
-    places = Places(Path(option(config, "data_root")).expanduser().absolute(), option(config, "download"), named)
+    places = Places(_data_root(config), option(config, "download"), named)
     return Invocation(
         request=Request(
-            option(config, "grid"),
+            _grid(config),
             given,
             option(config, "seeds"),
             only=alone[0] if alone else None,
         ),
         settings=Settings(
-            threads=option(config, "threads") or default_threads(),
+            threads=chosen(config, "threads") or default_threads(),
             seed=option(config, "seed"),
             min_rounds=config.getoption("benchmark_min_rounds"),
             max_seconds=float(config.getoption("benchmark_max_time")),
@@ -231,22 +239,22 @@ def read_against(config: pytest.Config, root: Path, begun: float) -> Against | N
     refused += ["--benchmark-disable"] * bool(config.getoption("benchmark_disable"))  # by the ini file too
     if refused:
         raise pytest.UsageError(f"{refused[0]} does not go with --against.")
-    told = {
-        name: default if option(config, name) is None else option(config, name) for name, default in OF_AGAINST.items()
-    }
+    told = {name: chosen(config, name) for name in OF_AGAINST}
     parts = tuple(option(config, "against"))
     side = read_side(parts, root)
     _refuse_files_of_one_side(config, side, root)
+    of_environment = any(part.startswith(OF_THREADS) for part in parts)  # which the table must not overrule
     return Against(
         side=side,
         parts=parts,
         budget_seconds=told["budget"],
         begun=begun,
         first_look=LOOKS[0],
-        threads=option(config, "threads"),
+        threads=option(config, "threads") if of_environment else chosen(config, "threads"),
         margins=told["margin"],
         policy=Policy(told["inconclusive"], told["missing"], told["changed"]),
         counts_decide=told["counts"] == "fail",
+        pythonpath=tuple(map(str, config.getini("pythonpath"))),
         invocation=keep_options(config),
     )
 
@@ -266,7 +274,7 @@ def _refuse_files_of_one_side(config: pytest.Config, side: Side, root: Path) -> 
 
 def keep_options(config: pytest.Config) -> dict[str, Any]:
     """The options that an interrupted run is resumed with, as plain JSON types."""
-    ours = {name: option(config, name) for name in (*PARAMETERS, *_own_names(), "against", *OF_AGAINST)}
+    ours = {name: option(config, name) for name in (*PARAMETERS, *_own_names(), "against", *OF_RUN, *OF_AGAINST)}
     given, named = _given(config)
     ours["task"] = None  # they are among the models from here on
     for parameter in OF_CODE:
@@ -289,8 +297,9 @@ def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:
     own = [parameter.option for parameter in PARAMETERS.values() if option(config, parameter.name) is not None]
     defaults = {**DEFAULTS, **dict.fromkeys(set(_own_names()) - set(DEFAULTS), False)}
     own += [f"--{name.replace('_', '-')}" for name, value in defaults.items() if option(config, name) != value]
-    of_side = {"against": None, **dict.fromkeys(set(OF_AGAINST) - {"budget"})}  # a run may be given more time
-    own += [f"--{name}" for name in of_side if option(config, name) is not None]
+    unsaid = [*OF_RUN, "against", *OF_AGAINST]
+    unsaid.remove("budget")  # a run may be given more time
+    own += [f"--{name.replace('_', '-')}" for name in unsaid if option(config, name) is not None]
     if option(config, "budget") is not None:
         kept = {**kept, "budget": option(config, "budget")}
         if not kept.get("against"):
@@ -306,6 +315,22 @@ def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:
         elif hasattr(config.option, DEST + name):
             once = name in PARAMETERS and isinstance(value, str)  # kept before an option could be repeated
             setattr(config.option, DEST + name, [value] if once else value)
+
+
+def _grid(config: pytest.Config) -> str:
+    """The grid's name; that of the table is looked at here, where its grids are known."""
+    name = str(chosen(config, "grid"))
+    if name not in GRIDS:
+        file = suite.current().root / "pyproject.toml"
+        raise suite.SuiteError(f"[{suite.TABLE}] in {file}: grid is {name!r}, not one of {', '.join(GRIDS)}.")
+    return name
+
+
+def _data_root(config: pytest.Config) -> Path:
+    """Where data sets lie: from the folder of the call on, or as the table has it from the suite's."""
+    root = Path(chosen(config, "data_root")).expanduser()
+    of_table = option(config, "data_root") is None and "data_root" in suite.current().options
+    return suite.current().root / root if of_table else root.absolute()
 
 
 def _own_names() -> tuple[str, ...]:

@@ -8,13 +8,19 @@ import pkgutil
 import sys
 import tomllib
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from trainmark.judge.margins import Margins
+from trainmark.judge.policy import COUNTS, POLICIES
 from trainmark.store.parameters import absolute
+from trainmark.units import parse_count, parse_seconds
+
+if TYPE_CHECKING:
+    from trainmark.workloads.grid import Grid
 
 TABLE = "tool.trainmark"
 EACH = ".*"  # behind a package: each package in it
@@ -33,6 +39,7 @@ class Suite:
         root: Folder of the conftest that switches trainmark on.
         benchmarks: Folder of the benchmarks: naming it on pytest's command line measures them.
         results: Folder where runs and pages land.
+        pythonpath: Folders in ``root`` where modules are looked for too, such as ``src``.
         workloads: Dotted names, ``package.module:NAME`` of a sequence of Workload; ``package.*:NAME`` stands for
             each package in that package.
         models: Dotted name of a mapping of names to ModelSpec; or names such as ``package.module:factory``,
@@ -40,20 +47,23 @@ class Suite:
         tasks: Names such as ``package.module:name`` of Tasks, which are measured beside the models.
         datasets: Dotted name of a mapping of names to Source.
         default_dataset: What a model that it fits is fed where the command line names nothing.
-        grids: Dotted name of a mapping of names to Grid.
+        grids: Dotted name of a mapping of names to Grid; or the mapping itself.
         targets: Data set -> accuracy that pictures of it draw as a line.
+        options: Option of the command line -> its value where a call gives none.
     """
 
     root: Path
     benchmarks: str = "bench"
     results: str = "results"
+    pythonpath: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
     models: str | tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     datasets: str = ""
     default_dataset: str = ""
-    grids: str = ""
+    grids: str | Mapping[str, Grid] = field(default="", hash=False)
     targets: Mapping[str, float] = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def models_by_name(self) -> Mapping[str, Any]:
         """Name -> ModelSpec, of those that are registered; importing them imports torch."""
@@ -87,31 +97,119 @@ def read_suite(root: Path) -> Suite:
     table = document.get("tool", {}).get("trainmark", {})
     if not isinstance(table, dict):
         raise SuiteError(f"{TABLE} in {file} is {table!r}, not a table.")
-    known = [item.name for item in fields(Suite) if item.name != "root"]
+    given: dict[str, Any] = {}
     for key, value in table.items():
-        if key not in known:
-            raise SuiteError(f"[{TABLE}] in {file} has no key {key}; it has {', '.join(known)}.")
-        if not any(fits(value) for fits in _KINDS.get(key, (_is_text,))):
-            expected = " or ".join(_WORDS[fits] for fits in _KINDS.get(key, (_is_text,)))
-            raise SuiteError(f"[{TABLE}] in {file}: {key} is {value!r}, not {expected}.")
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    return Suite(root, **given)
+        kind = _KINDS.get(key)
+        if kind is None:
+            raise SuiteError(f"[{TABLE}] in {file} has no key {key}; it has {', '.join(_KINDS)}.")
+        try:
+            given[key] = kind.read(value)
+        except _WrongTable as error:
+            raise SuiteError(f"[{TABLE}.{key}] in {file}: {error}.") from error
+        except ValueError as error:
+            raise SuiteError(f"[{TABLE}] in {file}: {key} is {value!r}, not {kind.words}.") from error
+    options = {key: given.pop(key) for key in _OPTIONS if key in given}
+    return Suite(root, **given, options=options)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+class _WrongTable(ValueError):
+    """A table in the table is wrong; the message says what of it."""
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+@dataclass(frozen=True)
+class _Kind:
+    """What a key may be: in words, and from what TOML has to what a suite keeps; else a ValueError."""
+
+    words: str
+    read: Callable[[Any], Any]
 
 
-def _is_shares(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, float) and 0 < one <= 1 for one in value.values())
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
 
 
-_WORDS = {_is_text: "a string", _is_list: "a list of strings", _is_shares: "a table of shares of one"}
-_KINDS = {"workloads": (_is_list,), "tasks": (_is_list,), "models": (_is_text, _is_list), "targets": (_is_shares,)}
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _text_or_texts(value: Any) -> str | tuple[str, ...]:
+    return value if isinstance(value, str) else _texts(value)
+
+
+def _shares(value: Any) -> Mapping[str, float]:
+    if not isinstance(value, dict) or not all(isinstance(one, float) and 0 < one <= 1 for one in value.values()):
+        raise ValueError
+    return value
+
+
+def _grids(value: Any) -> str | Mapping[str, Grid]:
+    """The dotted name as it is; a table of tables as grids by their names."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
+        raise ValueError
+    from trainmark.workloads.grid import WrongGrid, grid_of
+
+    try:
+        return {name: grid_of(name, one) for name, one in value.items()}
+    except WrongGrid as error:
+        raise _WrongTable(str(error)) from error
+
+
+def _time(value: Any) -> float:
+    return parse_seconds(str(value) if type(value) is int else _text(value))
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError
+    return parse_count(str(value))
+
+
+def _margins(value: Any) -> str:
+    Margins.parse(_text(value))
+    return str(value)
+
+
+def _one_of(values: tuple[str, ...]) -> _Kind:
+    def read(value: Any) -> str:
+        if value not in values:
+            raise ValueError
+        return str(value)
+
+    return _Kind(f"one of {', '.join(values)}", read)
+
+
+_TEXT, _TEXTS = _Kind("a string", _text), _Kind("a list of strings", _texts)
+# Defaults of options: of a comparison those of the tree that compares count, for both sides.
+_OPTIONS = {
+    "grid": _TEXT,
+    "budget": _Kind("a time such as 90s or 10m", _time),
+    "margin": _Kind("shares such as 3% or 3%,train cnn=5%", _margins),
+    "inconclusive": _one_of(POLICIES),
+    "missing": _one_of(POLICIES),
+    "changed": _one_of(POLICIES),
+    "counts": _one_of(COUNTS),
+    "threads": _Kind("a whole number above zero", _count),
+    "data_root": _TEXT,
+}
+_KINDS = {
+    "benchmarks": _TEXT,
+    "results": _TEXT,
+    "pythonpath": _TEXTS,
+    "workloads": _TEXTS,
+    "models": _Kind("a string or a list of strings", _text_or_texts),
+    "tasks": _TEXTS,
+    "datasets": _TEXT,
+    "default_dataset": _TEXT,
+    "grids": _Kind("a string or a table of tables", _grids),
+    "targets": _Kind("a table of shares of one", _shares),
+    **_OPTIONS,
+}
 
 
 def find_root(start: Path) -> Path:
@@ -142,6 +240,9 @@ def open_suite(root: Path) -> Suite:
         return suite
     if str(root) not in sys.path:  # where it is, whoever started this process has said what comes before it
         sys.path.insert(0, str(root))
+    for folder in reversed(suite.pythonpath):
+        if (place := str(absolute(str(root / folder)))) not in sys.path:
+            sys.path.insert(sys.path.index(str(root)) + 1, place)
     _opened.append(suite)  # what is imported below may ask for it
     try:
         _make_known(suite)
@@ -159,7 +260,7 @@ def _make_known(suite: Suite) -> None:
         lacking = () if name.partition(":")[0].endswith(EACH) else _REQUIRED  # not each package needs to have some
         for module, attribute in _modules(name):
             register(*_resolve(f"{module}:{attribute}", lacking))
-    GRIDS.update(_mapping(suite.grids))
+    GRIDS.update(_mapping(suite.grids) if isinstance(suite.grids, str) else suite.grids)
 
 
 def current() -> Suite:

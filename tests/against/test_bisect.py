@@ -85,6 +85,19 @@ def test_an_engine_that_lies_elsewhere_measures_commits_of_any_age(
     assert "last" in bisect("old", "last", [], repository)
 
 
+def test_each_commit_is_checked_by_the_table_of_the_working_tree_and_the_call_goes_before_it(
+    repository: Path, checks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"budget": 60.0, "margin": "5%,train=9%", "inconclusive": "pass", "data_root": "sets", "counts": "fail"}
+    monkeypatch.setattr("trainmark.suite._opened", [Suite(repository, options=table)])
+    assert main(["bisect", "first", "last", "--", "--budget", "2m"]) == 0
+    call = checks.read_text(encoding="utf-8").splitlines()[0]
+    for told in ("--budget=60.0", "--margin=5%,train=9%", f"--data-root={repository}/sets", "--counts=fail"):
+        assert f" {told} " in call
+    assert "--inconclusive=pass" not in call
+    assert call.endswith("--inconclusive=fail --budget 2m")
+
+
 def test_a_suite_in_a_folder_of_its_repository_is_checked_in_that_folder(
     repository: Path, checks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

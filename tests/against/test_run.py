@@ -17,7 +17,8 @@ from trainmark.against.places import Place, SideError, read_side
 from trainmark.against.run import Against, measure_against
 from trainmark.git import Code
 from trainmark.judge.comparison import compare_paired
-from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.judge.policy import Policy
+from trainmark.judge.verdict import Verdict, judge
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits
 from trainmark.store.cell import WORKLOADS, Cell

@@ -520,7 +520,8 @@ def test_a_package_in_src_that_a_finder_gives_is_refused_by_name(layout: Path, i
         told = (
             f"package is in {base.tree} too, but an editable install gives that of {layout}/src/package/__init__.py: "
             "a side is measured with its own files alone. "
-            "Install it by its path: pip install --editable . --config-settings editable_mode=compat"
+            'Name its folder, as by pythonpath = ["src"] in [tool.trainmark]; '
+            "or install it by its path: pip install --editable . --config-settings editable_mode=compat"
         )
         with Side(base) as side, pytest.raises(SideEnded) as end:
             side.call("answer")

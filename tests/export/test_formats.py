@@ -14,7 +14,8 @@ from trainmark.export import formats as exports
 from trainmark.export import markdown
 from trainmark.export.terminal import comparison_table
 from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
-from trainmark.judge.verdict import Policy, Verdict, judge
+from trainmark.judge.policy import Policy
+from trainmark.judge.verdict import Verdict, judge
 
 CNN = "train cnn 256 cpu fp32"
 HOSTILE = '\x00</testsuite><script> | `@everyone` ::error::\n"%0A" \u202e <img src=x>'

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from trainmark.judge.comparison import compare_paired
+from trainmark.judge.policy import Policy
 from trainmark.judge.sameness import TOLERANCE, Found, compare_computations
-from trainmark.judge.verdict import Policy, judge
+from trainmark.judge.verdict import judge
 
 Change = Callable[[dict[str, Any]], object]
 

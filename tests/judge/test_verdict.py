@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from trainmark.judge.comparison import compare_paired, control_floor
 from trainmark.judge.margins import Margins
-from trainmark.judge.verdict import Policy, judge
+from trainmark.judge.policy import Policy
+from trainmark.judge.verdict import judge
 from trainmark.store.pairs import Pair, Replicate, write_paired_run
 from trainmark.store.record import Run
 

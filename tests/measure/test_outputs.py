@@ -72,7 +72,7 @@ OTHERS: dict[str, tuple[Forward, str]] = {
     "turned": (lambda logits: logits.t(), "a float32 tensor [10, 8]"),
     "pixels": (lambda logits: logits[:, :, None, None], "a float32 tensor [8, 10, 1, 1]"),
     "a tuple": (lambda logits: (logits, logits), "a tuple"),
-    "a dictionary": (lambda logits: {"logits": logits}, "a dict"),
+    "a dictionary": (lambda logits: {"logits": logits}, "a dict with logits"),
     "a list": (lambda logits: [logits], "a list"),
     "a number": (lambda logits: 1.5, "a float"),
     "an integer": (lambda logits: 1, "an int"),
@@ -159,7 +159,7 @@ def of_samples(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Puts so many made-up digits in the place of the data set."""
     samples = TensorDataset(torch.rand(number, 1, 28, 28), torch.arange(number) % 10)
     data = Data("made-up", samples, samples, Adaptation(), 10)
-    monkeypatch.setattr("trainmark.measure.steps.load", lambda *_: data)
+    monkeypatch.setattr("trainmark.measure.steps.load_for", lambda *_: data)
 
 
 @pytest.mark.parametrize(

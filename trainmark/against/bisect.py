@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from trainmark import git
-from trainmark.against.places import TREE, refuse_other_engines
+from trainmark.against.places import TREE, refuse_other_suites
 from trainmark.scratch import scratch
 
 # git bisect reads 0 as good, 1 to 124 as bad and 125 as "cannot be judged"; of a check only 0 and 1 are verdicts.
@@ -20,7 +21,13 @@ class BisectError(RuntimeError):
     """The search could not be made; the message says why."""
 
 
-def command(good: str, arguments: Sequence[str], benchmarks: str = "bench", within: str = "") -> list[str]:
+def command(
+    good: str,
+    arguments: Sequence[str],
+    benchmarks: str = "bench",
+    within: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> list[str]:
     """What ``git bisect run`` runs in each commit.
 
     Args:
@@ -28,8 +35,10 @@ def command(good: str, arguments: Sequence[str], benchmarks: str = "bench", with
         arguments: Options of pytest.
         benchmarks: Folder of the benchmarks, in the suite.
         within: Folder of the suite, in its repository.
+        defaults: Option -> value, of the table in the working tree: that of a commit may say something else.
     """
-    check = [PYTHON, "-m", "pytest", benchmarks, "--against", good, "--inconclusive=fail", *arguments]
+    told = [f"--{name.replace('_', '-')}={value}" for name, value in (defaults or {}).items()]
+    check = [PYTHON, "-m", "pytest", benchmarks, "--against", good, *told, "--inconclusive=fail", *arguments]
     return ["sh", "-c", JUDGE, within or ".", *check]
 
 
@@ -40,6 +49,7 @@ def bisect(
     folder: Path,
     told: Callable[[str], None] = lambda _line: None,
     benchmarks: str = "bench",
+    defaults: Mapping[str, Any] | None = None,
 ) -> str:
     """Searches in a worktree of its own, so that the user's files stay as they are; gives what git says in the end.
 
@@ -50,6 +60,7 @@ def bisect(
         folder: The root of the suite in the working tree.
         told: Told how each commit is checked, once it is known that both ends can be.
         benchmarks: Folder of the benchmarks, in the suite.
+        defaults: See :func:`command`.
 
     Raises:
         BisectError: There is no such commit, or git could not go on.
@@ -57,12 +68,12 @@ def bisect(
     """
     ends = {ref: _commit_of(ref, folder) for ref in (good, bad)}
     for ref, end in ends.items():
-        refuse_other_engines(f"bisect {ref}", end, folder)
+        refuse_other_suites(f"bisect {ref}", end, folder)
     commit, last = ends[good], ends[bad]
     if commit == last:
         raise BisectError(f"bisect {good}: {bad} is the same commit.")
     try:
-        check = command(commit, arguments, benchmarks, git.within(folder))
+        check = command(commit, arguments, benchmarks, git.within(folder), defaults)
         told(f"each commit is checked with: {shlex.join(check)}")
         with (
             scratch("bisect", lambda left: git.remove(left / TREE, folder)) as scratches,

@@ -213,9 +213,9 @@ class Side:
             )
 
     def _python_path(self) -> str:
-        """The side's own folder before what the user has set: for what the server starts in its turn."""
+        """The side's own folder before what the user and pytest's ini file name: for what the server starts too."""
         given = self.place.variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-        return os.pathsep.join([str(self.place.root), *search_path(given)])
+        return os.pathsep.join([str(self.place.root), *self.place.pythonpath, *search_path(given)])
 
     def _next_line(self, seconds: float) -> dict[str, Any] | None:
         """The next document; None where it does not come in time. The end of the server reads as one."""

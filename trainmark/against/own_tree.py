@@ -72,7 +72,7 @@ class OwnTree:
         """The working tree that it lies in; None where it is the side's own, or of an environment, or in none."""
         resolved = place.resolve()
         around = (resolved, *resolved.parents)
-        if self.tree in around or _is_of_an_environment(resolved):
+        if self.tree in around or is_of_an_environment(resolved):
             return None
         return next((one for one in self.working_trees if one in around), None)
 
@@ -81,7 +81,8 @@ class OwnTree:
         if own.exists():
             return (
                 f"{name} is in {self.tree} too, but an editable install gives that of {place}: a side is measured with "
-                f"its own files alone. Install it by its path: {BY_PATH}"
+                f'its own files alone. Name its folder, as by pythonpath = ["src"] in [tool.trainmark]; or install it '
+                f"by its path: {BY_PATH}"
             )
         why = "" if _is_tracked(place, lender) else ", and git does not track it"
         return (
@@ -90,7 +91,14 @@ class OwnTree:
         )
 
 
-def _is_of_an_environment(place: Path) -> bool:
+def is_own(place: Path, tree: Path) -> bool:
+    """Whether a file is of a tree; an environment that lies in it is installed, and none of its code."""
+    resolved = place.resolve()
+    installed = "site-packages" in resolved.parts or is_of_an_environment(resolved)
+    return tree.resolve() in (resolved, *resolved.parents) and not installed
+
+
+def is_of_an_environment(place: Path) -> bool:
     """Whether it was installed into a virtual environment, or is the standard library's."""
     roots = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
     return any(root == place or root in place.parents for root in roots)

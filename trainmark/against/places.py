@@ -18,6 +18,7 @@ from trainmark.suite import search_path
 
 SELF = "self"
 VARIABLE = "env:"
+CONFTEST, PLUGIN = "conftest.py", "trainmark.plugin"  # the one that names the other makes its folder a suite
 TREE = "tree"  # what is checked out, in the folder made for it
 SERVER = Path("trainmark") / "against" / "server.py"  # what a tree with the engine in it has
 
@@ -39,6 +40,8 @@ class Place:
         variables: Set in its environment beside this process's own.
         commit: Of the tree; None for the working tree as it is.
         others: Other working trees of the repository, from which something may be installed: likewise.
+        pythonpath: Folders in the repository where pytest's ini file has modules looked for too; those of the
+            side's tree are meant.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Place:
     variables: Mapping[str, str] = field(default_factory=dict)
     commit: str | None = None
     others: tuple[Path, ...] = ()
+    pythonpath: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What the side's own process needs to know of it, as plain JSON types."""
@@ -122,22 +126,27 @@ def read_side(parts: Sequence[str], folder: Path) -> Named:
     commit = None
     if refs:
         commit = _commit_of(refs[0], folder)
-        refuse_other_engines(f"--against {name}", commit, folder)
+        refuse_other_suites(f"--against {name}", commit, folder)
     return Named(name, interpreters[0] if interpreters else sys.executable, variables, commit)
 
 
 @contextlib.contextmanager
-def place_of(named: Named, folder: Path) -> Iterator[Place]:
+def place_of(named: Named, folder: Path, pythonpath: tuple[str, ...] = ()) -> Iterator[Place]:
     """The place of a side, with a commit's tree checked out until the block ends.
 
     Args:
         named: What ``--against`` names.
         folder: The root of the suite in the working tree.
+        pythonpath: See :class:`Place`.
 
     Raises:
         SideError: The commit cannot be checked out.
     """
-    parts: dict[str, Any] = {"interpreter": named.interpreter, "variables": named.variables}
+    parts: dict[str, Any] = {
+        "interpreter": named.interpreter,
+        "variables": named.variables,
+        "pythonpath": pythonpath,
+    }
     if named.commit is None:
         yield working_tree(named.name, folder, **parts)
         return
@@ -152,7 +161,7 @@ def place_of(named: Named, folder: Path) -> Iterator[Place]:
         yield Place(named.name, root, tree, repository, commit=named.commit, others=others, **parts)
 
 
-def refuse_other_engines(asked: str, commit: str, folder: Path) -> None:
+def refuse_other_suites(asked: str, commit: str, folder: Path) -> None:
     """A commit must have the suite and, where the engine is part of that, one that speaks the protocol.
 
     Args:
@@ -161,7 +170,7 @@ def refuse_other_engines(asked: str, commit: str, folder: Path) -> None:
         folder: The root of the suite in the working tree.
 
     Raises:
-        SideError: It lacks the suite, or is from before trainmark was a package.
+        SideError: It lacks the suite, or is from before trainmark was switched on there, or was a package.
     """
     if not git.has(commit, "", folder):
         raise SideError(f"{asked}: {folder.name} is not in that commit.")
@@ -170,6 +179,16 @@ def refuse_other_engines(asked: str, commit: str, folder: Path) -> None:
             f"{asked}: that commit is from before trainmark was a package ({SERVER} is missing), and cannot "
             "be measured beside this one. Name a later commit, or compare stored runs: trainmark check BASE NEW"
         )
+    if _switches_on(folder) and PLUGIN not in git.git(folder, "show", f"{commit}:./{CONFTEST}", check=False):
+        raise SideError(
+            f"{asked}: that commit is from before the benchmarks (no {CONFTEST} of it switches trainmark on), and says "
+            "nothing of what to measure. Name a later one."
+        )
+
+
+def _switches_on(folder: Path) -> bool:
+    file = folder / CONFTEST
+    return file.is_file() and PLUGIN in file.read_text(encoding="utf-8", errors="replace")
 
 
 def _commit_of(ref: str, folder: Path) -> str:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainmark import git
 from trainmark.against.client import Side, SideEnded
+from trainmark.against.own_tree import is_own
 from trainmark.against.places import SELF, Named, Place, SideError, place_of, working_tree
+from trainmark.against.server import SOURCES
 from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_record, rounds_of
 from trainmark.formatting import about, counted
 from trainmark.measure.context import now
@@ -25,11 +27,11 @@ from trainmark.store import glossary
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import PairedRun, PairsJournal
 from trainmark.store.record import Record, Run
-from trainmark.suite import search_path
+from trainmark.suite import TABLE, search_path
 from trainmark.workloads import entry_of
 
 if TYPE_CHECKING:
-    from trainmark.judge.verdict import Policy
+    from trainmark.judge.policy import Policy
 
 NEW = "working tree"
 PAIR_SECONDS = 1.5  # of a pair, where no stored run tells: two processes made ready, and their blocks
@@ -50,6 +52,7 @@ class Against:
         margins: The margins in the user's words.
         policy: What becomes of cells that are not decided, not there or not the same.
         counts_decide: Whether counts that explain a time are judged too.
+        pythonpath: Folders in the working tree where pytest's ini file has modules looked for too.
         invocation: The options that an interrupted run is resumed with.
     """
 
@@ -62,6 +65,7 @@ class Against:
     margins: str
     policy: Policy
     counts_decide: bool
+    pythonpath: tuple[str, ...] = ()
     invocation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -72,12 +76,23 @@ class Against:
 
 @dataclass(frozen=True)
 class _Planned:
-    """What a side says of itself: environment, packages, cells by their keys, and why it cannot run some of them."""
+    """What a side says of itself.
+
+    Attributes:
+        environment: Of the machine and its software.
+        packages: Digest of what is installed.
+        cells: By their keys.
+        skipped: Key -> why it cannot run that cell.
+        files: Model -> where the module that names it was imported from.
+        copies: Package of the side's tree -> where it was imported from instead.
+    """
 
     environment: Mapping[str, Any]
     packages: str
     cells: Mapping[str, Cell]
     skipped: Mapping[str, str]
+    files: Mapping[str, str]
+    copies: Mapping[str, str]
 
 
 def measure_against(
@@ -116,15 +131,15 @@ def measure_against(
     settings, timeout = session.invocation.settings, session.invocation.limits.seconds or 0
     work: _Work | None = None
     with ExitStack() as stack:
-        base_place = stack.enter_context(place_of(asked.side, root))
-        places = {"base": base_place, "new": working_tree(NEW, root)}
+        base_place = stack.enter_context(place_of(asked.side, root, asked.pythonpath))
+        places = {"base": base_place, "new": working_tree(NEW, root, pythonpath=asked.pythonpath)}
         how = PairSettings(settings, asked.threads, timeout, asked.budget_seconds, secrets.randbits(32))
         try:
             with ExitStack() as both:
                 sides = {name: both.enter_context(Side.launch(place, timeout)) for name, place in places.items()}
                 for side in sides.values():
                     side.wait_until_ready()
-                plans = {name: _plan(side, session, how) for name, side in sides.items()}
+                plans = _plans(places, sides, session, how)
                 wanted = _wanted(plans, chosen, session)
                 run = _begun(asked, session, commit, places, plans, wanted, how)
                 if resumed is None:
@@ -259,7 +274,61 @@ def _plan(side: Side, session: Session, how: PairSettings) -> _Planned:
         document.get("packages", ""),
         {key: cell for key, (cell, _) in cells.items()},
         {key: reason for key, (_, reason) in cells.items() if reason},
+        document.get("files", {}),
+        document.get("copies", {}),
     )
+
+
+def _plans(
+    places: Mapping[str, Place], sides: Mapping[str, Side], session: Session, how: PairSettings
+) -> dict[str, _Planned]:
+    """What each side says of itself.
+
+    Raises:
+        SideError: It does not; or with a commit, what it would measure is not the commit's own.
+    """
+    plans, base = {}, places["base"]
+    for name in ("new", "base"):  # the working tree first: it knows what a commit lacks
+        plans[name] = _plan(sides[name], session, how)
+        if base.commit is not None:
+            _refuse_borrowed(places[name], plans[name])
+            _refuse_submodules(base, plans[name])
+    return plans
+
+
+def _refuse_borrowed(place: Place, plan: _Planned) -> None:
+    """A side is measured with its own code: what is installed would be measured twice as the same.
+
+    Raises:
+        SideError: A model's module is not of the side's tree.
+    """
+    for name, file in plan.copies.items():
+        raise SideError(
+            f"{name} was imported from {file}, an installed copy, and not from {SOURCES}/ of the repository: "
+            f'both sides would measure the copy. Write pythonpath = ["{SOURCES}"] into [{TABLE}].'
+        )
+    for name, file in plan.files.items():
+        if not is_own(Path(file), place.tree):
+            raise SideError(
+                f"{name} comes from {file} and not from the repository: both sides would measure the same code. Name a "
+                "function of this project that builds it, or compare with an environment or an interpreter."
+            )
+
+
+def _refuse_submodules(base: Place, new: _Planned) -> None:
+    """A submodule is not checked out with a commit: its folder is empty there.
+
+    Raises:
+        SideError: A model of the working tree is in one.
+    """
+    inside = {base.repository / path: path for path in git.submodules(base.tree)}
+    for name, file in new.files.items():
+        for folder, path in inside.items():
+            if folder in Path(file).resolve().parents:
+                raise SideError(
+                    f"{name} is in the submodule {path}, which is not checked out with a commit. Compare with a copy "
+                    "of it: --against env:PYTHONPATH=FOLDER."
+                )
 
 
 def _wanted(plans: Mapping[str, _Planned], chosen: Iterable[Cell], session: Session) -> dict[str, list[Cell]]:
@@ -314,12 +383,18 @@ def _origin(place: Place, commit: Mapping[str, Any], plan: _Planned, how: PairSe
         commit.get("difference", ""),
         plan.environment.get("fingerprint"),
         plan.packages,
-        git.code_on(search_path(place.variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", "")))),
+        git.code_on(_beside(place)),
         place.interpreter,
         sorted(place.variables.items()),
         how.to_json(),
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _beside(place: Place) -> list[str]:
+    """Folders of the search path that are not the repository's: of those the commit tells what they hold."""
+    folders = search_path(place.variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", "")))
+    return [folder for folder in folders if not is_own(Path(folder), place.repository)]
 
 
 def _known_records(run: PairedRun, earlier: Sequence[PairedRun]) -> dict[tuple[str, str], Record]:

@@ -31,7 +31,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from trainmark.store import glossary
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS
 
+SOURCES = "src"  # where a project keeps its packages, if not beside the suite
 PROTOCOL = 2  # 2: a suite is opened first, and a workload's entry measures
 WAITING = Path("/proc/thread-self/schedstat")
 WAIT_MILLISECONDS = 1000
@@ -127,11 +128,14 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
     from trainmark.measure.failures import BrokenTask
     from trainmark.model import UnknownModel, load_model
     from trainmark.workloads import entries
+    from trainmark.workloads.grid import GRIDS
     from trainmark.workloads.planning import Request, plan
 
     settings = _settings(request["settings"])
     given = {name: tuple(values) for name, values in request["given"].items() if name in PARAMETERS}
     asked = Request(request["grid"], given, request["seeds"], request.get("only"))
+    if asked.grid not in GRIDS:
+        raise suite.SuiteError(f"it has no grid named {asked.grid}; it has {', '.join(GRIDS)}")
     known = []
     for name in asked.models:
         try:
@@ -139,15 +143,22 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
         except BrokenTask:
             pass  # its cells say so
         except UnknownModel as error:
-            if getattr(error.__cause__, "lent", False):
-                raise
+            _raise_lent(error)
             continue  # a model of the other side alone
         known.append(name)
+    listed = suite.current().models
+    for name in listed if isinstance(listed, tuple) and not asked.models else ():
+        try:
+            load_model(name)
+        except UnknownModel as error:
+            _raise_lent(error)
     machine = describe(known, (), settings.places, settings.threads, lambda _doing: None, scratch)
     planned = [item for entry in entries() for item in plan(entry.name, asked, machine)]
     return {
         "environment": dict(machine.environment),
         "packages": installed_packages(),
+        "files": files_of(machine.models),
+        "copies": copies_of(suite.current().root / SOURCES),
         "threads": settings.threads,
         "glossary": glossary.describe((), {name for facts in machine.models.values() for name in facts.metrics}),
         "cells": [
@@ -155,6 +166,31 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
             for item in planned
         ],
     }
+
+
+def _raise_lent(error: Exception) -> None:
+    """What only the working tree would have lent is told in the words of that, and not as a model that is nowhere."""
+    if getattr(error.__cause__, "lent", False):
+        assert error.__cause__ is not None  # it has been asked for an attribute
+        raise error.__cause__
+
+
+def files_of(models: Iterable[str]) -> dict[str, str]:
+    """Model -> the file of the module that names it."""
+    ours = suite.current()
+    registered = ours.models_by_name()
+    modules = {name: str(ours.models) if name in registered else name for name in models}
+    files = {
+        name: getattr(sys.modules.get(module.partition(":")[0]), "__file__", None) for name, module in modules.items()
+    }
+    return {name: file for name, file in files.items() if file}
+
+
+def copies_of(folder: Path) -> dict[str, str]:
+    """Package of a folder -> the file that it was imported from instead: a copy that is installed."""
+    packages = (file.parent.name for file in folder.glob("*/__init__.py"))
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in packages}
+    return {name: file for name, file in files.items() if file and folder.resolve() not in Path(file).resolve().parents}
 
 
 def installed_packages() -> str:
@@ -261,7 +297,12 @@ def main() -> None:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)  # for C++ too
-    suite.open_suite(Path.cwd())
+    try:
+        suite.open_suite(Path.cwd())
+    except suite.SuiteError as error:
+        sys.exit(str(error))
+    import torch._dynamo  # noqa: F401  # an optimizer imports it: else each process of a pair would, for a second
+
     from trainmark.measure import preload
 
     if preload.failure is not None:

@@ -6,28 +6,10 @@ from dataclasses import dataclass
 
 from trainmark import formatting
 from trainmark.judge.comparison import FAILED_ON_BOTH, CellComparison, Comparison
+from trainmark.judge.policy import Policy
 
 FINE, REGRESSION, USAGE, NOT_COMPARABLE = 0, 1, 2, 3
-POLICIES = ("pass", "warn", "fail")
-COUNTS = ("pass", "fail")  # what becomes of counts that explain a time
 NAMED = 3  # cells in a sentence; the rest is counted
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What becomes of a check whose cells are not all there, or not all decided.
-
-    Attributes:
-        inconclusive: ``pass`` lets a check pass though nothing is decided, ``warn`` though something is
-            not, ``fail`` only where every cell is decided.
-        missing: ``fail`` lets a cell that is no longer there fail the check; ``warn`` tells it, ``pass`` does not.
-        changed: Likewise of a cell that computes something else; None for ``fail`` where a working tree was
-            measured against itself, and else ``warn``.
-    """
-
-    inconclusive: str = "warn"
-    missing: str = "fail"
-    changed: str | None = None
 
 
 @dataclass(frozen=True)
