@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.resnet import ResNet20
 from tests.misbehaving import Digits
 from trainmark.measure.switches import SWITCHES
 
@@ -85,6 +86,53 @@ class Unmoved(Digits):
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images) * 0.0
+
+
+class Laid(ResNet20):
+    """ResNet-20 that lays its images out in channels_last."""
+
+    input_shape = (3, 32, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.contiguous(memory_format=torch.channels_last))
+
+
+class Viewed(nn.Conv2d):
+    """A convolution whose images must lie in the default layout."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.view(len(images), -1).view_as(images))
+
+
+class Particular(nn.Module):
+    """A model with such a convolution."""
+
+    input_shape = (3, 32, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = Viewed(3, 10, 32)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.whole(images).flatten(1)
+        return logits
+
+
+calls: list[int] = []  # samples of each call of Counting
+
+
+class Counting(Digits):
+    """Gives half as much each second time that one of its kind is called in this process."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        calls.append(len(images))
+        logits: Tensor = super().forward(images) / (1 + len(calls) % 2)
+        return logits
+
+
+def system_chance() -> Chance:
+    """Noise that nobody can seed."""
+    return Chance(lambda: random.SystemRandom().random())
 
 
 def __getattr__(name: str) -> Any:

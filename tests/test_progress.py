@@ -11,7 +11,7 @@ import pytest
 
 from trainmark.formatting import about, duration, prefixed
 from trainmark.measure.session import Measured
-from trainmark.progress import LABEL_WIDTH, cell_line, opening, summary
+from trainmark.progress import LABEL_WIDTH, WITHIN, cell_line, opening, summary
 from trainmark.store.cell import Cell
 from trainmark.store.record import FAILED, Record
 
@@ -219,7 +219,7 @@ def test_the_opening_names_every_gpu_and_counts_one_thread_as_one() -> None:
 
 def test_the_summary_counts_how_cells_ended() -> None:
     skipped, slow = Record(Cell.of("input"), "skipped", "no"), Record(Cell.of("inference"), "timeout", "no")
-    assert told(session(records=records(TRAIN, ACCURACY, skipped, slow))) == ["2 ok, 1 skipped, 1 timeout"]
+    assert told(session(records=records(TRAIN, ACCURACY, skipped, slow))) == ["2 ok, 1 skipped, 1 timeout", WITHIN]
 
 
 def test_the_summary_tells_each_flag_once() -> None:
@@ -242,7 +242,7 @@ def test_a_finished_cell_says_what_an_instrument_did_not_give() -> None:
 
 def test_the_summary_of_a_stored_run_says_where_it_is_and_how_to_read_it() -> None:
     lines = told(session(records=records(TRAIN), stored=Path("results/0001.json")))
-    assert lines == ["1 ok", "records: results/0001.json", "report:  trainmark html"]
+    assert lines == ["1 ok", WITHIN, "records: results/0001.json", "report:  trainmark html"]
 
 
 def test_the_summary_of_an_incomplete_run_says_how_to_finish_it() -> None:
@@ -257,4 +257,14 @@ def test_the_summary_of_a_run_that_was_not_saved_says_how_to_save_it() -> None:
 
 
 def test_the_summary_of_a_run_without_a_journal_promises_nothing() -> None:
-    assert told(session(records=records(TRAIN), complete=False)) == ["1 ok"]
+    assert told(session(records=records(TRAIN), complete=False)) == ["1 ok", WITHIN]
+
+
+def test_an_interval_is_said_to_be_within_its_process_where_one_was_told() -> None:
+    assert WITHIN not in told(session(records=records(ACCURACY)))
+    assert "±" in line(TRAIN) and "within its process" in WITHIN
+
+
+def test_a_cell_that_was_measured_again_says_so() -> None:
+    assert "(measured again)" in line(TRAIN, again=True)
+    assert "again" not in line(TRAIN)

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pytest_benchmark.stats import Stats
 
-from trainmark.replay import measured_clock, replay
+from trainmark.replay import measured_clock, replay, replay_instead
 
 AWKWARD = [0.1, 0.2, 0.1 + 0.2, 1e-9, 123.456789, 5e-324, 0.0, 2.0**-30, 1 / 3]
 
@@ -84,7 +86,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     (folder / "test_replayed.py").write_text(
         f"""
 import pytest
-from trainmark.replay import measured_clock, replay
+from trainmark.replay import measured_clock, replay, replay_instead
 
 pytestmark = pytest.mark.benchmark(timer=measured_clock)
 
@@ -113,3 +115,11 @@ def test_single(benchmark):
 
 def test_pytest_benchmark_itself_stores_durations_to_the_last_bit(stored: dict[str, list[float]]) -> None:
     assert stored == {"test_awkward": AWKWARD, "test_single": [0.1]}
+
+
+def test_the_rounds_of_another_measurement_take_the_place_of_those_that_are_stored() -> None:
+    stored = SimpleNamespace(stats=Stats())
+    stored.stats.update(9.0)
+    assert stored.stats.median == 9.0  # which it keeps
+    replay_instead(stored, [1.0, 2.0, 3.0])
+    assert (stored.stats.data, stored.stats.median) == ([1.0, 2.0, 3.0], 2.0)

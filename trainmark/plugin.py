@@ -28,7 +28,7 @@ from trainmark.judge.margins import MarginError, Margins
 from trainmark.judge.verdict import NOT_COMPARABLE, Verdict, judge
 from trainmark.measure.session import Measured, Session, SessionError, find_interrupted, other_code
 from trainmark.options import add_options, keep_options, option, read_against, read_options, restore_options
-from trainmark.replay import measured_clock, replay
+from trainmark.replay import measured_clock, replay, replay_instead
 from trainmark.saving import (
     CannotSave,
     folder_of,
@@ -61,12 +61,14 @@ AGAINST = pytest.StashKey[Against]()
 VERDICT = pytest.StashKey[Verdict]()  # of a run against another side
 CELL = pytest.StashKey[Cell]()
 MEASURED = pytest.StashKey[Measured]()
+BEGUN = pytest.StashKey[float]()  # when the first cell was about to be measured, by the monotonic clock
 
 # What the user can mend, told in a sentence.
 MENDABLE = (
     *(SessionError, SideError, SuiteError, JournalInUse, SchemaError, UnreadableRun),
     *(MarginError, CannotSave, git.GitError),
 )
+AGAIN_SHARE = 0.15  # of the time that a run has taken: for measuring again what had a bad moment
 INTERNAL = 70  # an error of the program itself: EX_SOFTWARE of sysexits.h
 
 # What pytest-benchmark needs to be told, where the user has said nothing else.
@@ -303,6 +305,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             run.probe_peaks(cells)
             run.begin(cells, keep_options(config))
     lines += run.notes
+    config.stash[BEGUN] = time.monotonic()
     config.stash[ESTIMATES] = run.estimates(cells)
     lines.append(progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -371,8 +374,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Tells each finished cell in a line of its own, in place of pytest's dots."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Tells each finished cell in a line of its own, in place of pytest's dots; the last one measures some again."""
     reporter = item.config.pluginmanager.get_plugin("terminalreporter")
     if CELL in item.stash and reporter is not None:
         reporter.currentfspath = item.path  # else pytest writes the file's name before every line
@@ -382,7 +385,26 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         left.pop(item.stash[CELL].key, None)
         total = sum(CELL in other.stash for other in item.session.items)
         reporter.write(progress.cell_line(item.stash[MEASURED], total - len(left), total, sum(left.values())) + "\n")
+    if nextitem is None and BEGUN in item.config.stash:
+        _measure_again(item.session, AGAIN_SHARE * (time.monotonic() - item.config.stash[BEGUN]))
     return result
+
+
+def _measure_again(session: pytest.Session, seconds: float) -> None:
+    """Cells that had a bad moment; pytest-benchmark is given the times of the record that is kept."""
+    config = session.config
+    items = {item.stash[CELL].key: item for item in session.items if MEASURED in item.stash}
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    with _leaving_unsaved(config):
+        for measured in config.stash[SESSION].measure_again(seconds):
+            item = items[measured.record.key]
+            item.stash[MEASURED] = measured
+            for stored in _benchmarks(config).benchmarks:
+                if stored.fullname == item.nodeid:
+                    stored.extra_info.update(_extra_info(measured.record))
+                    replay_instead(stored, measured.record.rounds)
+            if reporter is not None:
+                reporter.write_line(progress.cell_line(measured, len(items), len(items), 0.0))
 
 
 def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
@@ -401,27 +423,39 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[], Reco
     """
 
     def measure_cell() -> Record:
-        try:
+        with _leaving_unsaved(request.config):
             measured = request.config.stash[SESSION].measure(request.node.stash[CELL])
-        except OSError as error:
-            if not is_of(folder_of(request.config), error):
-                raise
-            _leave_unsaved(request.config, error)
         request.node.stash[MEASURED] = measured
         record = measured.record
         if record.status == "skipped":
             pytest.skip(record.reason or "")
         if record.failed:
             pytest.fail("\n".join(filter(None, [f"{record.status}: {record.reason}", measured.log])), pytrace=False)
-        benchmark.extra_info.update({name: value for name, value in record.metrics.items() if value is not None})
+        benchmark.extra_info.update(_extra_info(record))
         replay(benchmark, record.rounds)
         return record
 
     return measure_cell
 
 
+def _extra_info(record: Record) -> dict[str, float | int]:
+    """What pytest-benchmark keeps beside the times."""
+    return {name: value for name, value in record.metrics.items() if value is not None}
+
+
+@contextmanager
+def _leaving_unsaved(config: pytest.Config) -> Iterator[None]:
+    """Ends the run where a record cannot be kept."""
+    try:
+        yield
+    except OSError as error:
+        if not is_of(folder_of(config), error):
+            raise
+        _leave_unsaved(config, error)
+
+
 def _leave_unsaved(config: pytest.Config, error: OSError) -> NoReturn:
-    """Ends the run where a record could not be kept: those before it are in the journal."""
+    """Those records that came before are in the journal."""
     benchmarks = _benchmarks(config)
     benchmarks.save = benchmarks.autosave = benchmarks.json = None
     pytest.exit(_cut_off(error, config), pytest.ExitCode.USAGE_ERROR)

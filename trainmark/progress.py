@@ -10,6 +10,7 @@ from trainmark.store.record import NOT_OF_TIMES, Record
 from trainmark.workloads import entry_of
 
 LABEL_WIDTH = 44
+WITHIN = "± is within its process: two processes differ by more, see docs/measuring.md, From process to process"
 
 
 def opening(session: Session, cells: int, seconds: float) -> str:
@@ -24,7 +25,8 @@ def cell_line(measured: Measured, done: int, total: int, seconds_left: float) ->
     record = measured.record
     left = f", about {about(seconds_left)} left" if done < total else ""
     origin = "  (from the journal)" if measured.recovered else ""
-    return f"{record.label:{LABEL_WIDTH}} {_result(record)}{origin}  [{done}/{total}{left}]"
+    again = "  (measured again)" if measured.again else ""
+    return f"{record.label:{LABEL_WIDTH}} {_result(record)}{origin}{again}  [{done}/{total}{left}]"
 
 
 def _result(record: Record) -> str:
@@ -53,6 +55,8 @@ def summary(session: Session, resume: str, results: str) -> list[str]:
     uncounted = sum("flops-partial" in record.flags for record in records)
     if uncounted:
         lines.append(f"{uncounted} flagged (flops-partial): their FLOPs lack a formula, see docs/measuring.md")
+    if any(record.metrics.get("step_seconds_low") is not None for record in records):
+        lines.append(WITHIN)
     if session.stored is not None:
         lines += [f"records: {session.stored}", f"report:  trainmark html{results}"]
     if not session.complete and session.left_in_journal:

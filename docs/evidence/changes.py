@@ -39,6 +39,7 @@ LEARNT = Cell.of("accuracy", epochs=1, loader="dataloader", dataset="mnist-5k")
 DIGITS = Cell.of("train", dataset="mnist-5k")
 MODEL_RESNET, DATASETS = "models/resnet.py", "bench/datasets.py"
 BOTH = (TRAIN, LEARNT)
+RESNETS = (RESNET20, Cell.of("train", model="resnet20", batch_size=16, dataset="synthetic"))
 
 
 def change(name: str, file: str, old: str, new: str, cells: tuple[Cell, ...] = (TRAIN,)) -> Mutation:
@@ -142,6 +143,20 @@ CHANGES = (
         (RESNET20,),
     ),
     change(
+        "another eps of a batch normalisation",
+        MODEL_RESNET,
+        "            nn.BatchNorm2d(outputs),\n        )",
+        "            nn.BatchNorm2d(outputs, eps=1e-3),\n        )",
+        RESNETS,
+    ),
+    change(
+        "another momentum of a batch normalisation",
+        MODEL_RESNET,
+        "            nn.BatchNorm2d(outputs),\n        )",
+        "            nn.BatchNorm2d(outputs, momentum=0.11),\n        )",
+        RESNETS,
+    ),
+    change(
         "a step every second time",
         TRAINING,
         "    optimizer.step()\n    return loss",
@@ -196,7 +211,15 @@ HARMLESS = (
         MODEL_RESNET,
         "        x = self.stem(x)",
         "        x = self.stem(x.contiguous(memory_format=__import__('torch').channels_last))",
-        (RESNET20,),
+        RESNETS,
+    ),
+    harmless(
+        "batch normalisation channels_last",
+        MODEL_RESNET,
+        "nn.Sequential(conv3x3(3, 16), nn.BatchNorm2d(16), nn.ReLU())",
+        "nn.Sequential(conv3x3(3, 16).to(memory_format=__import__('torch').channels_last), "
+        "nn.BatchNorm2d(16), nn.ReLU())",
+        RESNETS,
     ),
     harmless(
         "a linear layer by hand",

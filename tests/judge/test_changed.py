@@ -10,7 +10,7 @@ import pytest
 
 from trainmark.judge.comparison import compare_paired
 from trainmark.judge.policy import Policy
-from trainmark.judge.sameness import TOLERANCE, Found, compare_computations
+from trainmark.judge.sameness import SAFETY, TOLERANCE, Found, compare_computations
 from trainmark.judge.verdict import judge
 
 Change = Callable[[dict[str, Any]], object]
@@ -111,6 +111,40 @@ def test_a_difference_up_to_the_tolerance_is_rounding(place: tuple[Any, ...], sh
     found = compared(put(*place, to=[value + share * TOLERANCE * size, size]))
     assert (found.told is None) == is_rounding
     assert found.rounding == (pytest.approx(share * TOLERANCE, rel=1e-3) if is_rounding else 0.0)
+
+
+@pytest.mark.parametrize("place", [("steps", 1, "loss"), ("evaluations", 0, "outputs"), ("tensors", 0, "after")])
+@pytest.mark.parametrize(("share", "is_rounding"), [(0.9, True), (1.1, False)])
+@pytest.mark.parametrize("moved", [(1e-3, 1e-4), (0.0, 1e-3), (1e-7, 1e-8)])
+def test_a_number_may_differ_as_far_as_rounding_moves_it_on_either_side(
+    place: tuple[Any, ...], share: float, is_rounding: bool, moved: tuple[float, float]
+) -> None:
+    allowed = max(TOLERANCE, SAFETY * max(moved))
+    sides = computation(), computation()
+    for side, known in zip(sides, moved, strict=True):
+        eval_at(side, place[:-1])["rounding"] = {place[-1]: known} if known else {}
+    value, size = eval_at(sides[1], place)
+    put(*place, to=[value + share * allowed * size, size])(sides[1])
+    assert (compare_computations(*sides).told is None) == is_rounding
+    del eval_at(sides[0], place[:-1])["rounding"]  # as in an older record
+    assert (compare_computations(*sides).told is None) == (is_rounding and allowed == TOLERANCE)
+
+
+def test_a_gradient_may_differ_as_far_as_rounding_moves_it() -> None:
+    for known, told in ((1e-2, None), (1e-3, "another training: gradient of a.weight 10 → 10.5")):
+        sides = computation(), computation()
+        for side in sides:
+            side["tensors"][0]["rounding"] = {"gradient": known}
+        sides[1]["tensors"][0]["gradient"] = 10.5
+        assert compare_computations(*sides).told == told
+
+
+def test_running_means_are_compared_where_both_records_have_them() -> None:
+    base, new = computation(), computation()
+    base["steps"][0]["buffers"] = [1.0, 4.0]
+    assert compare_computations(base, new) == compare_computations(new, base) == Found()
+    new["steps"][0]["buffers"] = [1.0, 5.0]
+    assert compare_computations(base, new).told == "another training since step 1: norm of the buffers 4 → 5"
 
 
 def eval_at(found: Any, path: tuple[Any, ...]) -> Any:

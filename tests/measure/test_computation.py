@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests import moving
 from tests.misbehaving import Digits
 from trainmark.judge.sameness import compare_computations
 from trainmark.measure.settings import Settings
@@ -71,7 +72,8 @@ def test_it_is_equal_in_fresh_processes_on_one_thread_and_on_two() -> None:
 
 def test_of_a_step_it_keeps_what_goes_in_comes_out_and_flows_back(tmp_path: Path) -> None:
     found = computed(cell_of("train"), tmp_path)
-    assert [sorted(step) for step in found["steps"]] == [["gradient", "images", "loss", "outputs", "samples"]] * 3
+    kept = ["gradient", "images", "loss", "outputs", "rounding", "samples"]
+    assert [sorted(step) for step in found["steps"]] == [kept] * 3
     assert [step["samples"] for step in found["steps"]] == [FEW["batch_size"]] * 3
     assert len(found["tensors"]) == 10
     assert all(row["steps"] == 3 and row["before"] != row["after"] for row in found["tensors"])
@@ -110,6 +112,59 @@ def test_the_first_gradient_is_that_of_the_loss_by_the_weights(tmp_path: Path) -
     gradient = model.linear.weight.grad
     assert gradient is not None
     assert found["tensors"][0]["gradient"] == pytest.approx(float(gradient.norm()), rel=1e-5)
+
+
+def shares(found: dict[str, Any]) -> list[float]:
+    """How far rounding moves whatever it moves."""
+    rows = (row for kind in ("steps", "evaluations", "tensors") for row in found[kind])
+    return [share for row in rows for share in row["rounding"].values()]
+
+
+def without_rounding(found: dict[str, Any]) -> dict[str, Any]:
+    """As an older version keeps it."""
+    rows = {kind: [dict(row) for row in found[kind]] for kind in ("steps", "evaluations", "tensors")}
+    for row in (row for kind in rows.values() for row in kind):
+        del row["rounding"]
+    return found | rows
+
+
+def test_another_layout_within_a_batch_normalisation_is_the_same_training(tmp_path: Path) -> None:
+    base, laid = (
+        computed(cell_of("train", model=model, dataset="synthetic"), tmp_path)
+        for model in ("resnet20", "tests.moving:Laid")
+    )
+    assert compare_computations(base, laid).told is None
+    assert compare_computations(laid, base).told is None
+    assert compare_computations(without_rounding(base), laid).told is not None
+    assert max(shares(base)) > 1e-3
+    assert max(base["steps"][0]["rounding"].values()) < 1e-2 < max(base["steps"][2]["rounding"].values())
+
+
+@pytest.mark.parametrize("workload", WITH_MODELS)
+def test_rounding_stays_small_in_a_network_without_normalisation(workload: str, tmp_path: Path) -> None:
+    found = shares(computed(cell_of(workload), tmp_path))
+    assert all(1e-6 < share < 1e-4 for share in found)
+
+
+def test_a_record_tells_what_the_first_step_does_to_running_means(tmp_path: Path) -> None:
+    steps = computed(cell_of("train", model="resnet20", dataset="synthetic"), tmp_path)["steps"]
+    assert [("buffers" in step) for step in steps] == [True, False, False]
+
+
+@pytest.mark.parametrize("model", ["system_chance", "Particular"])
+def test_nothing_is_told_of_rounding_where_it_cannot_be_told(model: str, tmp_path: Path) -> None:
+    """Of chance that nobody seeds, and of a layer that takes no other layout."""
+    found = computed(cell_of("train", model=f"tests.moving:{model}", dataset="synthetic"), tmp_path)
+    assert len(found["steps"]) == 3
+    assert not any("rounding" in row for kind in ("steps", "evaluations", "tensors") for row in found[kind])
+
+
+def test_what_the_other_steps_leave_behind_is_not_seen_by_these(tmp_path: Path) -> None:
+    cell = cell_of("train", model="tests.moving:Counting", dataset="synthetic")
+    moving.calls.clear()
+    found = computed(cell, tmp_path)
+    assert moving.calls == [FEW["batch_size"]] * 4
+    assert all(share < 1e-5 for share in shares(found))
 
 
 def test_nothing_that_looks_on_stays_behind(tmp_path: Path) -> None:

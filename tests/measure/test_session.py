@@ -364,3 +364,104 @@ def test_a_cell_is_flagged_where_the_machine_was_slower_than_at_its_best(
 def test_a_cell_without_such_work_has_no_such_ratio(session: Callable[..., Session]) -> None:
     record = Record(Cell.of("train"), "ok")
     assert session().in_its_moment(record) == record
+
+
+class Moments(FakeWorkers):
+    """Measures each time in another moment: how slow it is, which flags the cell gets, and how fast it is itself.
+
+    A cell is asked for in turn; what it takes is the seconds of the fake.
+    """
+
+    def __init__(self, *moments: tuple[float, tuple[str, ...], float], seconds: float = 2.0) -> None:
+        super().__init__()
+        self.moments = list(moments)
+        self.seconds = seconds
+
+    def call(self, function: str, *arguments: Any, limits: Limits | None = None) -> Outcome:
+        outcome = super().call(function, *arguments, limits=limits)
+        if not isinstance(outcome.value, Record):
+            return outcome
+        ratio, flags, step_seconds = self.moments.pop(0)
+        if not step_seconds:
+            return Outcome("crashed", None, "it died", "", self.seconds)
+        best = Control(product=0.002, cached_copy=0.001, copy=0.005)
+        facts = to_facts(best, replace(best, product=best.product * ratio))
+        metrics = {"step_seconds": step_seconds}
+        record = replace(outcome.value, metrics=metrics, rounds=(step_seconds,), disturbance=facts, flags=flags)
+        return Outcome("ok", record, None, "", self.seconds)
+
+
+GOOD = (1.0, (), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ((2.0, (), 0.5), (1.1, (), 0.9), 0.9),  # the quicker moment, though the cell was slower
+        ((1.2, ("disturbed", "unsteady"), 0.5), (1.3, ("unsteady",), 0.9), 0.9),
+        ((1.2, ("disturbed",), 0.9), (1.3, ("disturbed",), 0.5), 0.9),
+        ((1.3, ("unsteady",), 0.9), (1.2, ("unsteady", "flops-partial"), 0.8), 0.8),  # which is no flag of a time
+        ((2.0, (), 0.9), (1.0, ("disturbed", "unsteady"), 0.5), 0.9),
+        ((2.0, (), 0.9), (1.0, (), 0.0), 0.9),  # it crashed
+    ],
+)
+def test_of_two_measurements_the_one_of_the_better_moment_is_kept(
+    session: Callable[..., Session], first: Any, second: Any, kept: float
+) -> None:
+    run = session(Moments(GOOD, first, second))
+    cells = begin(run)[:2]
+    for cell in cells:
+        run.measure(cell)
+    again = list(run.measure_again(60.0))
+    assert [measured.again for measured in again] == [True]
+    assert again[0].record.key == cells[1].key
+    assert [run.records[cell.key].metrics["step_seconds"] for cell in cells] == [0.5, kept]
+    state = read_journal(next(run.journals.glob("*.jsonl")))
+    assert state.records == run.records
+    assert not state.damaged
+
+
+@pytest.mark.parametrize(("seconds", "measured"), [(0.0, 1), (3.9, 1), (4.0, 2)])
+def test_cells_are_measured_again_once_and_while_time_allows(
+    session: Callable[..., Session], seconds: float, measured: int
+) -> None:
+    slow = (2.0, ("disturbed",), 0.5)
+    run = session(Moments(slow, slow, slow, slow, slow))
+    for cell in begin(run)[:2]:
+        run.measure(cell)
+    assert len(list(run.measure_again(seconds))) == measured
+
+
+@pytest.mark.parametrize("how", ["recovered", "in this process", "once", "with profiles", "well"])
+def test_a_cell_is_not_measured_again(session: Callable[..., Session], how: str) -> None:
+    workers = Moments((2.0, () if how == "well" else ("disturbed",), 0.5), GOOD)
+    run = session(workers)
+    cell = begin(run)[0]
+    run.measure(cell)
+    if how == "well":
+        run.records[cell.key] = replace(run.records[cell.key], flags=("few-rounds", "recompiles"))
+    elif how == "recovered":
+        path = next(run.journals.glob("*.jsonl"))
+        run.close(None)
+        run = session(workers)
+        run.plan("train")
+        run.resume(path)
+        assert run.measure(cell).recovered
+    else:
+        asked = run.invocation
+        run.invocation = {
+            "in this process": replace(asked, in_process=True),
+            "once": replace(asked, settings=replace(asked.settings, once=True)),
+            "with profiles": replace(asked, profile=True),
+        }[how]
+    assert list(run.measure_again(60.0)) == []
+    assert len(workers.measured) == 1
+
+
+def test_what_ends_a_second_measurement_leaves_the_first_record(session: Callable[..., Session]) -> None:
+    run = session(Moments((2.0, ("disturbed",), 0.5)))
+    cell = begin(run)[0]
+    first = run.measure(cell).record
+    with pytest.raises(IndexError):  # the fake has no second moment
+        list(run.measure_again(60.0))
+    assert run.records == read_journal(next(run.journals.glob("*.jsonl"))).records == {cell.key: first}

@@ -9,12 +9,13 @@ from typing import Any
 
 from trainmark import formatting
 
-TOLERANCE = 1e-5  # of a number's own size: float32 arithmetic in another order stays well below it
+TOLERANCE = 1e-5  # of a number's own size: float32 arithmetic in another order stays well below it, mostly
+SAFETY = 10  # times as far as rounding was seen to move a number, another rounding may move it
 NEGLIGIBLE = 1e-4  # of all gradients: what is smaller is rounding, and an optimizer makes steps of it all the same
 NAMED = 3  # differences in a sentence
 # What a step does in its order: images come in, outputs and a loss come out, gradients follow.
-QUANTITIES = ("samples", "images", "outputs", "loss", "gradient")
-SHOWN_BY_SIZE = ("images", "outputs")  # a projection says nothing to a reader; the norm does
+QUANTITIES = ("samples", "images", "outputs", "buffers", "loss", "gradient")
+SHOWN_BY_SIZE = ("images", "outputs", "buffers")  # a projection says nothing to a reader; the norm does
 # Facts that are told where something differs, and make no difference alone: another name for the same thing.
 BY_NAME = ("loss", "optimizer")
 
@@ -33,7 +34,9 @@ class Found:
 
 
 def compare_computations(base: Mapping[str, Any], new: Mapping[str, Any]) -> Found:
-    """What two records of a cell differ in: facts must be equal, numbers to TOLERANCE of their size.
+    """What two records of a cell differ in: facts must be equal, numbers up to rounding.
+
+    That is TOLERANCE of their size, or SAFETY times as far as the records say that rounding moves a number.
 
     Args:
         base: As :mod:`trainmark.measure.computation` gives it; empty where it was not looked at.
@@ -62,7 +65,7 @@ class _Rounding:
     def __init__(self) -> None:
         self.largest = 0.0
 
-    def differs(self, base: Sequence[Any], new: Sequence[Any]) -> bool:
+    def differs(self, base: Sequence[Any], new: Sequence[Any], tolerance: float = TOLERANCE) -> bool:
         """Whether two numbers with their sizes differ by more than the tolerance."""
         if base == new:
             return False
@@ -71,10 +74,17 @@ class _Rounding:
             return True  # one of them is not finite
         size = max(base[1], new[1])
         share = max(abs(base[0] - new[0]), abs(base[1] - new[1])) / size if size else 0.0
-        if share > TOLERANCE:
+        if share > tolerance:
             return True
         self.largest = max(self.largest, share)
         return False
+
+
+def _tolerance(base: Mapping[str, Any], new: Mapping[str, Any], name: str) -> float:
+    """Of a number in two rows: as far as rounding moves it on either side. An older record does not know that."""
+    if "rounding" not in base or "rounding" not in new:
+        return TOLERANCE
+    return max(TOLERANCE, *(SAFETY * float(row["rounding"].get(name, 0.0)) for row in (base, new)))
 
 
 def _facts(base: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -126,9 +136,13 @@ def _first(
     """Number of the first step that differs, and what differs in it."""
     for number, (before, after) in enumerate(zip(base, new, strict=False), start=1):
         differences = []
-        for name in QUANTITIES:
+        own = [name for name in before if name not in (*QUANTITIES, "rounding") and name in after]  # of a task
+        for name in (*QUANTITIES, *own):
             one, other = before.get(name), after.get(name)
-            if one == other or (isinstance(one, list) and isinstance(other, list) and not rounding.differs(one, other)):
+            if one == other or (name == "buffers" and None in (one, other)):  # which an older record does not have
+                continue
+            tolerance = _tolerance(before, after, name)
+            if isinstance(one, list) and isinstance(other, list) and not rounding.differs(one, other, tolerance):
                 continue
             differences.append(_changed(name, one, other))
         if differences:
@@ -189,13 +203,17 @@ def _tensor(one: Mapping[str, Any], other: Mapping[str, Any], whole: float, roun
     small = all(_is_number(size) and size < NEGLIGIBLE * whole for size in sizes)
     if small or sizes == [None, None]:
         return
-    if rounding.differs(*([size, size] for size in sizes)):
+    before, after = ([size, size] for size in sizes)
+    if rounding.differs(before, after, _tolerance(one, other, "gradient")):
         yield (
             f"gradient of {name} {sizes[0]:.4g} → {sizes[1]:.4g}"
             if all(map(_is_number, sizes))
             else f"gradient of {name}"
         )
-    elif rounding.differs(one["after"], other["after"]) or one["steps"] != other["steps"]:
+    elif (
+        rounding.differs(one["after"], other["after"], _tolerance(one, other, "after"))
+        or one["steps"] != other["steps"]
+    ):
         yield f"weights of {name} after {formatting.counted(one['steps'], 'step')}"
 
 

@@ -1,7 +1,8 @@
 """What a cell computes: a few steps of a few samples, kept as facts and numbers that another training cannot share.
 
 The steps are those of the cell's workload, taken in full precision, eagerly, on one CPU thread and from a fixed seed:
-so they are equal in every process, and what they leave behind is compared by :mod:`trainmark.judge.sameness`.
+so they are equal in every process, and what they leave behind is compared by :mod:`trainmark.judge.sameness`. A copy of
+the process takes them at the same time with other rounding: how far that moves a number is kept beside it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import os
+import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import signal
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +46,14 @@ HOW = ("foreach", "fused", "capturable", "differentiable")  # of an optimizer: h
 A_STEP, AN_EVALUATION = "a step", "an evaluation"
 LISTED = 64  # numbers of a tensor; of more a digest
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+PIECES = 16  # of a projection: their differences tell the size of a tensor's to a fifth
+NUDGE = 1e-7  # of a weight: its last bit
+WORTH_TELLING = 1e-6  # of a number's size: rounding that moves it by less is what sameness allows anyway
+ANOTHER = 1e-3  # of the first outputs: more is no rounding, but chance that nobody seeds
+LAYERS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)  # whose sums depend on the layout
+
+Numbers = dict[str, list[dict[str, Any]]]  # rows of steps, evaluations and tensors
+Taken = tuple["_Watch", dict[str, Any]]  # what was seen of small steps, and their facts
 
 
 def of_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> dict[str, Any]:
@@ -55,7 +68,8 @@ def of_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> d
     Returns:
         ``facts``, equal or not; ``steps`` and ``evaluations``: name -> a number and the size by which a
         difference of it is measured; ``tensors``: of each parameter its gradient at the first step, and
-        projections of its weights before the first and after the last.
+        projections of its weights before the first and after the last. ``rounding`` in each of these: how far
+        rounding moves a number, as a share of its size, where that is worth telling; lacking where it is not known.
 
     Raises:
         UnsupportedError: Model and data set do not fit each other.
@@ -64,23 +78,28 @@ def of_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> d
     set_up(settings, scratch)
     report("taking small steps")
     steps = prepare(cell, settings, scratch)
-    with _Watch() as watch, steps.context:
-        for number in range(MOST_STEPS):
-            if number >= FEW["epochs"] and (watch.has_trained or not isinstance(steps.parts, TrainingParts)):
-                break  # a step of one's own may gather gradients before its optimizer takes a step
-            watch.add_result(steps.advance(), steps.alive.batch)
-    facts = watch.facts()
-    if steps.model is not None:
-        steps.model.eval()
-        with _Watch() as looking, torch.no_grad():
-            seed_everything(settings.seed)
-            for images, _ in islice(steps.feed.endless(), 1):
-                call(steps.model, images)
-        watch.evaluations += looking.evaluations
-        facts |= looking.facts()
+
+    def take(_report: Report) -> Taken:
+        with _Watch() as watch, steps.context:
+            for number in range(MOST_STEPS):
+                if number >= FEW["epochs"] and (watch.has_trained or not isinstance(steps.parts, TrainingParts)):
+                    break  # a step of one's own may gather gradients before its optimizer takes a step
+                watch.add_result(steps.advance(), steps.alive.batch)
+        facts = watch.facts()
+        if steps.model is not None:
+            steps.model.eval()
+            with _Watch() as looking, torch.no_grad():
+                seed_everything(settings.seed)
+                for inputs, _ in islice(steps.feed.endless(), 1):
+                    call(steps.model, inputs)
+            watch.evaluations += looking.evaluations
+            facts |= looking.facts()
+        return watch, facts
+
+    told, facts = _with_rounding(take, report)
     if isinstance(steps.parts, TrainingParts):
         facts |= _precisions(steps.model, cell, steps.task)
-    return watch.told() | {"facts": facts | order_of(steps.feed, settings.seed, Feed.endless)}
+    return told | {"facts": facts | order_of(steps.feed, settings.seed, Feed.endless)}
 
 
 def of_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -> dict[str, Any]:
@@ -89,19 +108,19 @@ def of_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -
     report("training on a few samples")
     task, data = task_and_data(cell, settings)
     batches, held_out = feed(cell, data), HeldOutData.of(cell, task, data)
-    with _Watch() as watch:
-        training = train_once(
-            cell,
-            task,
-            batches.some(_spread(batches.size)),
-            held_out.some(_spread(held_out.samples)),
-            settings.seed,
-            FEW["epochs"],
-            settings,
-            report,
-        )
-    for loss, step in zip(training.losses, watch.steps, strict=False):
-        step["loss"] = _sized(loss)
+    few, judged_by = batches.some(_spread(batches.size)), held_out.some(_spread(held_out.samples))
+
+    def take(report: Report) -> Taken:
+        with _Watch() as watch:
+            training = train_once(cell, task, few, judged_by, settings.seed, FEW["epochs"], settings, report)
+        for loss, step in zip(training.losses, watch.steps, strict=False):
+            step["loss"] = _sized(loss)
+        if held_out.whole is None:  # of the lecture's the outputs say it all
+            for told, evaluation in zip(training.told, watch.evaluations, strict=False):
+                evaluation |= {name: _sized(value) for name, value in told.items()}
+        return watch, watch.facts()
+
+    told, facts = _with_rounding(take, report)
     judged: list[int] = []
 
     def answer(images: Tensor, labels: Tensor) -> Tensor:
@@ -116,11 +135,7 @@ def of_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -
     if held_out.whole is not None:
         share = evaluate(answer, *held_out.whole)
         evaluation = {"samples evaluated": sum(judged), "share of made-up answers evaluated as right": _short(share)}
-    told = [{name: _short(value) for name, value in one.items()} for one in training.told]
-    evaluation |= {} if held_out.whole is not None else {"held-out metrics of each epoch": told}
-    return watch.told() | {
-        "facts": watch.facts() | evaluation | order_of(batches, settings.seed, Feed.epoch) | _facts_of(data)
-    }
+    return told | {"facts": facts | evaluation | order_of(batches, settings.seed, Feed.epoch) | _facts_of(data)}
 
 
 def order_of(batches: Feed, seed: int, way: Callable[[Feed], Iterator[Any]]) -> dict[str, Any]:
@@ -161,6 +176,127 @@ def _facts_of(data: Data) -> dict[str, Any]:
     return found
 
 
+def _with_rounding(take: Callable[[Report], Taken], report: Report) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The numbers of small steps, with how far rounding moves each, and their facts.
+
+    Args:
+        take: Takes the steps, from the state that this process is in now.
+        report: Told what is being done.
+    """
+
+    def take_otherwise() -> Numbers:
+        with _other_rounding():
+            watch, _ = take(lambda _: None)
+        return watch.numbers()
+
+    with _meanwhile(take_otherwise) as result:
+        watch, facts = take(report)
+        numbers, others = watch.numbers(), result()
+    told = {kind: [_told(row) for row in rows] for kind, rows in numbers.items()}
+    if others is not None and _are_of_one_training(numbers, others):
+        for kind, rows in numbers.items():
+            for row, other, one in zip(rows, others[kind], told[kind], strict=False):
+                one["rounding"] = _rounding(row, other)
+    return told, facts
+
+
+def _are_of_one_training(numbers: Numbers, others: Numbers) -> bool:
+    """Whether the first outputs differ by rounding alone: of a model whose chance nobody seeds they do not."""
+    rows, other_rows = ((*of["steps"], *of["evaluations"]) for of in (numbers, others))
+    first = next((pair for pair in zip(rows, other_rows, strict=False) if all("outputs" in row for row in pair)), None)
+    return first is not None and bool(first[0]["outputs"].moved_to(first[1]["outputs"]) < ANOTHER)
+
+
+def _rounding(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
+    """How far rounding moves the numbers of a row, as shares of their size: those that are worth telling."""
+    shares = {name: one.moved_to(other[name]) for name, one in row.items() if isinstance(one, _Number)}
+    if "loss" in shares:  # one number may have stayed where it was by chance; the many outputs have not
+        shares["loss"] = max(shares["loss"], shares.get("outputs", 0.0))
+    return {name: float(f"{share:.2g}") for name, share in shares.items() if share > WORTH_TELLING}
+
+
+@contextmanager
+def _meanwhile(work: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
+    """Does some work in a copy of this process, from the state that it is in now; gives what waits for the result.
+
+    That is None where a process cannot be copied or where the copy ended without a result; the log says why.
+    """
+    if not hasattr(os, "fork"):
+        yield lambda: None
+        return
+    reading, writing = os.pipe()
+    copy = os.fork()
+    if copy == 0:
+        _send(work, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+
+        def result() -> Any:
+            try:
+                return pickle.load(answer)
+            except EOFError:
+                return None
+
+        try:
+            yield result
+        finally:
+            os.kill(copy, signal.SIGKILL)
+            os.waitpid(copy, 0)
+
+
+def _send(work: Callable[[], Any], writing: int) -> NoReturn:
+    """What a copy of the process does. It leaves by ``_exit``: what its original has yet to clean up is not its own."""
+    try:
+        torch.set_num_threads(1)  # the original's other threads are not there
+        with os.fdopen(writing, "wb") as answer:
+            answer.write(pickle.dumps(work()))
+    except BaseException:  # noqa: BLE001  # a user's model ends as it likes
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+@contextmanager
+def _other_rounding() -> Iterator[None]:
+    """Meanwhile models round otherwise: their weights are off by the last bit, their layers get the other layout."""
+    known: set[int] = set()
+    contiguous: dict[int, bool] = {}
+
+    def before(module: nn.Module, given: tuple[Any, ...]) -> Any:
+        if id(module) not in known:
+            known.update(id(part) for part in module.modules())
+            with torch.no_grad():
+                for weight in module.parameters():
+                    if weight.is_floating_point():
+                        weight.mul_(1 + NUDGE * _direction(weight.numel()).sign().view(weight.shape).to(weight))
+        if not _is_layer_of_images(module, given):
+            return None
+        contiguous[id(module)] = given[0].is_contiguous()
+        return (_laid_out(given[0], not given[0].is_contiguous()), *given[1:])
+
+    def after(module: nn.Module, given: tuple[Any, ...], result: Any) -> Any:
+        return _laid_out(result, contiguous[id(module)]) if _is_layer_of_images(module, given) else None
+
+    modules = torch.nn.modules.module
+    handles = (
+        modules.register_module_forward_pre_hook(before),
+        modules.register_module_forward_hook(after),
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_layer_of_images(module: nn.Module, given: tuple[Any, ...]) -> bool:
+    return isinstance(module, LAYERS) and bool(given) and isinstance(given[0], Tensor) and given[0].ndim == 4
+
+
+def _laid_out(images: Tensor, contiguous: bool) -> Tensor:
+    return images.contiguous(memory_format=torch.contiguous_format if contiguous else torch.channels_last)
+
+
 class _Watch:
     """Looks on while steps are taken: at each call of the model, and at each step of an optimizer.
 
@@ -178,6 +314,7 @@ class _Watch:
         self._groups: list[Any] = []
         self._names: dict[int, str] = {}
         self._tensors: dict[int, _Parameter] = {}
+        self._buffers: dict[str, _Number] = {}
         self._until_left = ExitStack()
 
     def __enter__(self) -> _Watch:
@@ -228,9 +365,9 @@ class _Watch:
             found["schedules"] = [_schedule(one) for one in self._schedules]
         return found
 
-    def told(self) -> dict[str, Any]:
-        """The numbers."""
-        tensors = [one.told(self._names.get(key, "")) for key, one in self._tensors.items()]
+    def numbers(self) -> Numbers:
+        """Of each step, evaluation and tensor."""
+        tensors = [one.numbers(self._names.get(key, "")) for key, one in self._tensors.items()]
         return {"steps": self.steps, "evaluations": self.evaluations, "tensors": tensors}
 
     def _before_call(self, module: nn.Module, given: tuple[Any, ...]) -> None:
@@ -248,6 +385,8 @@ class _Watch:
         calls.append({"samples": samples_of(given, None), "images": _projected_all(given)} if given else {})
         if kind == A_STEP:
             self._names.update((id(tensor), name) for name, tensor in module.named_parameters())
+            if len(calls) == 1:
+                self._buffers = _buffers_of(module)
 
     def _after_call(self, module: nn.Module, _given: Any, result: Any) -> None:
         self._depth -= 1
@@ -255,6 +394,14 @@ class _Watch:
             return
         calls = self.evaluations if not torch.is_grad_enabled() else self.steps
         calls[-1]["outputs"] = _projected_all(result)
+        if calls is self.steps and len(calls) == 1:
+            self._add_buffers(module)
+
+    def _add_buffers(self, module: nn.Module) -> None:
+        """What the first step has changed of the buffers, such as running means: before rounding has grown."""
+        changed = [number for name, number in _buffers_of(module).items() if number != self._buffers.get(name)]
+        if changed:
+            self.steps[-1]["buffers"] = _Number.whole(changed)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         self._optimizer.append({"class": type(optimizer).__name__})
@@ -262,12 +409,14 @@ class _Watch:
         gradients = []
         for tensor in _tensors_of(optimizer):
             known = self._tensors.setdefault(id(tensor), _Parameter(tensor, _projected(tensor)))
-            size = None if tensor.grad is None else float(tensor.grad.detach().double().norm())
-            if known.gradient is None and size is not None:
-                known.gradient = size
-            gradients.append(size or 0.0)
+            if tensor.grad is None:
+                continue
+            gradients.append(_projected(tensor.grad))
+            if known.gradient is None:
+                known.gradient = gradients[-1]
         if self.steps:
-            self.steps[-1]["gradient"] = _sized(math.hypot(*gradients))
+            whole = _Number.whole(gradients)
+            self.steps[-1]["gradient"] = replace(whole, value=whole.size)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         for tensor in _tensors_of(optimizer):
@@ -279,16 +428,16 @@ class _Parameter:
     """A tensor that an optimizer changes: its projection before the first step, its gradient there."""
 
     tensor: Tensor
-    before: list[Any]
-    gradient: float | None = None
+    before: _Number
+    gradient: _Number | None = None
     steps: int = 0
 
-    def told(self, name: str) -> dict[str, Any]:
+    def numbers(self, name: str) -> dict[str, Any]:
         return {
             "name": name,
             "shape": list(self.tensor.shape),
             "before": self.before,
-            "gradient": None if self.gradient is None else _short(self.gradient),
+            "gradient": self.gradient,
             "after": _projected(self.tensor),
             "steps": self.steps,
         }
@@ -296,6 +445,10 @@ class _Parameter:
 
 def _tensors_of(optimizer: torch.optim.Optimizer) -> Iterable[Tensor]:
     return (tensor for group in optimizer.param_groups for tensor in group["params"])
+
+
+def _buffers_of(module: nn.Module) -> dict[str, _Number]:
+    return {name: _projected(buffer) for name, buffer in module.named_buffers() if buffer.is_floating_point()}
 
 
 def _group(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -367,21 +520,59 @@ def _direction(length: int) -> Tensor:
     return torch.randn(length, generator=torch.Generator().manual_seed(length), dtype=torch.float32)
 
 
-def _projected(tensor: Tensor) -> list[Any]:
-    """A fixed random projection of a tensor, and its norm."""
+@dataclass(frozen=True)
+class _Number:
+    """A number of a record.
+
+    Attributes:
+        value: Of a tensor a fixed random projection.
+        size: By which a difference is measured: of a tensor its norm.
+        pieces: Parts of the projection: as random ones they move as far as the tensor does, whatever their sum does.
+    """
+
+    value: float
+    size: float
+    pieces: tuple[float, ...]
+
+    @classmethod
+    def whole(cls, parts: Sequence[_Number]) -> _Number:
+        """Of several tensors together, in whatever order."""
+        pieces = tuple(piece for part in parts for piece in part.pieces)
+        return cls(sum(part.value for part in parts), math.hypot(*(part.size for part in parts)), pieces)
+
+    def moved_to(self, other: _Number) -> float:
+        """How far the other lies away, as a share of their size; NaN where one is not finite."""
+        size = max(self.size, other.size)
+        return math.dist(self.pieces, other.pieces) / size if size else 0.0
+
+
+def _projected(tensor: Tensor) -> _Number:
     with torch.no_grad():
-        flat = tensor.detach().to("cpu", torch.float32).flatten()
-        return [_short(float(flat.double() @ _direction(len(flat)).double())), _short(float(flat.double().norm()))]
+        flat = tensor.detach().to("cpu", torch.float32).flatten().double()
+        products = flat * _direction(len(flat)).double()
+        length = len(products) // PIECES  # of a piece; what is left over goes to the first ones
+        pieces = products[: PIECES * length].view(PIECES, length).sum(1)
+        pieces[: len(products) - PIECES * length] += products[PIECES * length :]
+        return _Number(float(pieces.sum()), float(flat.norm()), tuple(pieces.tolist()))
 
 
-def _projected_all(value: Any) -> list[Any]:
+def _projected_all(value: Any) -> _Number:
     """The same of all tensors of a value together: of a batch, or of a model's output."""
-    found = [tensor.detach().to("cpu", torch.float32).flatten() for tensor in tensors(value)]
-    return _projected(found[0] if len(found) == 1 else torch.cat([torch.zeros(0), *found]))
+    return _Number.whole([_projected(tensor) for tensor in tensors(value)])
 
 
-def _sized(number: float) -> list[Any]:
-    return [_short(number), _short(abs(number))]
+def _sized(number: float) -> _Number:
+    return _Number(number, abs(number), (number,))
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as a record keeps it: each number with its size, and of a tensor's gradient the size alone."""
+    told = {
+        name: [_short(one.value), _short(one.size)] if isinstance(one, _Number) else one for name, one in row.items()
+    }
+    if "before" in row and row["gradient"] is not None:
+        told["gradient"] = told["gradient"][1]
+    return told
 
 
 def _short(number: float) -> float | str:

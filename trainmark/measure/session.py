@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,13 +24,14 @@ from trainmark.store.cell import Cell
 from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
 from trainmark.store.metrics import register_metrics
 from trainmark.store.pairs import PairedRun, interrupted_pairs, read_paired_run
-from trainmark.store.record import Record, RunFacts
+from trainmark.store.record import UNRELIABLE, Record, RunFacts
 from trainmark.store.runs import artifact_folder, read_runs, run_files
 from trainmark.workloads import entry_of
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, is_asked, plan
 
 PEAKS = "peaks"  # folder of what each machine can reach, beside the journals
 HISTORY = 3  # stored runs that are asked how long a cell took
+PASSING = {FLAG, "disturbed", "unsteady"}  # flags of a moment, which another moment may not have
 
 
 class SessionError(RuntimeError):
@@ -63,11 +65,13 @@ class Measured:
         record: Of the cell.
         log: The last lines that its process printed.
         recovered: Whether it comes from the journal of an interrupted run.
+        again: Whether the cell was measured a second time; the record is the better one of both.
     """
 
     record: Record
     log: str = ""
     recovered: bool = False
+    again: bool = False
 
 
 class Session:
@@ -244,14 +248,46 @@ class Session:
         """The cell's record: from the journal if it is there, else measured and kept at once."""
         if cell.key in self._recovered:
             return Measured(self.records[cell.key], recovered=True)
-        planned, started = self._plan[cell.key], now()
-        if planned.skip_reason:
-            return self._keep(Record(cell, "skipped", planned.skip_reason, started=started))
-        entry = entry_of(cell.workload)
+        if reason := self._plan[cell.key].skip_reason:
+            return self._keep(Record(cell, "skipped", reason, started=now()))
+        return self._keep(*self._measured(cell))
+
+    def measure_again(self, seconds: float) -> Iterator[Measured]:
+        """Measures cells that had a bad moment once more, and keeps the better record of each.
+
+        Better is the one with fewer flags of unreliable times, of equals the one of the quicker moment: what the cell
+        itself took is not asked. Until that is known the first record stands, in the journal too.
+
+        Args:
+            seconds: What all of it may take; one cell is measured in any case.
+        """
+        if self.invocation.in_process or self.invocation.settings.once:
+            return
+        spent = 0.0
+        for first in [record for record in self.records.values() if self._had_a_bad_moment(record)]:
+            cost = float(first.metrics.get("cell_seconds") or 0.0)
+            if spent and spent + cost > seconds:
+                continue
+            spent += cost
+            second, log = self._measured(first.cell)
+            if _badness(second) < _badness(first):
+                yield replace(self._keep(second, log), again=True)
+            else:
+                yield Measured(first, again=True)
+
+    def _had_a_bad_moment(self, record: Record) -> bool:
+        """Whether a cell of this call may do better; what keeps files would write over those of the first record."""
+        keeps_files = self.invocation.profile or entry_of(record.cell.workload).keeps_files
+        measured_now = record.status == "ok" and record.key not in self._recovered
+        return measured_now and not keeps_files and bool(PASSING & set(record.flags))
+
+    def _measured(self, cell: Cell) -> tuple[Record, str]:
+        """The cell's record, not kept yet, and the last lines that its process printed."""
+        started, entry = now(), entry_of(cell.workload)
         artifacts = self.artifacts if self.invocation.profile or entry.keeps_files else None
-        settings = replace(self.invocation.settings, seeds=planned.seeds, artifacts=artifacts)
+        settings = replace(self.invocation.settings, seeds=self._plan[cell.key].seeds, artifacts=artifacts)
         record, log = entry.measure(cell, settings, self.context)
-        return self._keep(self.in_its_moment(replace(record, started=started)), log)
+        return self.in_its_moment(replace(record, started=started)), log
 
     def in_its_moment(self, record: Record) -> Record:
         """The record with how slow the machine was beside its best, and a flag where that was too slow."""
@@ -329,6 +365,13 @@ class Session:
             else known.get(cell.key) or estimate_seconds(self._plan[cell.key], self.machine, settings)
             for cell in cells
         }
+
+
+def _badness(record: Record) -> tuple[bool, int, float]:
+    """By which of two records of a cell the smaller is kept."""
+    ratio = record.disturbance.get("control_ratio")
+    moment = float(ratio) if isinstance(ratio, float | int) else math.inf
+    return record.status != "ok", len(set(record.flags) & set(UNRELIABLE)), moment
 
 
 def other_code(run: str, before: Mapping[str, Any], code: Code) -> str | None:

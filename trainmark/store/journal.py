@@ -26,7 +26,8 @@ class JournalState:
         fingerprint: Of the environment that it was begun in.
         code: Of the working tree that it was begun in: see :class:`trainmark.git.Code`.
         invocation: The command-line options that it was begun with.
-        records: By the join key of their cell, in the order in which they finished.
+        records: By the join key of their cell, in the order in which they finished; of a cell that was measured again
+            and did better, the later one.
         damaged: How many lines could not be read.
     """
 
