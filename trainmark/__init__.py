@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
-from trainmark.task import HeldOut, Task
+    from trainmark.task import HeldOut, Task
 
 __all__ = ["HeldOut", "Task", "load_runs"]
 
@@ -37,3 +37,11 @@ def load_runs(paths: Iterable[Path] | None = None, folder: Path | None = None) -
 
     opened = suite.current()  # its parameters and metrics are columns too
     return load_frame(paths, opened.root / opened.results if folder is None else folder)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("HeldOut", "Task"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trainmark import task
+
+    return getattr(task, name)

@@ -137,7 +137,8 @@ def _refuse_other_arguments(part: str, function: Callable[..., Any] | None, argu
         BrokenTask: It takes other arguments.
     """
     try:
-        signature = None if function is None else inspect.signature(getattr(function, "forward", function))
+        called = function if isinstance(function, type) else getattr(function, "forward", function)
+        signature = None if called is None else inspect.signature(called)
     except (TypeError, ValueError):
         return  # written in C: it says so itself when it is called
     try:

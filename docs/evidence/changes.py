@@ -52,13 +52,13 @@ def harmless(name: str, file: str, old: str, new: str, cells: tuple[Cell, ...] =
     return Mutation(name, file, old, new, None, cells)
 
 
-LOSS = "model, nn.CrossEntropyLoss(), optimizer"
+LOSS = "task.criterion or nn.CrossEntropyLoss(),"
 ADAM = "torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)"
 
 CHANGES = (
-    change("loss summed, not averaged", STEPS, LOSS, 'model, nn.CrossEntropyLoss(reduction="sum"), optimizer'),
-    change("labels smoothed", STEPS, LOSS, "model, nn.CrossEntropyLoss(label_smoothing=0.1), optimizer"),
-    change("a label ignored", STEPS, LOSS, "model, nn.CrossEntropyLoss(ignore_index=3), optimizer"),
+    change("loss summed, not averaged", STEPS, LOSS, 'task.criterion or nn.CrossEntropyLoss(reduction="sum"),'),
+    change("labels smoothed", STEPS, LOSS, "task.criterion or nn.CrossEntropyLoss(label_smoothing=0.1),"),
+    change("a label ignored", STEPS, LOSS, "task.criterion or nn.CrossEntropyLoss(ignore_index=3),"),
     change("weight decay 0.3", STEPS, ADAM, ADAM.replace("lr=LEARNING_RATE", "lr=LEARNING_RATE, weight_decay=0.3")),
     change("betas", STEPS, ADAM, ADAM.replace("lr=LEARNING_RATE", "lr=LEARNING_RATE, betas=(0.9, 0.98)")),
     change("another optimizer", STEPS, "torch.optim.AdamW(", "torch.optim.RMSprop("),
@@ -72,7 +72,13 @@ CHANGES = (
         "    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)\n    optimizer.step()\n    return loss",
     ),
     change("evaluation in training mode", PROTOCOL, "        runnable.eval()\n", "", (LEARNT,)),
-    change("one seed for all", PROTOCOL, "model = built(spec, cell, seed)", "model = built(spec, cell, 0)", (LEARNT,)),
+    change(
+        "one seed for all",
+        PROTOCOL,
+        "model = built(task, cell, seed, batches)",
+        "model = built(task, cell, 0, batches)",
+        (LEARNT,),
+    ),
     change("images not scaled", DATA, ".float().div_(255)", ".float()", (DIGITS, LEARNT)),
     change(
         "half of the held-out data",
@@ -172,7 +178,7 @@ CHANGES = (
 )
 
 HARMLESS = (
-    harmless("loss as a function", STEPS, LOSS, "model, nn.functional.cross_entropy, optimizer", BOTH),
+    harmless("loss as a function", STEPS, LOSS, "task.criterion or nn.functional.cross_entropy,", BOTH),
     harmless(
         "optimizer without foreach",
         STEPS,

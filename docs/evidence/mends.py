@@ -474,8 +474,8 @@ MENDS = (
         "pytest bench -k accuracy --model mine:lazy",
         "an error of an uninitialised parameter",
         "trainmark/measure/steps.py",
-        "materialise(spec.build(), spec.input_shape)",
-        "spec.build()",
+        "        materialise(model, partial(torch.zeros, 2, *task.input_shape))\n",
+        "        pass\n",
         ("tests/measure/test_lazy.py::test_a_lazy_mlp_has_as_many_parameters_as_the_lectures",),
     ),
     Mend(
@@ -528,8 +528,8 @@ MENDS = (
         "pytest bench -k accuracy",
         "under inference_mode",
         "trainmark/measure/training.py",
-        "@torch.no_grad()\ndef evaluate",
-        "@torch.inference_mode()\ndef evaluate",
+        "@torch.no_grad()\ndef evaluate(",
+        "@torch.inference_mode()\ndef evaluate(",
         ("tests/advise/test_grad_mode.py::test_the_accuracy_is_evaluated_under_no_grad_as_in_the_lecture",),
     ),
     Mend(

@@ -156,8 +156,8 @@ FAULTS = (
     Mutation(
         "inference in training mode",
         STEPS,
-        "built(spec, cell, settings.seed).eval()",
-        "built(spec, cell, settings.seed).train()",
+        "built(task, cell, settings.seed, source).eval()",
+        "built(task, cell, settings.seed, source).train()",
         "new_bytes_per_step",
         (INFERENCE,),
     ),
@@ -291,8 +291,8 @@ HARMLESS = (
     Mutation(
         "a partial made a lambda",
         STEPS,
-        "return partial(train_step, self.model, self.criterion, self.optimizer)",
-        "return lambda images, labels: train_step(self.model, self.criterion, self.optimizer, images, labels)",
+        "return partial(train_step, model, self.criterion, self.optimizer)",
+        "return lambda images, labels: train_step(model, self.criterion, self.optimizer, images, labels)",
         None,
         (TRAIN,),
         timed=True,
@@ -318,8 +318,8 @@ HARMLESS = (
     Mutation(
         "a sum written as a loop",
         TRAINING,
-        "        samples += len(labels)\n",
-        "        seen = len(labels)\n        samples = samples + seen\n",
+        "        samples += size\n",
+        "        seen = size\n        samples = samples + seen\n",
         None,
         (TRAIN, LEARNT),  # the line is of a training alone, which takes no pairs
         timed=True,

@@ -16,7 +16,7 @@ from trainmark.measure import switches
 from trainmark.measure.protocol import measure_steps, measure_training
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import built
-from trainmark.model import load_model
+from trainmark.model import load_task
 from trainmark.store.cell import Cell
 
 QUICK = Settings(max_seconds=0.01, min_rounds=2)
@@ -34,7 +34,7 @@ def as_before() -> Iterator[None]:
 @pytest.mark.parametrize("name", switches.SWITCHES)
 def test_a_switch_that_a_model_moves_while_it_is_built_is_set_again_and_told(name: str) -> None:
     before = switches.hold().values
-    built(load_model(f"tests.moving:moves_{name.replace('-', '_')}"), Cell.of("train", model="mlp"), 0)
+    built(load_task(f"tests.moving:moves_{name.replace('-', '_')}"), Cell.of("train", model="mlp"), 0)
     assert switches.read_switches() == before
     assert switches.flags() == (f"moved-{name}",)
 

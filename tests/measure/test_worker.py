@@ -139,7 +139,10 @@ def test_a_lack_of_memory_is_known_by_its_type_or_its_words(error: Exception, ex
 
 def test_an_exception_is_an_error_with_its_first_line_and_a_log(workers: Workers) -> None:
     outcome = workers.call("misbehaving:divide")
-    assert (outcome.status, outcome.reason) == ("error", "ZeroDivisionError: of one by nothing")
+    lines = (Path(__file__).parents[1] / "misbehaving.py").read_text().splitlines()
+    line = 1 + next(number for number, text in enumerate(lines) if "of one by nothing" in text)
+    reason = f"ZeroDivisionError: of one by nothing (misbehaving.py, line {line})"
+    assert (outcome.status, outcome.reason) == ("error", reason)
     assert "before the fault" in outcome.log
     assert "on the other stream" in outcome.log
     assert "in divide" in outcome.log

@@ -20,6 +20,7 @@ from trainmark.measure.failures import MissingDataError, ModelError, NotFiniteEr
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import finish
 from trainmark.store.cell import Cell
+from trainmark.store.metrics import METRICS
 from trainmark.suite import Suite
 from trainmark.task import HeldOut, Task, TaskError, task
 
@@ -165,7 +166,7 @@ def ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     monkeypatch.setattr(traceback, "print_exc", lambda: raised.append(sys.exc_info()[1]))
     module = ModuleType("tasks_gone_wrong")
     monkeypatch.setitem(sys.modules, "tasks_gone_wrong", module)
-    threads = torch.get_num_threads()
+    threads, metrics = torch.get_num_threads(), dict(METRICS)
 
     def measure(workload: str, wrong: Any) -> tuple[str, str, Any]:
         module.wrong = wrong  # type: ignore[attr-defined]
@@ -178,6 +179,8 @@ def ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
     yield measure
     torch.set_num_threads(threads)
+    METRICS.clear()
+    METRICS.update(metrics)
 
 
 def of_an_accident(error: BaseException | None) -> bool:

@@ -175,7 +175,8 @@ HELD = {"parameter_bytes": 1000, "gradient_bytes": 1000, "optimizer_bytes": 2000
 
 
 def prepared(resident: tuple[Tensor, ...] | None) -> Any:
-    return SimpleNamespace(feed=SimpleNamespace(resident=resident))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in resident or ())
+    return SimpleNamespace(feed=SimpleNamespace(resident_bytes=size))
 
 
 def test_the_workspace_is_what_nothing_else_accounts_for() -> None:

@@ -305,7 +305,7 @@ class Feed:
         self.device = device
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.dataset = data.train
-        self.loading = data.loading or own_data.Split(data.train)
+        self.loading = data.loading
         self.part = part if data.split is None else parted_by(data.split)
         self.size = len(data.train)  # type: ignore[arg-type]  # every data set here has a length
         self.transfer: Callable[[Any, Any], Batch] = self._to_device  # an instrument may time it
@@ -317,7 +317,9 @@ class Feed:
             if whole is None:
                 self.kept = self._some_batches()
             else:
-                self.resident = self._to_device(*whole) if data.loading else _moved(whole, device)
+                self.resident = own_data.mapped_batch(lambda tensor: tensor.to(device), whole)
+                if not isinstance(whole[0], Tensor) or whole[0].ndim != 4:
+                    self.layout = torch.contiguous_format
 
     @property
     def is_resident(self) -> bool:
@@ -334,16 +336,20 @@ class Feed:
         """Each sample once, in a new random order; the last batch may be smaller."""
         if self.resident is not None:
             return self._chosen(torch.randperm(self.size, device=self.device))
-        return self._loaded(self._new_loader(self.loading.sampler, self.loading.drop_last))
+        if self.loading is None:
+            return self._loaded(DataLoader(self.dataset, self.batch_size, shuffle=True))
+        return self._loaded(self._own_loader(self.loading, self.loading.sampler, self.loading.drop_last))
 
     def in_order(self) -> Iterator[Batch]:
         """Each sample once, in the order of the data set."""
-        return self._loaded(DataLoader(self.dataset, self.batch_size, **self.loading.options))
+        options = {} if self.loading is None else self.loading.options
+        return self._loaded(DataLoader(self.dataset, self.batch_size, **options))
 
     def batches_of_epoch(self) -> int:
         """How many batches an epoch has."""
         whole, rest = divmod(self.size, self.batch_size)
-        return whole + (rest > 0 and (self.resident is not None or not self.loading.drop_last))
+        dropped = self.resident is None and self.loading is not None and self.loading.drop_last
+        return whole + (rest > 0 and not dropped)
 
     def some(self, places: Tensor) -> Feed:
         """The same way of feeding, over a few of the samples.
@@ -361,7 +367,8 @@ class Feed:
         numbers = torch.arange(self.size)
         few = self._over(TensorDataset(numbers, numbers), self.size)
         few.part, few.batch_size, few.device = part, batch_size, "cpu"
-        few.loading = own_data.Split(few.dataset, {}, self.loading.sampler, self.loading.drop_last)
+        if self.loading is not None:
+            few.loading = own_data.Split(few.dataset, {}, self.loading.sampler, self.loading.drop_last)
         few.resident = None if self.resident is None else (numbers, numbers)
         return few
 
@@ -369,7 +376,8 @@ class Feed:
         few = copy.copy(self)
         few.dataset, few.size = dataset, size
         few.transfer, few.kept, few._loader = few._to_device, [], None
-        few.loading = replace(few.loading, dataset=dataset, sampler=None)  # an order of all is none of a few
+        if few.loading is not None:
+            few.loading = replace(few.loading, dataset=dataset, sampler=None)  # an order of all is none of a few
         return few
 
     def first(self, batches: int) -> Iterator[Batch]:
@@ -387,15 +395,18 @@ class Feed:
                 orders = [torch.randperm(self.size, device=self.device) for _ in range(wraps)]
                 yield from self._chosen(torch.cat(orders)[:whole])
         sampler = RandomSampler(self.dataset, num_samples=self.size * wraps)  # type: ignore[arg-type]  # it has one
-        loader = self._new_loader(self.loading.sampler or sampler, drop_last=True)
+        if self.loading is None:
+            loader = DataLoader(self.dataset, self.batch_size, sampler=sampler, drop_last=True)
+        else:
+            loader = self._own_loader(self.loading, self.loading.sampler or sampler, drop_last=True)
         if not len(loader):
             raise UnsupportedError(f"the data have {self.size} samples in an order of their own, fewer than a batch")
         while True:
             yield from self._loaded(loader)
 
-    def _new_loader(self, sampler: Any, drop_last: bool) -> DataLoader[Any]:
-        """A DataLoader; one whose processes stay is made once for each way of ordering."""
-        options = self.loading.options
+    def _own_loader(self, loading: own_data.Split, sampler: Any, drop_last: bool) -> DataLoader[Any]:
+        """A DataLoader as a task says; one whose processes stay is made once for each way of ordering."""
+        options = loading.options
         if sampler is None:
             sampler = RandomSampler(self.dataset)  # type: ignore[arg-type]  # it has a length
         if options.get("persistent_workers") and self._loader is not None and self._loader.drop_last == drop_last:
@@ -427,17 +438,14 @@ class Feed:
 
     def _chosen(self, order: Tensor) -> Iterator[Batch]:
         assert self.resident is not None
-        inputs, targets = self.resident
-        if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
-            for start in range(0, len(order), self.batch_size):
-                yield own_data.chosen(self.resident, order[start : start + self.batch_size])
-            return
+        images, labels = self.resident
+        are_tensors = isinstance(images, Tensor) and isinstance(labels, Tensor) and images is not labels
         for start in range(0, len(order), self.batch_size):
-            places = order[start : start + self.batch_size]
-            yield inputs[places].contiguous(memory_format=self._layout_of(inputs)), targets[places]
-
-    def _layout_of(self, inputs: Tensor) -> torch.memory_format:
-        return self.layout if inputs.ndim == 4 else torch.contiguous_format
+            chosen = order[start : start + self.batch_size]
+            if not are_tensors:
+                yield own_data.chosen(self.resident, chosen)
+                continue
+            yield images[chosen].contiguous(memory_format=self.layout), labels[chosen]
 
     def _loaded(self, loader: DataLoader[Any]) -> Iterator[Batch]:
         for batch in loader:
@@ -445,12 +453,6 @@ class Feed:
 
     def _to_device(self, inputs: Any, targets: Any) -> Batch:
         return on_device((inputs, targets), self.device, self.layout)
-
-
-def _moved(batch: Batch, device: str) -> Batch:
-    """Images and labels on the device, as they lie."""
-    images, labels = batch
-    return images.to(device), labels.to(device)
 
 
 def _text(shape: Shape) -> str:

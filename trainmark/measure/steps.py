@@ -368,7 +368,7 @@ def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_S
         UnsupportedError: A step of one's own cannot be taken in the cell's precision.
     """
     name, device = str(cell["precision"]), str(cell["device"])
-    optimizer = _optimizer(task, model)
+    optimizer = _own_optimizer(task, model) or torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     dtype, scaler = precision.autocast_dtype(name), precision.grad_scaler(name, device)
     if task.step is not None and scaler.is_enabled():
         raise UnsupportedError(f"{name} needs a scaled loss, which a step of one's own does not have")
@@ -390,9 +390,10 @@ def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_S
     )
 
 
-def _optimizer(task: Task, model: nn.Module) -> Any:
+def _own_optimizer(task: Task, model: nn.Module) -> Any:
+    """What the task's ``optimizer`` gives; None where it has none."""
     if task.optimizer is None:
-        return torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+        return None
     made = task.optimizer(model if _wants_the_model(task.optimizer) else model.parameters())
     several = isinstance(made, list | tuple) and task.step is not None
     for one in made if several else (made,):
