@@ -424,7 +424,7 @@ def call(installed: str) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(folder: Path, *command: str, path: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([*path, installed]), "COLUMNS": "160"}
-        for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "TRAINMARK_Path(__file__).parents[1]", "VIRTUAL_ENV"):
+        for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "TRAINMARK_ROOT", "VIRTUAL_ENV"):
             environment.pop(name, None)
         interpreter = getattr(sys, "_base_executable", sys.executable)
         return subprocess.run(

@@ -425,9 +425,7 @@ SLIPS = (
         "[seconds for",
         IN_RECOMMEND,
     ),
-    Slip(
-        "not inferior only where better", RECOMMEND, "if low > -ACCURACY_MARGIN else", "if low > 0 else", IN_RECOMMEND
-    ),
+    Slip("not inferior only where better", RECOMMEND, "if worst > -margin else", "if worst > 0 else", IN_RECOMMEND),
     Slip(
         "doubts of the default unsaid",
         RECOMMEND,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from trainmark.advise.phrases import accuracy_words, gain_words, measure_command, seeds_to_know, setting
-from trainmark.advise.recommend import ACCURACY_MARGIN, BETWEEN_PROCESSES, Advice, advise, default_setting
+from trainmark.advise.recommend import BETWEEN_PROCESSES, Advice, advise, default_setting
 from trainmark.store.cell import Cell
+from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 from trainmark.store.runs import REFERENCE, read_run, run_files
@@ -113,8 +114,46 @@ def test_the_accuracy_is_judged_by_a_one_sided_t_test_with_its_margin() -> None:
     assert accuracy.difference.middle == pytest.approx(0.002)
     assert accuracy.difference.low == pytest.approx(0.002 - 6.314e-3, abs=1e-6)
     assert accuracy.verdict == "not inferior"
-    assert accuracy.difference.low > -ACCURACY_MARGIN
+    assert accuracy.difference.low > -accuracy.margin
     assert "2 seeds, margin 0.50 points" in accuracy_words(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict", "told"),
+    [
+        ((1.01, 1.00, 1.02), "not inferior", "rmse not inferior: +0.0100 m"),
+        ((1.31, 1.30, 1.32), "inferior", "rmse inferior: +0.310 m"),
+        ((1.10, 0.80, 1.30), "undecided", "rmse undecided: "),
+    ],
+)
+def test_a_metric_that_is_better_when_lower_is_judged_the_other_way_round_and_in_its_unit(
+    monkeypatch: pytest.MonkeyPatch, errors: tuple[float, ...], verdict: str, told: str
+) -> None:
+    monkeypatch.setitem(METRICS, "rmse", Metric("m", "lower", "difference", "a made-up error", 0.1))
+    monkeypatch.setitem(METRICS, "rmse_lowest", Metric("m", "lower", "no", "of the seeds"))
+
+    def judged(*values: float, precision: str = "fp32") -> Record:
+        series = {"seed": [0, 1, 2], "held_out_rmse": [[value] for value in values]}
+        cell = Cell.of("accuracy", model="mlp", batch_size=64, precision=precision, loader="dataloader")
+        return Record(cell, "ok", metrics={"rmse": 1.0, "rmse_lowest": 0.9}, series=series)
+
+    bf16 = trained(precision="bf16", rate=2000)
+    advice = only([trained(), bf16, judged(1.0, 0.99, 1.01), judged(*errors, precision="bf16")])
+    accuracy = (advice.untested or advice.choices[0]).accuracy
+    assert (accuracy.metric, accuracy.verdict) == ("rmse", verdict)
+    assert (speed(advice) is bf16) is (verdict == "not inferior")
+    assert accuracy_words(accuracy).startswith(told) and accuracy_words(accuracy).endswith("margin 0.100 m)")
+
+
+def test_a_metric_without_a_margin_recommends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "rmse", Metric("m", "lower", "no", "a made-up error"))
+    monkeypatch.setitem(METRICS, "rmse_lowest", Metric("m", "lower", "no", "of the seeds"))
+    series = {"seed": [0, 1], "held_out_rmse": [[1.0], [0.9]]}
+    cells = [Cell.of("accuracy", model="mlp", precision=name, loader="dataloader") for name in ("fp32", "bf16")]
+    judged = [Record(cell, "ok", metrics={"rmse": 1.0, "rmse_lowest": 0.9}, series=series) for cell in cells]
+    advice = only([trained(), trained(precision="bf16", rate=2000), *judged])
+    assert advice.untested is not None and advice.untested.accuracy.verdict == "without a margin"
+    assert accuracy_words(advice.untested.accuracy) == "rmse without a margin: +0 m (2 seeds)"
 
 
 def test_more_seeds_are_asked_for_where_a_few_left_it_open() -> None:

@@ -6,7 +6,8 @@ import math
 
 from trainmark import formatting
 from trainmark.advise.break_even import Payback
-from trainmark.advise.recommend import ACCURACY_MARGIN, Accuracy, Advice, Choice, axis
+from trainmark.advise.recommend import Accuracy, Advice, Choice, axis
+from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 
@@ -58,16 +59,17 @@ def accuracy_words(accuracy: Accuracy) -> str:
     """What is known of the accuracy, with the test and its margin."""
     if accuracy.verdict == "same arithmetic":
         return "the default's arithmetic, so its accuracy"
+    name = formatting.metric_name(accuracy.metric)
     if accuracy.difference is None:
-        return "accuracy not measured"
-    difference, margin = accuracy.difference, formatting.points(ACCURACY_MARGIN).removeprefix("+")
-    ends = (
-        ""
-        if difference.low is None
-        else f", 90% interval {formatting.points(difference.low)} to {formatting.points(difference.high)}"
+        return f"{name} not measured"
+    middle, low, high, margin = (
+        formatting.difference(accuracy.metric, value)
+        for value in (accuracy.difference.middle, accuracy.difference.low, accuracy.difference.high, accuracy.margin)
     )
+    ends = "" if accuracy.difference.low is None else f", 90% interval {low} to {high}"
     seeds = f"{accuracy.seeds} seed{'s' * (accuracy.seeds != 1)}"
-    return f"accuracy {accuracy.verdict}: {formatting.points(difference.middle)}{ends} ({seeds}, margin {margin})"
+    within = "" if accuracy.verdict == "without a margin" else f", margin {margin.removeprefix('+')}"
+    return f"{name} {accuracy.verdict}: {middle}{ends} ({seeds}{within})"
 
 
 def payback_sentence(payback: Payback | None) -> str | None:
@@ -91,9 +93,12 @@ def doubt_words(choice: Choice) -> str | None:
 def seeds_to_know(accuracy: Accuracy) -> int:
     """Seeds that would narrow the interval until it clears the margin, if the difference stays what it is."""
     difference = accuracy.difference
-    if difference is None or difference.low is None or difference.middle <= -ACCURACY_MARGIN:
+    if difference is None or difference.low is None:
         return FEWEST_SEEDS
-    reach, room = difference.middle - difference.low, difference.middle + ACCURACY_MARGIN
+    better = difference.middle if METRICS[accuracy.metric].better == "higher" else -difference.middle
+    reach, room = difference.middle - difference.low, better + accuracy.margin
+    if room <= 0:
+        return FEWEST_SEEDS
     return max(FEWEST_SEEDS, math.ceil(accuracy.seeds * (reach / room) ** 2))
 
 

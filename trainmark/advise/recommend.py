@@ -13,7 +13,7 @@ from trainmark.advise.break_even import Payback, paybacks
 from trainmark.judge.statistics import ratio_interval
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
-from trainmark.store.record import UNRELIABLE, Record
+from trainmark.store.record import UNRELIABLE, Record, held_out_series
 from trainmark.store.rounds import Interval
 from trainmark.workloads import of_role
 
@@ -22,7 +22,7 @@ PLAIN = ("precision", "compile", "memory_format", "loader")  # at their defaults
 GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
 BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md
 CONFIDENCE = 0.95
-ACCURACY_MARGIN = METRICS["accuracy"].tolerance or 0.0
+Evidence = tuple[str, Mapping[object, float]]  # a metric, and seed and epochs -> what it was after the last of them
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,23 @@ class Accuracy:
     """What is known of a setting's accuracy against that of the default.
 
     Attributes:
-        verdict: ``same arithmetic``, ``not inferior``, ``inferior``, ``undecided`` or ``not measured``.
+        verdict: ``same arithmetic``, ``not inferior``, ``inferior``, ``undecided``, ``not measured``, or ``without a
+            margin`` where its task does not say how much worse is worse.
         difference: Of the mean over seeds, with the lower end of a one-sided 95% interval and the upper
             end of its mirror image; None where nothing was compared.
         seeds: Pairs that it rests on.
+        metric: What the trained models were judged by: the accuracy, or what their task says first.
     """
 
     verdict: str
     difference: Interval | None = None
     seeds: int = 0
+    metric: str = "accuracy"
+
+    @property
+    def margin(self) -> float:
+        """By how much the metric may be worse; 0 where it has none."""
+        return METRICS[self.metric].tolerance or 0.0
 
     @property
     def holds(self) -> bool:
@@ -153,29 +161,34 @@ def value_of(record: Record, goal: str) -> float | None:
     return device if device is not None else record.metrics.get("peak_memory_bytes")
 
 
-def judge_accuracy(record: Record, default: Record, evidence: Mapping[Arithmetic, Mapping[object, float]]) -> Accuracy:
+def judge_accuracy(record: Record, default: Record, evidence: Mapping[Arithmetic, Evidence]) -> Accuracy:
     """Whether a setting's accuracy is not inferior to the default's, by a one-sided paired t-test over seeds.
+
+    Of a task that is judged otherwise it is its first metric, and all of this holds of that.
 
     A setting that only compiles, lays out or loads otherwise does the default's arithmetic. Any other needs
     trainings of its own with the same seeds; it is not inferior where the 95% lower bound of the mean
-    difference is above the margin, and inferior where the upper bound is below it.
+    difference is above the margin, and inferior where the upper bound is below it; mirrored where lower is better.
 
     Source: the non-inferiority test of Wellek, Testing Statistical Hypotheses of Equivalence, chapter 5.
     """
     if _arithmetic(record) == _arithmetic(default):
         return Accuracy("same arithmetic")
-    ours, theirs = evidence.get(_arithmetic(record)), evidence.get(_arithmetic(default))
-    seeds = sorted(set(ours or ()) & set(theirs or ()), key=str)
-    if not ours or not theirs or not seeds:
-        return Accuracy("not measured")
+    (metric, ours), (_, theirs) = (evidence.get(_arithmetic(one), ("accuracy", {})) for one in (record, default))
+    seeds = sorted(set(ours) & set(theirs), key=str)
+    if not seeds:
+        return Accuracy("not measured", metric=metric)
     differences = [ours[seed] - theirs[seed] for seed in seeds]
     middle = mean(differences)
-    if len(seeds) < 2:
-        return Accuracy("undecided", Interval(middle, None, None), len(seeds))
+    margin = METRICS[metric].tolerance
+    if margin is None or len(seeds) < 2:
+        verdict = "without a margin" if margin is None else "undecided"
+        return Accuracy(verdict, Interval(middle, None, None), len(seeds), metric)
     reach = float(stdtrit(len(seeds) - 1, CONFIDENCE)) * stdev(differences) / math.sqrt(len(seeds))
     low, high = middle - reach, middle + reach
-    verdict = "not inferior" if low > -ACCURACY_MARGIN else "inferior" if high < -ACCURACY_MARGIN else "undecided"
-    return Accuracy(verdict, Interval(middle, low, high), len(seeds))
+    worst, best = (low, high) if METRICS[metric].better == "higher" else (-high, -low)
+    verdict = "not inferior" if worst > -margin else "inferior" if best < -margin else "undecided"
+    return Accuracy(verdict, Interval(middle, low, high), len(seeds), metric)
 
 
 def _choose(
@@ -258,13 +271,16 @@ def _arithmetic(record: Record) -> Arithmetic:
     )
 
 
-def _accuracies(records: Iterable[Record]) -> dict[Arithmetic, dict[object, float]]:
-    """What decides the accuracy -> seed and epochs -> held-out accuracy after the last epoch."""
-    found: dict[Arithmetic, dict[object, float]] = {}
+def _accuracies(records: Iterable[Record]) -> dict[Arithmetic, Evidence]:
+    """What decides the accuracy -> what it, or what its task is judged by first, was with each seed."""
+    found: dict[Arithmetic, tuple[str, dict[object, float]]] = {}
     for record in of_role("accuracy", records):
         if record.status != "ok":
             continue
-        for seed, curve in zip(record.series.get("seed", ()), record.series.get("held_out_accuracy", ()), strict=False):
+        metric = next(iter(record.held_out_metrics), "accuracy")
+        curves = record.series.get(held_out_series(metric), ())
+        for seed, curve in zip(record.series.get("seed", ()), curves, strict=False):
             if curve and curve[-1] is not None:
-                found.setdefault(_arithmetic(record), {}).setdefault((seed, len(curve)), float(curve[-1]))
-    return found
+                _, seeds = found.setdefault(_arithmetic(record), (metric, {}))
+                seeds.setdefault((seed, len(curve)), float(curve[-1]))
+    return dict(found)

@@ -301,8 +301,6 @@ def main() -> None:
         suite.open_suite(Path.cwd())
     except suite.SuiteError as error:
         sys.exit(str(error))
-    import torch._dynamo  # noqa: F401  # an optimizer imports it: else each process of a pair would, for a second
-
     from trainmark.measure import preload
 
     if preload.failure is not None:

@@ -12,6 +12,8 @@ import traceback
 failure: str | None = None
 
 try:
+    import torch._dynamo  # noqa: F401  # which the first optimizer of a process would import: a second
+
     from trainmark import suite
     from trainmark.measure import data, protocol
 
