@@ -107,6 +107,7 @@ CALLS: dict[str, Callable[[Path], object]] = {
     "has": lambda folder: (git.has("HEAD", "code.py", folder / "inner"), git.has("HEAD", "none.py", folder / "inner")),
     "top_of": lambda folder: git.top_of(folder / "inner"),
     "within": lambda folder: git.within(folder / "inner"),
+    "submodules": git.submodules,
     "working_trees": git.working_trees,
     "checked_out": files_checked_out,
     "remove": removed,

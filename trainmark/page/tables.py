@@ -182,8 +182,8 @@ def _judged_columns(records: Sequence[Record], *, ends: bool = False) -> Iterabl
         title = formatting.metric_name(name).capitalize()
         for part, of in ((name, ""), (f"{name}_lowest", ", lowest"), (f"{name}_highest", ", highest")):
             if part == name or ends:
-                column = share_column if METRICS[part].is_share else number_column
-                unit = "%" if METRICS[part].is_share else METRICS[part].unit
+                column = share_column if METRICS[name].is_share else number_column
+                unit = "%" if METRICS[name].is_share else METRICS[name].unit
                 yield column(records, part, f"{title}{of}{f' ({unit})' * bool(unit)}")
 
 

@@ -86,9 +86,8 @@ class Accuracy(ModelWorkload):
 def _over_seeds(record: Record, name: str) -> str:
     """``98.04% (97.90% to 98.10%, 3 seeds)``, with the metric's name where it is another than accuracy."""
     seeds = int(record.settings.get("seeds") or len(record.rounds))
-    middle, low, high = (
-        formatting.metric(part, record.metrics[part]) for part in (name, f"{name}_lowest", f"{name}_highest")
-    )
+    parts = (name, f"{name}_lowest", f"{name}_highest")
+    middle, low, high = (formatting.metric(name, record.metrics[part]) for part in parts)
     over = f" ({low} to {high}, {seeds} seeds)" if seeds > 1 else " (1 seed)"
     return f"{'' if name == 'accuracy' else formatting.metric_name(name) + ' '}{middle}{over}"
 
