@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from trainmark.judge.comparison import compare_paired
+from trainmark.store.metrics import METRICS, Metric
+from trainmark.store.pairs import paired_files, read_paired_run
 from trainmark.store.record import Record, Run
 from trainmark.store.runs import read_run, run_files
 
@@ -157,3 +160,17 @@ def test_a_call_names_tasks_and_a_test_may_be_for_some_values(
     assert [line for line in listed.stdout.splitlines() if "[" in line] == [
         "bench/test_large.py::test_large[tasks.columns:lazy-64-cpu-fp32-own-data]"
     ]
+
+
+def test_two_sides_of_a_task_are_compared_by_what_it_is_judged_by(
+    project: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = project(
+        *("pytest", "bench", "--against=self", "--budget=40s", "--task=tasks.columns:regression", "-k", "accuracy"),
+        *(*QUICK[:1], *QUICK[3:], *PLAIN[:2]),
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    METRICS.setdefault("rmse", Metric("m", "lower", "difference", "as the run says", 0.5))
+    (cell,) = compare_paired(read_paired_run(paired_files(project.folder / "results")[-1])).cells  # type: ignore[attr-defined]
+    (judged,) = (change for change in cell.changes if change.name == "rmse")
+    assert (cell.verdict, judged.verdict, judged.base) == ("unchanged", "unchanged", judged.new)

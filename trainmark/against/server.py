@@ -22,6 +22,7 @@ Tasks are ``plan`` (which cells this side has), ``record`` (one whole record) an
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import hashlib
 import importlib.metadata
@@ -206,6 +207,7 @@ def record(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dic
     from trainmark.workloads import entry_of
 
     cell, settings = _cell(request["cell"]), _settings(request["settings"])
+    _learn_metrics(cell)
     context = Context(Workers(start="fork"))
     try:
         measured, _ = entry_of(cell.workload).measure(cell, settings, context)
@@ -270,6 +272,15 @@ def control_seconds() -> float:
             number ^= step
         times.append(time.thread_time() - begun)
     return min(times)
+
+
+def _learn_metrics(cell: Cell) -> None:
+    """Makes known what a cell's task is judged by; of a task that fails its record says so."""
+    from trainmark.measure.failures import BrokenTask
+    from trainmark.model import UnknownModel, load_model
+
+    with contextlib.suppress(BrokenTask, UnknownModel):
+        load_model(str(cell.settings.get("model")))
 
 
 def _cell(document: Mapping[str, Any]) -> Cell:
