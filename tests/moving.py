@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -131,8 +132,8 @@ class Counting(Digits):
 
 
 def system_chance() -> Chance:
-    """Noise that nobody can seed."""
-    return Chance(lambda: random.SystemRandom().random())
+    """Noise that nobody can seed, and that is another in each process for certain."""
+    return Chance(lambda: os.getpid() % 1000 + random.SystemRandom().random())
 
 
 def __getattr__(name: str) -> Any:
