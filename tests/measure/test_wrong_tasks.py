@@ -93,6 +93,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a loss that is NaN": (good(criterion=lambda out, wanted: out.mean() * float("nan")), "is not finite"),
     "no optimizer": (good(optimizer=lambda parameters: None), "the task's optimizer gave None"),
     "two optimizers for one step": (good(optimizer=lambda parameters: []), "several need a step of one's own"),
+    "no optimizer for a step of one's own": (
+        good(optimizer=lambda parameters: (), step=lambda training, inputs, targets: None),
+        "the task's optimizer gave none",
+    ),
     "an optimizer that raises": (good(optimizer=boom), "RuntimeError: boom (test_wrong_tasks.py, line"),
     "a wrong hyperparameter": (good(optimizer=partial(torch.optim.SGD, lr=-1)), "Invalid learning rate"),
     "no schedule": (good(schedule=lambda optimizer, steps: None), "the task's schedule gave None"),

@@ -396,6 +396,8 @@ def _own_optimizer(task: Task, model: nn.Module) -> Any:
         return None
     made = task.optimizer(model if _wants_the_model(task.optimizer) else model.parameters())
     several = isinstance(made, list | tuple) and task.step is not None
+    if several and not made:
+        raise ModelError("the task's optimizer gave none; needed is a torch.optim.Optimizer, or several")
     for one in made if several else (made,):
         if not isinstance(one, torch.optim.Optimizer):
             remedy = "" if task.step is not None else "; several need a step of one's own"
