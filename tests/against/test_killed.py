@@ -33,7 +33,7 @@ OF_KIND = {
 FIRST = {"paired": 2, "single": 1}  # records of a cell, until a run may be told to end
 AT_ONCE = {"paired": ("--budget=1s",), "single": ()}  # what ends a run that goes on: the time is over before it begins
 PAGE = 4096  # bytes that a small file system gives at once
-ROOM = {"paired": 5, "single": 3}  # pages that a run's beginning and its first record take
+ROOM = {"paired": 5, "single": 3}  # pages that a run's beginning and its first record take; a small second one may fit too
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or shutil.which("git") is None, reason="needs git and /proc")
 
@@ -313,7 +313,7 @@ def test_a_run_that_finds_no_room_keeps_what_it_has_and_goes_on_when_there_is_so
         assert ("No space left on device" if is_mounted else "File too large") in output
         kept = Kept()
         kept.see(runs)
-        assert runs.count("record") == 1
+        assert runs.count("record") in (1, 2)
         assert "--resume" in output, output
         (runs.results / "filler").unlink(missing_ok=True)
         if is_mounted:
