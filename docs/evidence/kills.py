@@ -32,7 +32,7 @@ import psutil
 
 from trainmark.store.journal import FOLDER as JOURNALS
 from trainmark.store.pairs import FOLDER as PAIRS
-from trainmark.store.record import Record
+from trainmark.store.record import AGAIN, Record
 from trainmark.store.runs import read_run, run_files
 
 ROOT = Path(__file__).parents[2]
@@ -206,7 +206,7 @@ def _refuse_missing(lines: Sequence[Mapping[str, Any]], runs: Runs) -> None:
 
 
 def refuse_twice(lines: Sequence[Mapping[str, Any]]) -> None:
-    """A pair is there once, and so is a record, but for one that tells why a side failed of it later.
+    """A pair is there once, and so is a record, but for one that was measured anew or tells why its side failed.
 
     Raises:
         Lost: One is there twice.
@@ -219,7 +219,7 @@ def refuse_twice(lines: Sequence[Mapping[str, Any]]) -> None:
         if "record" in line:
             record = Record.from_json(line["record"])
             name = (line.get("side"), record.key)
-            if name in seen and record.status == "ok":
+            if name in seen and record.status == "ok" and AGAIN not in record.disturbance:
                 raise Lost(f"a record of {name} is there twice")
             seen.add(name)
 

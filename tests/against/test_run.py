@@ -34,11 +34,19 @@ RENAMED = Cell.of("train", model="mlp-2")
 class MadeUpSide:
     """A side that has cells, some of which end in a way of their own."""
 
-    def __init__(self, place: Place, cells: Sequence[Cell], ends: dict[Cell, BaseException], accuracy: float) -> None:
+    def __init__(
+        self,
+        place: Place,
+        cells: Sequence[Cell],
+        ends: dict[Cell, BaseException],
+        accuracy: float,
+        peaks: Sequence[int] = (),
+    ) -> None:
         self.place = place
         self.cells = cells
         self.ends = ends
         self.accuracy = accuracy
+        self.peaks = iter(peaks)
 
     def wait_until_ready(self) -> None:
         pass
@@ -62,7 +70,8 @@ class MadeUpSide:
             curves = [[self.accuracy + seed / 1000] for seed in range(3)]
             series = {"seed": [0, 1, 2], "held_out_accuracy": curves}
             return Record(cell, "ok", metrics={"accuracy": self.accuracy + 0.001}, series=series).to_json()
-        return Record(cell, "ok", metrics={"parameters": 5}).to_json()
+        peak = next(self.peaks, 100)
+        return Record(cell, "ok", metrics={"parameters": 5, "peak_memory_bytes": peak}).to_json()
 
 
 numbers = count()  # of sessions: each run has a name of its own
@@ -101,11 +110,18 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., P
         asks_for_all: bool = True,
         variable: str = "env:A=1",
         resumed: Path | None = None,
+        peaks: Sequence[int] = (),
     ) -> PairedRun:
         def side(place: Place, timeout: float) -> MadeUpSide:
             of_base = place.name == variable
             accuracy = accuracies[0] if of_base else accuracies[1]
-            return MadeUpSide(place, base if of_base else new, {} if of_base else ends or {}, accuracy)
+            return MadeUpSide(
+                place,
+                base if of_base else new,
+                {} if of_base else ends or {},
+                accuracy,
+                () if of_base else peaks,
+            )
 
         monkeypatch.setattr("trainmark.against.run.Side.launch", side)
         parts = (variable,)
@@ -242,6 +258,21 @@ def test_a_record_that_failed_is_tried_again(measured: Any) -> None:
     first = measured([TRAIN], [TRAIN], ends={TRAIN: SideEnded("oom", "no memory")})
     again = measured([TRAIN], [TRAIN], earlier=[first])
     assert [record.status for record in again.new.records] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("peaks", "verdict"),
+    [((100, 100), "unchanged"), ((120, 100), "unchanged"), ((120, 120, 120, 120, 100), "regressed")],
+)
+def test_a_peak_of_memory_beyond_its_tolerance_is_measured_anew_up_to_three_times(
+    measured: Any, peaks: tuple[int, ...], verdict: str
+) -> None:
+    told: list[str] = []
+    run = measured([TRAIN], [TRAIN], peaks=peaks, told=told)
+    assert [cell.verdict for cell in compare_paired(run).cells] == [verdict]
+    anew = [line for line in told if line.startswith("once more on both sides, for its peak memory")]
+    assert len(anew) == {"unchanged": peaks.count(120), "regressed": 3}[verdict]
+    assert run.new.records[0].metrics["peak_memory_bytes"] == min(peaks[:4])
 
 
 def test_a_budget_that_is_spent_leaves_the_rest_unmeasured_and_says_so(measured: Any) -> None:

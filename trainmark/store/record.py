@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from trainmark.store import glossary
@@ -138,6 +138,42 @@ class Record:
         except (KeyError, TypeError, AttributeError) as error:
             raise SchemaError(f"not a record: {error!r}") from error
         return convert({**document, "cell": cell, "metrics": metrics}, cls, "a record")
+
+
+AGAIN = "measured_again"  # of a record's disturbance: how often
+
+
+def beyond_tolerance(base: Record, new: Record) -> list[str]:
+    """The metrics with a tolerance that two records of one cell differ in by more than that."""
+    if base.status != "ok" or new.status != "ok":
+        return []
+    found = []
+    for name, before in base.metrics.items():
+        after, tolerance = new.metrics.get(name), METRICS[name].tolerance
+        if METRICS[name].compared == "tolerance" and before and after and tolerance is not None:
+            low, high = sorted((before, after))
+            if high > low * (1 + tolerance):
+                found.append(name)
+    return found
+
+
+def with_better(first: Record, again: Record, attempts: int) -> Record:
+    """The first record, with the better of both values of each metric that has a tolerance.
+
+    Args:
+        first: What was measured.
+        again: The same cell, measured anew; where that failed the first record stands.
+        attempts: How often it was measured anew by now.
+    """
+    told = {**first.disturbance, AGAIN: attempts}
+    if again.status != "ok":
+        return replace(first, disturbance=told)
+    metrics = dict(first.metrics)
+    for name, value in metrics.items():
+        other = again.metrics.get(name)
+        if METRICS[name].compared == "tolerance" and value is not None and other is not None:
+            metrics[name] = max(value, other) if METRICS[name].better == "higher" else min(value, other)
+    return replace(first, metrics=metrics, disturbance=told)
 
 
 @dataclass(frozen=True)
