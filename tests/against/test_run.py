@@ -28,6 +28,7 @@ from trainmark.workloads import entry_of
 from trainmark.workloads.planning import Request
 
 TRAIN, INFERENCE, INPUT, ACCURACY = map(Cell.of, ("train", "inference", "input", "accuracy"))
+CELL_SECONDS = 0.5
 RENAMED = Cell.of("train", model="mlp-2")
 
 
@@ -71,7 +72,8 @@ class MadeUpSide:
             series = {"seed": [0, 1, 2], "held_out_accuracy": curves}
             return Record(cell, "ok", metrics={"accuracy": self.accuracy + 0.001}, series=series).to_json()
         peak = next(self.peaks, 100)
-        return Record(cell, "ok", metrics={"parameters": 5, "peak_memory_bytes": peak}).to_json()
+        metrics = {"parameters": 5, "peak_memory_bytes": peak, "cell_seconds": CELL_SECONDS}
+        return Record(cell, "ok", metrics=metrics).to_json()
 
 
 numbers = count()  # of sessions: each run has a name of its own
@@ -273,6 +275,13 @@ def test_a_peak_of_memory_beyond_its_tolerance_is_measured_anew_up_to_three_time
     anew = [line for line in told if line.startswith("once more on both sides, for its peak memory")]
     assert len(anew) == {"unchanged": peaks.count(120), "regressed": 3}[verdict]
     assert run.new.records[0].metrics["peak_memory_bytes"] == min(peaks[:4])
+
+
+def test_a_peak_beyond_its_tolerance_that_there_is_no_time_to_confirm_decides_nothing(measured: Any) -> None:
+    run = measured([TRAIN], [TRAIN], peaks=(120, 100), budget=2 * CELL_SECONDS)
+    (cell,) = compare_paired(run).cells
+    assert cell.verdict == "inconclusive"
+    assert "peak memory changed 100 B → 120 B, but once: nothing has confirmed it" in (cell.reason or "")
 
 
 def test_a_budget_that_is_spent_leaves_the_rest_unmeasured_and_says_so(measured: Any) -> None:

@@ -17,7 +17,7 @@ from trainmark.judge.statistics import Position, between_runs_interval, hodges_l
 from trainmark.store.cell import WORKLOADS
 from trainmark.store.metrics import METRICS, OVER_SEEDS, Metric
 from trainmark.store.pairs import Pair, PairedRun
-from trainmark.store.record import STATUSES, UNRELIABLE, Record, Run, held_out_series
+from trainmark.store.record import AGAIN, STATUSES, UNRELIABLE, Record, Run, held_out_series
 from trainmark.store.rounds import Interval
 
 HISTORY = 6  # stored runs of a cell that teach how two runs differ; fewer leave its time undecided
@@ -568,7 +568,14 @@ def _judge_number(name: str, base: Record, new: Record, conditions: _Conditions)
         return change
     if metric.compared == "explains" and not conditions.counts_decide:
         return replace(change, verdict=_NOTED, reason=None)
+    if conditions.decisions is not None and metric.compared == "tolerance" and not (_again(base) or _again(new)):
+        return replace(change, verdict="inconclusive", reason=f"{change.reason}, but once: nothing has confirmed it")
     return _of_reliable(change, base, new, conditions) if metric.timed else change
+
+
+def _again(record: Record) -> int:
+    """How often it was measured anew, for what differed by more than its tolerance."""
+    return int(record.disturbance.get(AGAIN) or 0)
 
 
 def _of_reliable(change: MetricChange, base: Record, new: Record, conditions: _Conditions) -> MetricChange:
