@@ -13,6 +13,7 @@ GRIDS = {
         # Epochs and seeds that fit three minutes; the full grid takes the lecture's 10.
         training={"mlp": (10, 2), "cnn": (2, 2)},
         other_training=(1, 2),
+        untrained=("resnet",),  # an epoch takes 20 s
         compiled=("mlp", "cnn"),  # others take more than 20 s to compile on a CPU core
     ),
     "full": Grid(

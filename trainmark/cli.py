@@ -212,23 +212,28 @@ def _file(name: str, folder: Path) -> Path:
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    from trainmark.advise.recommend import advise  # here, so that the other commands need not load scipy
+    from trainmark.advise.answer import answers  # here, so that the other commands need not load scipy
+    from trainmark.advise.recommend import advise
 
     run = _run(options.run, options.results)
-    found = [
-        advice
-        for advice in advise(run.records, options.max_memory)
-        if options.model is None or advice.model == options.model
-    ]
-    if not found:
+
+    told = []
+    if options.goal in (None, "time") and options.max_memory is None:
+        told += [essentials.answer_text(one) for one in answers(run.records) if options.model in (None, one.model)]
+    if options.goal != "time":
+        advice = advise(run.records, options.max_memory)
+        told += [essentials.advice_text(one, options.goal) for one in advice if options.model in (None, one.model)]
+    if not told:
         raise NothingToRecommend(_nothing(run, options))
-    print("\n\n".join(essentials.advice_text(advice, options.goal) for advice in found))
+    print("\n\n".join(told))
     return FINE
 
 
 def _nothing(run: Run, options: argparse.Namespace) -> str:
     trained = dict.fromkeys(str(one.cell["model"]) for one in of_role("training", run.records))
     name = formatting.plain(run.name)
+    if options.goal == "time" and options.max_memory is None:
+        return f"{name} has no answer of it: measure one: pytest bench -k 'train or answer' --benchmark-autosave"
     if options.model is not None and options.model not in trained:
         listed = formatting.plain(", ".join(trained)) or "none"
         return f"{name} has no training of {formatting.plain(options.model)}; it has {listed}."
@@ -571,7 +576,11 @@ def _parser() -> argparse.ArgumentParser:
     recommend = commands.add_parser("recommend", parents=[stored], help="which setting to train with on this machine")
     recommend.add_argument("--run", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
     recommend.add_argument("--model", type=canonical, metavar="NAME", help="default: each model of the run")
-    recommend.add_argument("--goal", choices=("speed", "energy", "memory"), help="default: each of them")
+    recommend.add_argument(
+        "--goal",
+        choices=("time", "speed", "energy", "memory"),
+        help="time is that of an equal model; default: each of them",
+    )
     recommend.add_argument(
         "--max-memory", type=_argument(parse_size), metavar="SIZE", help="that a setting may take, such as 4GB"
     )

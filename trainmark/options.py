@@ -43,7 +43,7 @@ DEFAULTS = {
     "profile": False,
 }
 # Those of any run whose default the suite's table may give; None where the call says nothing.
-OF_RUN: dict[str, Any] = {"grid": "quick", "threads": None, "data_root": "data"}
+OF_RUN: dict[str, Any] = {"grid": "quick", "threads": None, "data_root": "data", "answer": Settings.answer_seconds}
 # Of a comparison with another side; likewise.
 OF_AGAINST: dict[str, Any] = {
     "budget": DEFAULT_BUDGET,
@@ -124,6 +124,12 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
         help=f"of a benchmark (default {DEFAULT_TIMEOUT:g}); 90, 90s, 15m or 2h",
     )
     add("--memory-limit", type=_argument(parse_size), metavar="SIZE", help="resident memory of one, such as 4GB")
+    add(
+        "--answer",
+        type=_argument(parse_seconds),
+        metavar="TIME",
+        help=f"for the evidence of each model's answer (default {Settings.answer_seconds:g})",
+    )
     add("--profile", action="store_true", help="profile each as well: trainmark profile CELL")
     add("--resume", action="store_true", help="finish the last interrupted run, with its own options")
     add("--in-process", action="store_true", help="measure in this process, for a debugger")
@@ -186,6 +192,7 @@ def read_options(config: pytest.Config) -> Invocation:
             given,
             option(config, "seeds"),
             only=alone[0] if alone else None,
+            compares=bool(option(config, "against")),
         ),
         settings=Settings(
             threads=chosen(config, "threads") or default_threads(),
@@ -194,6 +201,7 @@ def read_options(config: pytest.Config) -> Invocation:
             max_seconds=float(config.getoption("benchmark_max_time")),
             once=config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"),
             places=places,
+            answer_seconds=chosen(config, "answer"),
         ),
         limits=Limits(option(config, "timeout"), option(config, "memory_limit")),
         in_process=option(config, "in_process"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from trainmark import suite
 from trainmark.formatting import about, counted
 from trainmark.measure.session import Measured, Session
 from trainmark.store.record import NOT_OF_TIMES, Record
@@ -37,6 +38,21 @@ def _result(record: Record) -> str:
     return entry_of(record.cell.workload).line(record) + flags + why
 
 
+def _answers(records: list[Record]) -> list[str]:
+    """Which setting to train each model with, and what to call where that is not decided."""
+    if not any(record.status == "ok" and entry_of(record.cell.workload).role == "answer" for record in records):
+        return []
+    from trainmark.advise.answer import answers  # loads the statistics
+    from trainmark.advise.answer_words import command, sentence
+
+    lines = []
+    for found in answers(records):
+        lines.append(sentence(found))
+        if (more := command(found, suite.current().benchmarks)) is not None:
+            lines.append(f"  {more}")
+    return [*lines, ""]
+
+
 def summary(session: Session, resume: str, results: str) -> list[str]:
     """How the cells ended, and where their records are.
 
@@ -47,7 +63,7 @@ def summary(session: Session, resume: str, results: str) -> list[str]:
     """
     records = list(session.records.values())
     counts = Counter(record.status for record in records)
-    lines = [", ".join(f"{number} {status}" for status, number in counts.items())]
+    lines = [*_answers(records), ", ".join(f"{number} {status}" for status, number in counts.items())]
     flagged = [flags for record in records if (flags := set(record.flags) - NOT_OF_TIMES)]
     if flagged:
         named = ", ".join(sorted({flag for flags in flagged for flag in flags}))

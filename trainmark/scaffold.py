@@ -39,6 +39,16 @@ def test_inference(measure):
 @pytest.mark.workload("input")  # having a batch, without a model
 def test_input(measure):
     measure()
+
+
+@pytest.mark.workload("accuracy")  # a whole training, and what the held-out data say
+def test_accuracy(measure):
+    measure()
+
+
+@pytest.mark.workload("answer")  # the setting that trains an equal model soonest
+def test_answer(measure):
+    measure()
 '''
 SETTINGS = """\
 # What counts where a call says nothing, so that CI calls `pytest {folder} --against main` and nothing else:
@@ -48,6 +58,7 @@ SETTINGS = """\
 # missing = "fail"       # benchmarks that are no longer there
 # changed = "warn"       # benchmarks that compute something else
 # counts = "pass"        # counts that explain a time, such as operators; fail judges them
+# answer = "25s"         # for the evidence of each model's answer
 # threads = 1            # CPU threads; without this line all cores but one
 # data_root = "data"     # where data sets lie
 # grid = "quick"         # which of the grids

@@ -189,6 +189,7 @@ _TEXT, _TEXTS = _Kind("a string", _text), _Kind("a list of strings", _texts)
 _OPTIONS = {
     "grid": _TEXT,
     "budget": _Kind("a time such as 90s or 10m", _time),
+    "answer": _Kind("a time such as 90s or 10m", _time),
     "margin": _Kind("shares such as 3% or 3%,train cnn=5%", _margins),
     "inconclusive": _one_of(POLICIES),
     "missing": _one_of(POLICIES),

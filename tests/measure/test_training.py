@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.mlp import mlp
+from trainmark.measure.failures import UnsupportedError
 from trainmark.measure.precision import autocast_dtype, grad_scaler, set_float32_arithmetic
 from trainmark.measure.steps import inference_parts, training_parts
 from trainmark.measure.training import LEARNING_RATE, evaluate, mixed_precision_step, train_epoch, train_step
@@ -256,3 +257,34 @@ def test_tensorfloat_32_is_allowed_for_tf32_alone_in_products_and_in_convolution
     set_float32_arithmetic(precision)
     assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest")
     assert torch.backends.cudnn.allow_tf32 == allowed
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 1.0), ("sqrt", 2.0), ("linear", 4.0)])
+def test_the_learning_rate_follows_the_batch_size_by_the_rule_that_is_named(rule: str, factor: float) -> None:
+    cell = Cell.of("accuracy", batch_size=256, lr_scaling=rule)
+    parts = training_parts(mlp(), cell, LECTURES)
+    assert [group["lr"] for group in parts.optimizer.param_groups] == [factor * LEARNING_RATE]
+
+
+def test_at_the_usual_batch_size_no_rule_changes_the_learning_rate() -> None:
+    for rule in ("none", "sqrt", "linear"):
+        parts = training_parts(mlp(), Cell.of("accuracy", lr_scaling=rule), LECTURES)
+        assert parts.optimizer.param_groups[0]["lr"] == LEARNING_RATE
+
+
+def test_all_groups_and_all_optimizers_of_a_task_follow() -> None:
+    def two(model: nn.Module) -> list[torch.optim.Optimizer]:
+        first, *rest = model.parameters()
+        groups = [{"params": [first], "lr": 0.1}, {"params": rest, "lr": 0.2}]
+        return [torch.optim.SGD(groups), torch.optim.SGD(model.parameters(), lr=0.4)]
+
+    task = Task(model=mlp, optimizer=two, step=lambda *_: None)
+    parts = training_parts(mlp(), Cell.of("accuracy", batch_size=128, lr_scaling="linear"), task)
+    assert [group["lr"] for one in parts.optimizer for group in one.param_groups] == [0.2, 0.4, 0.8]
+
+
+def test_a_schedule_of_ones_own_and_a_rule_for_the_learning_rate_do_not_go_together() -> None:
+    task = Task(model=mlp, schedule=torch.optim.lr_scheduler.StepLR)
+    with pytest.raises(UnsupportedError, match="the task's schedule sets the learning rate"):
+        training_parts(mlp(), Cell.of("accuracy", lr_scaling="sqrt"), task)
+    assert training_parts(mlp(), Cell.of("accuracy"), task).schedule is not None

@@ -140,6 +140,22 @@ def test_the_front_holds_what_no_other_beats_in_both(stored: Any) -> None:
     assert pareto_plot(to_frame([replace(run, records=tuple(records[:1]))])) is None
 
 
+def test_trainings_of_other_epochs_are_in_no_front_with_the_rest(stored: Any) -> None:
+    run = stored.run()
+    record = next(one for one in run.records if one.cell.workload == "accuracy")
+    made = [("mlp", 10, 100.0), ("mlp-residual", 10, 90.0), ("cnn", 2, 900.0)]
+    records = [
+        replace(record, cell=Cell.of("accuracy", model=name, epochs=epochs),
+                metrics={**record.metrics, "samples_per_second": rate})
+        for name, epochs, rate in made
+    ]  # fmt: skip
+    plot = pareto_plot(to_frame([replace(run, records=tuple(records))]))
+    assert plot is not None
+    assert {row[0].split()[1] for row in plot.numbers.rows} == {"mlp", "mlp-residual"}
+    assert "after 10 epochs on mnist-5k" in plot.finding
+    assert pareto_plot(to_frame([replace(run, records=(records[0], records[2]))])) is None
+
+
 @pytest.mark.parametrize("peaks", [{}, {"flops_per_second": {"fp32": 1e11}}, {"flops_per_second": "many"}])
 def test_without_peaks_there_is_no_roofline(stored: Any, peaks: dict[str, Any]) -> None:
     assert roofline_plot(to_frame([stored.full_run()]), peaks, "cpu") is None

@@ -74,7 +74,9 @@ def test_models_of_a_grid_have_the_spelling_that_a_record_keeps(monkeypatch: pyt
 def test_the_quick_grid_trains_the_small_models_at_two_batch_sizes_in_fp32_and_bf16(
     machine: Machine, computed: list[tuple[str, str]]
 ) -> None:
-    found = [cell for cell in cells("train", machine) if cell["compile"] == "off"]
+    found = [
+        cell for cell in cells("train", machine) if cell["compile"] == "off" and cell["memory_format"] == "contiguous"
+    ]
     wanted = [
         Cell.of("train", model=model, batch_size=batch_size, device=device, precision=precision)
         for model in ("mlp", "mlp-residual", "cnn", "resnet20")
@@ -82,6 +84,14 @@ def test_the_quick_grid_trains_the_small_models_at_two_batch_sizes_in_fp32_and_b
         for batch_size in ((16, 64) if (model, device) == ("resnet20", "cpu") else (64, 256))
     ]
     assert sorted(cell.key for cell in found) == sorted(cell.key for cell in wanted)
+
+
+def test_the_quick_grid_trains_what_has_convolutions_in_the_other_layout_too() -> None:
+    found = [cell for cell in cells("train", PLAIN) if cell["memory_format"] == "channels_last"]
+    wanted = [Cell.of("train", model=model, memory_format="channels_last") for model in ("cnn", "resnet20")]
+    assert found == wanted
+    for asked in ({"batch_size": [128]}, {"memory_format": ["contiguous"]}):
+        assert values(cells("train", PLAIN, asking(**asked)), "memory_format") == {"contiguous"}
 
 
 @pytest.mark.parametrize(
@@ -133,14 +143,36 @@ def test_both_ways_without_gradients_can_be_asked_for() -> None:
 
 
 @ON
-def test_the_quick_grid_has_the_accuracy_of_every_small_model_by_the_lectures_loader(machine: Machine) -> None:
+def test_the_quick_grid_has_the_accuracy_of_what_trains_quickly_by_the_lectures_loader(machine: Machine) -> None:
     found = plan("accuracy", Request(), machine)
     wanted = [
         (Cell.of("accuracy", model=model, loader="dataloader", epochs=epochs, device=device), seeds)
-        for model, epochs, seeds in (("mlp", 10, 2), ("mlp-residual", 10, 2), ("cnn", 2, 2), ("resnet20", 1, 2))
+        for model, epochs, seeds in (("mlp", 10, 2), ("mlp-residual", 10, 2), ("cnn", 2, 2))
         for device in machine.devices
     ]
     assert [(item.cell, item.seeds) for item in found] == wanted
+    named = plan("accuracy", asking(model=["resnet20"]), machine)
+    assert [(item.cell["model"], item.cell["epochs"], item.seeds) for item in named] == [("resnet20", 1, 2)] * len(
+        machine.devices
+    )
+
+
+@ON
+def test_the_quick_grid_has_an_answer_for_every_small_model_and_a_comparison_has_none(machine: Machine) -> None:
+    found = cells("answer", machine)
+    wanted = [
+        Cell.of("answer", model=model, loader="resident", epochs=epochs, device=device, lr_scaling="sqrt")
+        for model, epochs in (("mlp", 10), ("mlp-residual", 10), ("cnn", 2), ("resnet20", 1))
+        for device in machine.devices
+    ]
+    assert found == wanted
+    assert cells("answer", machine, Request(compares=True)) == []
+
+
+def test_made_up_data_have_no_answer() -> None:
+    assert cells("answer", PLAIN, asking(model=["resnet50"])) == []
+    (asked,) = plan("answer", asking(model=["mlp"], dataset=["synthetic"]), PLAIN)
+    assert asked.skip_reason == "synthetic labels are random: no model is better than another"
 
 
 @ON
@@ -428,6 +460,7 @@ def test_a_model_of_the_grid_that_a_side_does_not_have_is_left_out(workload: str
     """An older side of a comparison knows its own grid, and may lack what it names."""
     lacking = replace(PLAIN, models={name: facts for name, facts in FACTS.items() if name != "cnn"})
     request = Request(only="capacity" if workload == "capacity" else None)
-    assert values(cells(workload, lacking, request), "model") == set(SMALL_MODELS) - {"cnn"}
+    untrained = {"resnet20"} if workload == "accuracy" else set()
+    assert values(cells(workload, lacking, request), "model") == set(SMALL_MODELS) - {"cnn"} - untrained
     nothing = replace(request, given={"model": ("nowhere:factory",)})
     assert cells(workload, lacking, nothing) == []

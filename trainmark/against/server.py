@@ -34,7 +34,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from trainmark import suite
 from trainmark.measure.settings import Places, Settings, default_threads
@@ -62,6 +62,11 @@ class Channel:
     def send(self, document: Mapping[str, Any]) -> None:
         """Writes one line."""
         os.write(self._writing, json.dumps(document).encode() + b"\n")
+
+    def close(self) -> None:
+        """Closes both descriptors."""
+        os.close(self._reading)
+        os.close(self._writing)
 
     def wait(self, ended: int) -> bool:
         """Waits until another descriptor is closed at its other end; False where this channel's is, before that."""
@@ -97,7 +102,7 @@ def serve(channel: Channel) -> None:
         child = os.fork()
         if child == 0:
             os.close(alive)
-            _serve_once(request, channel)
+            serve_once(request, channel)
         os.close(held)
         if not channel.wait(alive):
             _end(child)
@@ -113,7 +118,7 @@ def _end(child: int) -> None:
     os.kill(child, signal.SIGKILL)
 
 
-def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
+def serve_once(request: Mapping[str, Any], channel: Channel) -> NoReturn:
     """Does one task in this new process, and ends it."""
     faulthandler.enable()
     with scratch("task") as folder, keeping_in(folder):
@@ -134,7 +139,7 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
 
     settings = _settings(request["settings"])
     given = {name: tuple(values) for name, values in request["given"].items() if name in PARAMETERS}
-    asked = Request(request["grid"], given, request["seeds"], request.get("only"))
+    asked = Request(request["grid"], given, request["seeds"], request.get("only"), compares=True)
     if asked.grid not in GRIDS:
         raise suite.SuiteError(f"it has no grid named {asked.grid}; it has {', '.join(GRIDS)}")
     known = []

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from trainmark.against.client import Side, SideEnded
 from trainmark.against.places import Place
@@ -229,10 +229,23 @@ class PairFailed(RuntimeError):
         self.reason = end.reason
 
 
+class Half(Protocol):
+    """What measures one half of a pair when it is asked to: a server of a side, or a process of its own."""
+
+    def begin(self, request: Mapping[str, Any]) -> int:
+        """Gets ready; gives the steps of a block."""
+
+    def block(self, steps: int) -> tuple[float, float]:
+        """Seconds of a block of steps: its own, and by the clock."""
+
+    def end(self) -> dict[str, Any]:
+        """Ends, and gives what disturbed it meanwhile."""
+
+
 def measure_pair(
-    sides: Mapping[str, Side], request: Mapping[str, Any], order: random.Random, steps: int | None = None
+    sides: Mapping[str, Half], request: Mapping[str, Any], order: random.Random, steps: int | None = None
 ) -> tuple[dict[str, Replicate], int]:
-    """One pair: both processes are made ready one after the other, then take turns block by block.
+    """One pair of a cell on both sides: two processes that take turns, with equal blocks.
 
     Args:
         sides: ``base`` and ``new``.
@@ -246,6 +259,36 @@ def measure_pair(
     Raises:
         PairFailed: A side could not go on; the other has been ended.
     """
+
+    def alike(found: Mapping[str, int]) -> Mapping[str, int]:
+        return dict.fromkeys(found, steps or found["base"])
+
+    halves, taken = take_turns(sides, {"base": request, "new": request}, order, alike)
+    return halves, taken["base"]
+
+
+def take_turns(
+    sides: Mapping[str, Half],
+    requests: Mapping[str, Mapping[str, Any]],
+    order: random.Random,
+    steps_of: Callable[[Mapping[str, int]], Mapping[str, int]] = dict,
+    quads: int = QUADS,
+) -> tuple[dict[str, Replicate], Mapping[str, int]]:
+    """One pair: both processes are made ready one after the other, then take turns block by block.
+
+    Args:
+        sides: ``base`` and ``new``.
+        requests: Of each: cell, settings and length of a block, as :mod:`trainmark.against.server` reads them.
+        order: Decides which is first, and in each quad.
+        steps_of: From the steps that each takes in about that time to the steps of its blocks.
+        quads: Of four blocks each, two of either.
+
+    Returns:
+        ``base`` and ``new``: what each measured, and the steps of its blocks.
+
+    Raises:
+        PairFailed: One could not go on; the other has been ended.
+    """
     names = order.sample(["base", "new"], 2)
     begun: list[str] = []
     blocks: dict[str, list[tuple[float, float]]] = {"base": [], "new": []}
@@ -254,13 +297,13 @@ def measure_pair(
     try:
         found = {}
         for doing in names:
-            found[doing] = sides[doing].begin(request)
+            found[doing] = sides[doing].begin(requests[doing])
             begun.append(doing)
-        steps = steps or found["base"]
-        for _ in range(QUADS):
+        steps = steps_of(found)
+        for _ in range(quads):
             first, second = order.sample(["base", "new"], 2)
             for doing in (first, second, second, first):
-                blocks[doing].append(sides[doing].block(steps))
+                blocks[doing].append(sides[doing].block(steps[doing]))
         for doing in names:
             ends[doing] = sides[doing].end()
             begun.remove(doing)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from trainmark import formatting
-from trainmark.advise import phrases
+from trainmark.advise import answer_words, phrases
+from trainmark.advise.answer import Answer, answers
 from trainmark.advise.conditions import machine
 from trainmark.advise.notices import Notice, notices
 from trainmark.advise.recommend import GOALS, Advice, Choice, advise
@@ -24,9 +25,12 @@ def essentials(run: Run, comparison: Comparison | None = None) -> str:
     ]
     if comparison is not None:
         parts.append(render(judge(comparison), comparison).rstrip())
-    advice = advise(run.records)
-    if advice:
+    found, advice = answers(run.records), advise(run.records)
+    if found or advice:
         parts.append("### Which setting")
+    if found:
+        parts.append("\n".join(f"- {text(answer_words.sentence(one))}" for one in found))
+    if advice:
         parts.append("\n".join(_advice_rows(advice)))
     known = [f"- **{text(notice.title)}**{_in_cells(notice)}. {notice.advice}" for notice in notices(run)]
     if known:
@@ -47,6 +51,13 @@ def _advice_rows(found: list[Advice]) -> list[str]:
             fields = (f"{advice.model} ({advice.device})", GOALS[choice.goal], *said)
             rows.append(f"| {' | '.join(map(text, fields))} |")
     return rows
+
+
+def answer_text(answer: Answer) -> str:
+    """An answer as plain lines, with the command for what is missing."""
+    more = answer_words.command(answer)
+    lines = [answer_words.sentence(answer), *([f"  {more}"] if more else [])]
+    return "\n".join(formatting.plain(line, 600) for line in lines)
 
 
 def advice_text(advice: Advice, goal: str | None = None) -> str:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from trainmark.advise.answer import Answer, answers
+from trainmark.advise.answer_words import sentence
 from trainmark.advise.phrases import setting
 from trainmark.advise.recommend import Advice, Choice
 from trainmark.judge.comparison import Comparison
@@ -23,6 +25,7 @@ def as_json_lines(run: Run, comparison: Comparison | None, advice: Sequence[Advi
         "environment": dict(run.environment),
         "commit": dict(run.commit),
         "verdict": _verdict(comparison) if comparison else None,
+        "answers": [_answer(one) for one in answers(run.records)],
         "recommended": [_advice(one) for one in advice],
     }
     lines = [document, *(record.to_json() | {"key": record.key, "label": record.label} for record in run.records)]
@@ -34,6 +37,22 @@ def as_csv(run: Run) -> str:
     frame = to_frame([run]).drop(columns=list(_NESTED))
     frame["flags"] = frame["flags"].map(" ".join)
     return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    best = answer.best
+    return {
+        "model": answer.model,
+        "device": answer.device,
+        "decided": answer.decided,
+        "setting": dict(answer.default.axes if best is None else best.tried.axes),
+        "is_default": best is None,
+        "time_ratio": None if best is None else best.ratio.middle,
+        "time_ratio_low": None if best is None else best.ratio.low,
+        "time_ratio_high": None if best is None else best.ratio.high,
+        "missing_seconds": answer.more_seconds,
+        "sentence": sentence(answer),
+    }
 
 
 def _verdict(comparison: Comparison) -> dict[str, Any]:

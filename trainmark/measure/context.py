@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,12 +28,14 @@ class Context:
         limits: Of each call.
         peaks: Device -> what it was seen to reach; a workload may add what bounds it.
         notes: Sentences that the user should hear at the end; a workload adds what its records lack, and why.
+        known: Records of the same code on this machine: of earlier runs, then of this one. None on a side of a pair.
     """
 
     workers: Workers
     limits: Limits = field(default_factory=Limits)
     peaks: MutableMapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    known: Callable[[], Sequence[Record]] = tuple
     _called: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _folder: Path | None = None
     _until_closed: ExitStack = field(default_factory=ExitStack)

@@ -203,8 +203,15 @@ def _model_facts(name: str) -> ModelFacts:
     dataset = data.OWN_DATA if task is not None and task.data is not None else _default_dataset(spec.input_shape)
     if name not in suite.current().models_by_name():
         # A stranger's: it is built in its own cell, where it can do no harm.
-        metrics = {} if task is None else task.described_metrics()
-        return ModelFacts(spec.family, dataset, None, has_convolution=True, metrics=metrics)
+        return ModelFacts(
+            spec.family,
+            dataset,
+            None,
+            has_convolution=True,
+            metrics={} if task is None else task.described_metrics(),
+            has_schedule=task is not None and task.schedule is not None,
+            has_data=task is not None and task.data is not None,
+        )
     with torch.device("meta"):
         model = spec.build()
     return ModelFacts(

@@ -31,6 +31,7 @@ from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds,
 
 PEAKS = "peaks"  # folder of what each machine can reach, beside the journals
 HISTORY = 3  # stored runs that are asked how long a cell took
+KNOWN_RUNS = 10  # stored runs whose records count as evidence, where they are of the same code
 PASSING = {FLAG, "disturbed", "unsteady"}  # flags of a moment, which another moment may not have
 
 
@@ -98,7 +99,7 @@ class Session:
         self.records: dict[str, Record] = {}
         self.facts = RunFacts(id=_new_id(), started=now(), options=_told(invocation))
         self.workers = Workers(self.root, in_process=invocation.in_process)
-        self.context = Context(self.workers, invocation.limits)
+        self.context = Context(self.workers, invocation.limits, known=self._known_records)
         self.asks_for_all = True  # whether the whole folder of benchmarks is named
         self._code = code
         self._asked: dict[str, bool] = {}  # workload -> whether the call is about it
@@ -298,6 +299,20 @@ class Session:
         ratio = best.ratio(control, int(record.settings.get("threads") or 1))
         flags = (*record.flags, *((FLAG,) if ratio > LIMIT else ()))
         return replace(record, disturbance={**record.disturbance, "control_ratio": ratio}, flags=flags)
+
+    def _known_records(self) -> list[Record]:
+        """Records of this very code on this machine: of the newest stored runs, then of this one."""
+        fingerprint = self.machine.environment["fingerprint"]
+        newest = sorted(run_files(self.folder), key=lambda path: path.stat().st_mtime)[-KNOWN_RUNS:]
+        code = (self.code.commit or "unversioned", self.code.difference)
+        earlier = [
+            record
+            for run in read_runs(newest)
+            if run.environment.get("fingerprint") == fingerprint
+            and (run.commit.get("id"), run.commit.get("difference")) == code
+            for record in run.records
+        ]
+        return [*earlier, *self.records.values()]
 
     def _keep(self, record: Record, log: str = "") -> Measured:
         self.records[record.key] = record  # first: Ctrl-C may come while the journal waits for the disk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -24,6 +25,7 @@ from trainmark.measure.settings import Settings
 from trainmark.measure.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
 from trainmark.model import load_task
 from trainmark.store.cell import Cell
+from trainmark.store.parameters import USUAL_BATCH
 from trainmark.task import Task
 from trainmark.workloads import entry_of
 
@@ -369,6 +371,10 @@ def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_S
     """
     name, device = str(cell["precision"]), str(cell["device"])
     optimizer = _own_optimizer(task, model) or torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    scaling = str(cell.settings.get("lr_scaling", "none"))
+    if scaling != "none" and task.schedule is not None:
+        raise UnsupportedError("the task's schedule sets the learning rate, which can then not follow the batch size")
+    scale_learning_rate(optimizer, scaling, int(cell["batch_size"]))
     dtype, scaler = precision.autocast_dtype(name), precision.grad_scaler(name, device)
     if task.step is not None and scaler.is_enabled():
         raise UnsupportedError(f"{name} needs a scaled loss, which a step of one's own does not have")
@@ -388,6 +394,25 @@ def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_S
         own_step=task.step,
         spreads=not task.is_plain,
     )
+
+
+def scale_learning_rate(optimizers: Any, rule: str, batch_size: int) -> None:
+    """Multiplies the learning rates of all groups by what a rule says of a batch size.
+
+    Args:
+        optimizers: An optimizer, or several.
+        rule: ``none``, ``linear`` in the batch size or ``sqrt``, its square root.
+        batch_size: Against USUAL_BATCH, at which nothing changes.
+
+    Sources: Goyal and others, Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017 (linear); Malladi and
+    others, On the SDEs and scaling rules for adaptive gradient algorithms, NeurIPS 2022 (square root, of Adam).
+    """
+    if rule == "none":
+        return
+    factor = {"linear": batch_size / USUAL_BATCH, "sqrt": math.sqrt(batch_size / USUAL_BATCH)}[rule]
+    for optimizer in optimizers if isinstance(optimizers, list | tuple) else (optimizers,):
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
 
 
 def _own_optimizer(task: Task, model: nn.Module) -> Any:

@@ -11,7 +11,8 @@ from pathlib import Path
 from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from trainmark import formatting
-from trainmark.advise import phrases, recommend
+from trainmark.advise import answer_words, phrases, recommend
+from trainmark.advise.answer import answers
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.conditions import facts, facts_of_both, machine
 from trainmark.advise.notices import notices
@@ -69,6 +70,7 @@ def render(
             verdict=judge(comparison) if comparison else None,
             forest=forest(comparison) if comparison else None,
             reading=reading(comparison) if comparison else None,
+            answers=answers(subject.records),
             advice=recommend.advise(subject.records),
             cells=tables.cells_table(subject.records, compared),
             galleries=[gallery for gallery in drawn if gallery.plots],
@@ -202,6 +204,7 @@ def templates(*own: BaseLoader) -> Environment:
     environment.globals |= {
         "dash": formatting.DASH,
         "phrases": phrases,
+        "answer_words": answer_words,
         "recommend": recommend,
         "meanings": VERDICTS,
         "failing": FAILING,

@@ -9,6 +9,8 @@ from itertools import pairwise
 from statistics import median
 
 from trainmark import formatting
+from trainmark.advise.answer import read_answer
+from trainmark.advise.answer_words import models_words, setting_words
 from trainmark.advise.break_even import Payback
 from trainmark.advise.grad_mode import Saving
 from trainmark.advise.stretched import is_like, stretches
@@ -173,6 +175,41 @@ def accuracy_table(records: Sequence[Record]) -> Table:
         Column("Seeds", True, "trainings that differ, each from another seed", tuple(map(plain_value, seeds))),
     ]
     return subject_table(records, columns)
+
+
+def answer_table(records: Sequence[Record]) -> Table:
+    """Each setting of each answer against its default."""
+    told = [(record, found, one) for record in records if (found := read_answer(record)) for one in found.standings]
+    columns = (
+        Column(
+            "Time against the default",
+            True,
+            "seconds of a whole training over the default's, compiling included",
+            tuple(Value(formatting.times(one.ratio.middle), one.ratio.middle) for _, _, one in told),
+        ),
+        Column(
+            "Pairs",
+            True,
+            "undisturbed pairs of processes; without any the ratio is of two records",
+            tuple(plain_value(len(one.tried.log_ratios)) for _, _, one in told),
+        ),
+        Column("Shown", False, "what the times show", tuple(plain_value(one.pace) for _, _, one in told)),
+        Column(
+            "Models",
+            False,
+            "what they are worth against the default's, over the same seeds",
+            tuple(plain_value(models_words(found, one)) for _, found, one in told),
+        ),
+    )
+    rows = tuple(
+        Row(
+            anchor(record.key),
+            formatting.plain(f"{found.model} {found.device}: {setting_words(one.tried.axes)}"),
+            tuple(column.values[number] for column in columns),
+        )
+        for number, (record, found, one) in enumerate(told)
+    )
+    return Table(columns, rows, "")
 
 
 def _judged_columns(records: Sequence[Record], *, ends: bool = False) -> Iterable[Column]:

@@ -103,6 +103,8 @@ def _end_of_brackets(text: str, begun: int) -> int:
     return begun
 
 
+USUAL_BATCH = 64  # the lecture's; a task's own learning rate is taken to be meant for it too
+
 _BUILT_IN = (
     Parameter(
         "model",
@@ -112,7 +114,7 @@ _BUILT_IN = (
     ),
     Parameter("dataset", "mnist-5k", "a registered name, synthetic or folder:PATH", locate=locate_folder),
     Parameter("loader", "resident", "how a step is fed", ("resident", "dataloader"), same_arithmetic=True),
-    Parameter("batch_size", 64, "samples in a step", title="Batch"),
+    Parameter("batch_size", USUAL_BATCH, "samples in a step", title="Batch"),
     Parameter("device", "cpu", "where the model runs", ("cpu", "cuda", "mps", "xpu")),
     Parameter("precision", "fp32", "arithmetic of the forward and backward pass", ("fp32", "tf32", "bf16", "fp16")),
     Parameter(
@@ -140,6 +142,14 @@ _BUILT_IN = (
         same_arithmetic=True,
     ),
     Parameter("epochs", 10, "passes over the training split", wording="{value} epoch{s}"),
+    Parameter(
+        "lr_scaling",
+        "none",
+        f"how the learning rate follows the batch size, from that of {USUAL_BATCH} samples on",
+        ("none", "sqrt", "linear"),
+        wording="lr {value}",
+        title="Learning rate",
+    ),
 )
 # The defaults of model and data set are those of the first schema: records older than a parameter have them.
 PARAMETERS: dict[str, Parameter] = {parameter.name: parameter for parameter in _BUILT_IN}

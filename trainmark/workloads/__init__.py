@@ -56,6 +56,7 @@ class Workload(WorkloadFacts):
         option: Of the command line, where it is measured only when asked for, and then alone.
         option_help: Of that option.
         keeps_files: Whether it leaves files beside its run.
+        of_one_run: Whether it says something of its run alone, which a comparison with another side leaves out.
         role: What the advice reads its records for: ``training`` their speed, ``accuracy`` their curves.
         own_parameters: That it brings with it.
         own_metrics: Likewise.
@@ -69,6 +70,7 @@ class Workload(WorkloadFacts):
     option: str = ""
     option_help: str = ""
     keeps_files: bool = False
+    of_one_run: bool = False
     role: str = ""
     own_parameters: tuple[Parameter, ...] = ()
     own_metrics: Mapping[str, Metric] = field(default_factory=dict, compare=False)
@@ -215,12 +217,13 @@ def product_of(taken: Sequence[str], choices: Mapping[str, Sequence[Value]]) -> 
 
 def _register_built_in() -> None:
     from trainmark.workloads.accuracy import ACCURACY
+    from trainmark.workloads.answering import ANSWER
     from trainmark.workloads.capacity import CAPACITY
     from trainmark.workloads.inference import INFERENCE
     from trainmark.workloads.input import INPUT
     from trainmark.workloads.train import TRAIN
 
-    register(TRAIN, INFERENCE, INPUT, CAPACITY, ACCURACY)
+    register(TRAIN, INFERENCE, INPUT, CAPACITY, ACCURACY, ANSWER)
 
 
 _register_built_in()

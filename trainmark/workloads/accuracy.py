@@ -40,6 +40,13 @@ class Accuracy(ModelWorkload):
             "precision": machine.precisions.get(device, ("fp32",)) if grid.exhaustive else ("fp32",),
         }
 
+    def combinations(self, request: Request, machine: Machine) -> Iterable[Mapping[str, Value]]:
+        """Each model on each device; where a call names no model, without those that take too long for the grid."""
+        for values in super().combinations(request, machine):
+            family = machine.models[str(values["model"])].family
+            if "model" in request.given or family not in request.values.untrained:
+                yield values
+
     def skip_reason(self, cell: Cell, machine: Machine) -> SkipReason | None:
         """As of any model's; and synthetic labels cannot be learnt."""
         if cell["dataset"] == "synthetic":
@@ -94,7 +101,7 @@ def _over_seeds(record: Record, name: str) -> str:
 
 ACCURACY = Accuracy(
     name="accuracy",
-    parameters=(*STEP_PARAMETERS, "epochs"),
+    parameters=(*STEP_PARAMETERS, "epochs", "lr_scaling"),
     meaning="a whole training, then the held-out accuracy",
     round_unit="training",
     place=60,

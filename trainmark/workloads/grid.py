@@ -20,6 +20,7 @@ class Grid:
         input_batch_sizes: Of the input pipeline alone.
         training: Family -> epochs and seeds of an accuracy.
         other_training: Of the others.
+        untrained: Families whose accuracy takes longer than such a grid should; their answers still train.
         compiled: Families that are compiled on a CPU, where it takes long; an exhaustive grid compiles all.
     """
 
@@ -31,6 +32,7 @@ class Grid:
     input_batch_sizes: tuple[int, ...] = (64,)
     training: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     other_training: tuple[int, int] = (10, 3)
+    untrained: tuple[str, ...] = ()
     compiled: tuple[str, ...] = ()
 
     def batch_sizes_of(self, device: str, family: str) -> tuple[int, ...]:

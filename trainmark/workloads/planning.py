@@ -23,12 +23,14 @@ class Request:
         given: Parameter -> the values asked for, for the parameters that were.
         seeds: Trainings of an accuracy cell; None for the grid's own number.
         only: The workload that was asked for by an option of its own; None for all others.
+        compares: Whether another side is measured too.
     """
 
     grid: str = "quick"
     given: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     seeds: int | None = None
     only: str | None = None
+    compares: bool = False
 
     @property
     def values(self) -> Grid:
@@ -82,6 +84,8 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
 
 def is_asked(entry: Workload, request: Request) -> bool:
     """Whether a call is about a workload: by the parameters that it names, or by an option of the workload's own."""
+    if request.compares and entry.of_one_run:
+        return False
     asked_for = entry.name == request.only if entry.option or request.only else True
     return asked_for and entry.is_meant(request)
 

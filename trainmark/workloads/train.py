@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainmark.store.parameters import Value
+from trainmark.store.parameters import USUAL_BATCH, Value
 from trainmark.workloads import product_of
 from trainmark.workloads.stepping import StepWorkload, speed_gallery
 
@@ -21,10 +21,13 @@ class Train(StepWorkload):
     """The step that a training repeats."""
 
     def combinations(self, request: Request, machine: Machine) -> Iterable[Mapping[str, Value]]:
-        """The grid, and in a quick one a compiled cell of each family where compiling takes seconds."""
+        """The grid, and in a quick one what else may be faster: another layout, and a compiled cell of each family."""
         yield from super().combinations(request, machine)
+        if request.values.exhaustive:
+            return
+        yield from self._of_another_layout(request, machine)
         given = {name: values for name, values in request.given.items() if name in self.parameters}
-        if request.values.exhaustive or "compile" in given:
+        if "compile" in given:
             return
         for model in request.models_on(machine):
             for device in request.given.get("device", machine.devices):
@@ -35,6 +38,16 @@ class Train(StepWorkload):
                     }
                     fixed = {"model": (model,), "device": (device,), "compile": ("default",)}
                     yield from product_of(self.parameters, {**first, **fixed})
+
+    def _of_another_layout(self, request: Request, machine: Machine) -> Iterable[Mapping[str, Value]]:
+        """With channels_last, at the usual batch size, each of the suite's models that has a convolution."""
+        if {"memory_format", "batch_size", "compile"} & set(request.given):
+            return
+        for values in super().combinations(request, machine):
+            facts = machine.models[str(values["model"])]
+            registered = facts.sample_flops is not None
+            if registered and facts.has_convolution and values["batch_size"] == USUAL_BATCH:
+                yield {**values, "memory_format": "channels_last"}
 
     def _compiles_quickly(self, model: str, device: str, request: Request, machine: Machine) -> bool:
         """One model of each family, where it takes seconds."""

@@ -138,11 +138,12 @@ def pareto_plot(records: pd.DataFrame) -> Plot | None:
     """Accuracy against throughput of each training, and those that no other beats in both; None below two.
 
     Args:
-        records: Rows of accuracy; trainings on other data sets are not compared with each other.
+        records: Rows of accuracy; trainings on other data sets, or of other epochs, are not compared with each other.
     """
     drawn = records[records["status"].eq("ok") & records["accuracy"].notna() & records["samples_per_second"].gt(0)]
-    if len(drawn):
-        drawn = drawn[drawn["dataset"].eq(drawn["dataset"].mode().iloc[0])]
+    for alike in ("dataset", "epochs"):
+        if len(drawn):
+            drawn = drawn[drawn[alike].eq(drawn[alike].mode().iloc[0])]
     if len(drawn) < 2:
         return None
     drawn = drawn.sort_values(["samples_per_second", "accuracy"], ascending=False, kind="stable")
@@ -150,7 +151,9 @@ def pareto_plot(records: pd.DataFrame) -> Plot | None:
     styles = named_styles(formatting.plain(name, 40) for name in drawn["model"])
     dataset = formatting.plain(drawn["dataset"].iloc[0])
     names = [formatting.plain(row["label"], 60) for row in front.to_dict("records")]
-    finding = f"Beaten by no other in both, on {dataset}: {'; '.join(names[:3])}{'; …' if len(names) > 3 else ''}."
+    epochs = formatting.counted(int(drawn["epochs"].iloc[0]), "epoch")
+    listed = "; ".join([*names[:3], *(["…"] if len(names) > 3 else [])])
+    finding = f"Beaten by no other in both, after {epochs} on {dataset}: {listed}."
     numbers = Numbers(
         ("Training", "Samples/s", "Accuracy", "Lowest", "Highest", "On the front"),
         tuple(

@@ -1,0 +1,173 @@
+"""The answer: which setting trains an equal model soonest, by the evidence that there is."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from trainmark.advise.answer import (
+    GAIN,
+    PAIR_LOOKS,
+    Answer,
+    Evidence,
+    Tried,
+    answer,
+    answers,
+    read_answer,
+    read_evidence,
+)
+from trainmark.advise.answer_words import command, sentence, setting_words, short
+from trainmark.judge.non_inferiority import SEED_LOOKS
+from trainmark.store.cell import Cell
+from trainmark.store.documents import SchemaError
+from trainmark.store.record import Record
+
+SEEDS = range(SEED_LOOKS[0])
+
+
+def axes(**changed: Any) -> dict[str, Any]:
+    return Cell.of("accuracy", **{"loader": "resident", **changed}).settings
+
+
+def tried(seconds: float, ratio: float | None = None, accuracy: float | None = None, **changed: Any) -> Tried:
+    """A setting whose pairs and trainings scatter a little."""
+    pairs = () if ratio is None else tuple(math.log(ratio) + 0.001 * number for number in range(PAIR_LOOKS[0]))
+    trained = () if accuracy is None else tuple((seed, accuracy + 0.001 * (seed % 3)) for seed in SEEDS)
+    return Tried(axes(**changed), 630, seconds, 0.0, trained, pairs)
+
+
+DEFAULT = tried(2.0, accuracy=0.95)
+
+
+def answered(*others: Tried, default: Tried = DEFAULT, samples: int = 1000) -> Answer:
+    return answer("mlp", "cpu", Evidence("accuracy", samples, (default, *others)))
+
+
+def test_a_setting_that_is_sooner_and_no_worse_is_the_answer() -> None:
+    found = answered(tried(1.0, 0.5, 0.95, batch_size=256, lr_scaling="sqrt"))
+    assert found.best is not None
+    assert (found.best.tried.axes["batch_size"], found.decided) == (256, True)
+    assert 1 / found.best.ratio.middle == pytest.approx(2.0, rel=0.01)
+    assert sentence(found).startswith(
+        "mlp on cpu: train with fp32, batch 256, lr sqrt. It is 2.00× sooner than the default (fp32, batch 64) ["
+    )
+    assert "accuracy is no worse: +0.00 points [−0.13, +0.13]" in sentence(found)
+    assert "(6 seeds, margin 1.00 points)" in sentence(found)
+    assert command(found) is None
+
+
+def test_a_setting_of_the_defaults_arithmetic_needs_no_training() -> None:
+    found = answered(tried(1.7, 0.85, memory_format="channels_last"), default=tried(2.0))
+    assert found.best is not None
+    assert "its models are the default's: the same arithmetic" in sentence(found)
+
+
+def test_a_setting_that_is_sooner_and_worse_is_out_and_the_next_one_counts() -> None:
+    worse = tried(0.8, 0.4, 0.90, batch_size=256)
+    good = tried(1.2, 0.6, 0.95, precision="bf16")
+    found = answered(worse, good)
+    assert found.best is not None
+    assert found.best.tried.axes["precision"] == "bf16"
+    assert found.decided
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ratio"), [(1.99, 0.99), (1.96, 1 / (1 + GAIN / 2)), (2.4, 1.2), (2.4, None), (9.0, None)]
+)
+def test_a_setting_that_is_no_sooner_by_more_than_it_takes_to_matter_leaves_the_default(
+    seconds: float, ratio: float | None
+) -> None:
+    found = answered(tried(seconds, ratio, 0.95, batch_size=256))
+    assert (found.best, found.decided) == (None, True)
+    assert "nothing that was tried beats the default (fp32, batch 64) by more than 5%" in sentence(found)
+    assert short(found) == "nothing beats the default"
+
+
+def test_a_setting_that_may_be_sooner_is_open_until_pairs_and_trainings_have_decided() -> None:
+    looked = answered(tried(1.0, batch_size=256))
+    assert looked.open is not None
+    assert (looked.open.more_pairs, looked.open.judgement.more_seeds) == (PAIR_LOOKS[0], SEED_LOOKS[0])
+    paired = answered(tried(1.0, 0.5, batch_size=256))
+    assert paired.open is not None
+    assert (paired.open.more_pairs, paired.open.judgement.word) == (0, "not measured")
+    assert paired.more_seconds == pytest.approx(6 * 1.0)  # the default has its six already
+    assert sentence(paired).startswith("mlp on cpu: not decided. fp32, batch 256 may be sooner (2.00×), but accuracy")
+    assert command(paired) == (
+        "pytest bench -k answer --benchmark-autosave --model mlp --device cpu --epochs 10 --answer 1m"
+    )
+
+
+def test_a_better_setting_with_one_ahead_of_it_that_is_open_is_told_with_both() -> None:
+    found = answered(tried(0.8, 0.4, batch_size=256), tried(1.2, 0.6, 0.95, precision="bf16"))
+    assert found.best is not None
+    assert found.open is not None
+    assert "train with bf16, batch 64" in sentence(found)
+    assert "fp32, batch 256 may be sooner still" in sentence(found)
+
+
+def test_what_compiling_takes_is_part_of_the_time() -> None:
+    quick = Tried(axes(compile="default"), 630, 1.0, 0.2, (), tuple(math.log(0.5) for _ in range(6)))
+    slow = replace(quick, compile_seconds=15.0)
+    assert answered(quick).best is not None
+    assert answered(slow).best is None
+
+
+def test_equal_models_are_asked_for_by_a_finer_margin_where_more_samples_are_held_out() -> None:
+    near = tried(1.0, 0.5, 0.943, batch_size=256)
+    assert answered(near, samples=1000).best is not None
+    assert answered(near, samples=10_000).best is None
+
+
+def test_a_task_whose_metric_has_no_margin_is_answered_by_equal_arithmetic_alone() -> None:
+    evidence = Evidence("loss", 1000, (DEFAULT, tried(1.0, 0.5, 0.95, batch_size=256)))
+    found = answer("task", "cpu", evidence)
+    assert (found.best, found.decided, found.margin) == (None, True, None)
+
+
+def test_pairs_are_judged_at_their_looks_and_no_gain_is_shown_by_chance_more_often_than_said() -> None:
+    chance = random.Random(3)
+    shown = 0
+    for _ in range(300):
+        pairs = [-math.log1p(GAIN) + chance.gauss(0, 0.05) for _ in range(PAIR_LOOKS[-1])]
+        for look in PAIR_LOOKS:
+            found = answered(replace(tried(1.9, memory_format="channels_last"), log_ratios=tuple(pairs[:look])))
+            if found.decided:
+                break
+        shown += found.best is not None
+    assert shown <= 0.05 * 300 + 3 * (0.05 * 0.95 * 300) ** 0.5
+
+
+def test_evidence_comes_back_from_a_record_and_damage_is_told() -> None:
+    evidence = Evidence("accuracy", 1000, (DEFAULT, tried(1.0, 0.5, 0.95, batch_size=256)))
+    cell = Cell.of("answer", loader="resident")
+    record = Record(
+        cell,
+        "ok",
+        series={"tried": evidence.to_series()},
+        settings={"metric": "accuracy", "held_out_samples": 1000},
+    )
+    again = Record.from_json(record.to_json())
+    assert read_evidence(again) == evidence
+    assert read_answer(again) == answer("mlp", "cpu", evidence)
+    assert answers([again, Record(cell, "skipped", "why")]) == [answer("mlp", "cpu", evidence)]
+    broken = {**evidence.to_series()[0], "seconds": -1.0}
+    with pytest.raises(SchemaError):
+        read_evidence(replace(record, series={"tried": [broken]}))
+    assert read_evidence(Record(cell, "ok")) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, "fp32, batch 64"),
+        ({"batch_size": 256, "lr_scaling": "sqrt"}, "fp32, batch 256, lr sqrt"),
+        ({"precision": "bf16", "compile": "default"}, "bf16, batch 64, compile=default"),
+        ({"memory_format": "channels_last"}, "fp32, batch 64, channels_last"),
+    ],
+)
+def test_a_setting_is_told_by_what_it_varies(changed: dict[str, Any], words: str) -> None:
+    assert setting_words(axes(**changed)) == words
