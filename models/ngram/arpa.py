@@ -391,9 +391,9 @@ def _read_piece(
 
 def _parts(line: bytes) -> list[bytes]:
     """What stands between the spaces and tabs of a line."""
-    return (
-        PART.findall(line) if b"\v" in line or b"\f" in line else line.split()
-    )  # split() parts at both, ARPA does not
+    if b"\v" in line or b"\f" in line:  # at which split() parts as well, and ARPA does not
+        return PART.findall(line)
+    return line.split()
 
 
 def _numbers(found: list[bytes]) -> NDArray[np.float64]:

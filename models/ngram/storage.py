@@ -221,13 +221,13 @@ def _fault(header: Header, digest: str | None) -> str | None:
     """What is wrong with a header, whose parts each are of the right type; the digest is None in format 1."""
     kinds = _kinds(header.order, header.smoothing)
     other = [name for name in {*kinds, *header.arrays} if header.arrays.get(name, ("",))[0] != kinds.get(name)]
-    rows = header.discounts or []
     if other:
         return f"an array {ascii(min(other))[:SHOWN]} is missing, or of another type than a model has"
     if (header.tokens is None) != (header.smoothing == "arpa"):
         return f"tokens cannot be {header.tokens} with {header.smoothing} smoothing"
-    if len(rows) != (header.order if header.smoothing == "kneser-ney" else 0):
-        return f"there are discounts of {len(rows)} orders, with {header.smoothing} smoothing of order {header.order}"
+    of_orders = None if header.discounts is None else len(header.discounts)
+    if of_orders != (header.order if header.smoothing == "kneser-ney" else None):
+        return f"there are discounts of {of_orders} orders, with {header.smoothing} smoothing of order {header.order}"
     if digest is not None and (header.checksums is None or header.checksums.keys() != kinds.keys()):
         return "it lacks checksums"
     if digest is not None and header.checksum != digest:
