@@ -49,6 +49,7 @@ from models.ngram.text import zstd
 
 PROCESSOR_SECONDS, WALL_SECONDS = 10, 120  # of one mutation; the second is for what waits
 MEMORY_BYTES = 10**9
+MOST_BYTES = 10**6  # of a file that is still made larger
 ROOM_BYTES = 4 * 10**9  # that a child may ask for, so that the machine is none of what is tried
 WORDS = [
     "the",
@@ -365,7 +366,7 @@ def _overwrite(draw: random.Random, data: bytearray) -> None:
 
 def _repeat(draw: random.Random, data: bytearray) -> None:
     where = _place(draw, data)
-    data[where] = data[where] * draw.choice([2, 3, 50])
+    data[where] = data[where] * (draw.choice([2, 3, 50]) if len(data) < MOST_BYTES else 1)
 
 
 def _move(draw: random.Random, data: bytearray) -> None:

@@ -64,8 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refused(message: str) -> int:
-    print(f"{message.removesuffix('.')}.", file=sys.stderr)
+    print(f"{_visible(message).removesuffix('.')}.", file=sys.stderr)
     return USAGE
+
+
+def _visible(text: str) -> str:
+    """A text of others, such as a file's name or its words, without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -164,7 +169,8 @@ def _share(value: float) -> str:
 def _sample(options: argparse.Namespace) -> None:
     model = _model(options.model)
     for words in sample(model, options.sentences, np.random.default_rng(options.seed), options.max_words):
-        print("".join(words).replace(SPACE, " ") if model.options.characters else " ".join(words), flush=True)
+        line = "".join(words).replace(SPACE, " ") if model.options.characters else " ".join(words)
+        print(_visible(line) if sys.stdout.isatty() else line, flush=True)
 
 
 def _export(options: argparse.Namespace) -> None:
