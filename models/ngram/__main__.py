@@ -23,8 +23,8 @@ from models.ngram.kneser_ney import FallbackDiscountsWarning
 from models.ngram.language_model import SMOOTHINGS, NgramModel
 from models.ngram.levels import BOUNDARY, MAX_ORDER, UNKNOWN
 from models.ngram.padded import Padded
-from models.ngram.sampling import MAX_WORDS, sample
-from models.ngram.scoring import Scores
+from models.ngram.sampling import MAX_WORDS, NothingFollows, sample
+from models.ngram.scoring import Scores, exponential
 from models.ngram.spilling import MemoryTooSmall
 from models.ngram.storage import ModelFileError, check_replaceable, load, save
 from models.ngram.text import SPACE, CorpusError, TextOptions, read_views
@@ -33,7 +33,7 @@ FINE, USAGE = 0, 2
 INTERRUPTED, TERMINATED, BROKEN_PIPE = (128 + number for number in (2, 15, 13))  # what a shell gives for these signals
 REFRESH_SECONDS = 0.1  # of the line that says how far it is
 SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-MODEL = "a folder that fit has written, or an ARPA file"
+MODEL = "a folder that fit has written, or an ARPA file (also .gz, .xz, .zst)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,10 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         commands[options.command](options)
         sys.stdout.flush()
-    except (ArpaError, CorpusError, MemoryTooSmall, ModelFileError, SettingsError) as error:
+    except (ArpaError, CorpusError, MemoryTooSmall, ModelFileError, NothingFollows, SettingsError) as error:
         return _refused(str(error))
     except MemoryError:
-        return _refused("memory does not suffice: fit has --memory, --min-count and --max-vocabulary for large texts")
+        advice = (
+            ": fit has --memory, --min-count and --max-vocabulary for large texts" if options.command == "fit" else ""
+        )
+        return _refused(f"memory does not suffice{advice}")
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
         return BROKEN_PIPE
@@ -61,8 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refused(message: str) -> int:
-    print(f"{message.removesuffix('.')}.", file=sys.stderr)
+    print(f"{_visible(message).removesuffix('.')}.", file=sys.stderr)
     return USAGE
+
+
+def _visible(text: str) -> str:
+    """A text of others, such as a file's name or its words, without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -144,7 +152,7 @@ def _sentence_lines(scores: Scores, ends: np.ndarray[tuple[int], np.dtype[np.boo
     sizes = last - first + 1
     unknown = np.add.reduceat(scores.unknown, first, dtype=np.int64)
     logarithms = np.add.reduceat(scores.log_probabilities, first)
-    perplexities = np.exp(-logarithms / sizes)
+    perplexities = exponential(-logarithms / sizes)
     columns = (sizes, unknown, logarithms / math.log(10), perplexities)
     for size, missing, logarithm, perplexity in zip(*(column.tolist() for column in columns), strict=True):
         yield f"{size}\t{missing}\t{logarithm:.6f}\t{perplexity:.6f}"
@@ -161,7 +169,8 @@ def _share(value: float) -> str:
 def _sample(options: argparse.Namespace) -> None:
     model = _model(options.model)
     for words in sample(model, options.sentences, np.random.default_rng(options.seed), options.max_words):
-        print("".join(words).replace(SPACE, " ") if model.options.characters else " ".join(words), flush=True)
+        line = "".join(words).replace(SPACE, " ") if model.options.characters else " ".join(words)
+        print(_visible(line) if sys.stdout.isatty() else line, flush=True)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -267,7 +276,9 @@ def _parser() -> argparse.ArgumentParser:
     sampled.add_argument("--max-words", type=_whole(1), default=MAX_WORDS, metavar="N", help="default: %(default)s")
 
     exported = commands.add_parser("export", parents=[stored], help="an ARPA file, which KenLM and SRILM read")
-    exported.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="such as model.arpa")
+    exported.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="such as model.arpa or model.arpa.gz"
+    )
     return parser
 
 

@@ -9,15 +9,16 @@ bytes is found without a look at any other bytes; of a longer one all are compar
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram.intrinsics import at_most, equal_to, load_eight, prefetch, trailing_zeros
 from models.ngram.kernel import kernel
+from models.ngram.levels import UNKNOWN
 from models.ngram.padded import Padded
-from models.ngram.vocabulary import SPECIAL, Vocabulary
+from models.ngram.vocabulary import SPECIAL, UNKNOWN_WORDS, Vocabulary
 
 BLOCK = 64  # bytes looked at together
 BATCH = 128  # tokens whose table lines are under way at once; one block may add some
@@ -35,27 +36,56 @@ ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Knuth's multi
 
 
 class Encoder:
-    """Gives ids to words, the next free one to each new word. A text may come in several pieces."""
+    """Gives ids to words, the next free one to each new word. A text may come in several pieces.
 
-    def __init__(self) -> None:
+    Args:
+        unknown_words: Those that have the id of ``<unk>``, which is the first of them.
+    """
+
+    def __init__(self, unknown_words: Sequence[str] = UNKNOWN_WORDS) -> None:
         self._size = 0  # words so far
         self._slots = np.zeros(
             (1 << 18, SLOT), np.uint64
         )  # a word's key, second part and id, plus 1: by open addressing
         self._ends = np.zeros(1 << 17, np.int64)  # as many as words may be before the table grows
         self._text = np.zeros(1 << 14, np.uint8)
-        boundary, unknown = (word.encode() for word in SPECIAL)
+        boundary = SPECIAL[0].encode()
         self.encode(b"\n")  # found like a word, by a key that no word has
         self._text[: len(boundary)] = np.frombuffer(boundary, np.uint8)
         self._ends[0] = len(boundary)
-        self.encode(unknown)
+        for word in reversed(unknown_words):  # all are found as id 1, and the last is its word
+            self._size = UNKNOWN
+            self.encode(word.encode())
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> Encoder:
         """An encoder that knows these words: what it gives new ids to is unknown to the vocabulary."""
-        encoder = cls()
-        encoder.encode(" ".join(islice(vocabulary, len(SPECIAL), None)).encode())
+        own = [word for word in UNKNOWN_WORDS[1:] if word in vocabulary.ids]  # of models from before they were one
+        encoder = cls(UNKNOWN_WORDS[:1] if own else UNKNOWN_WORDS)
+        encoder._insert(vocabulary)
         return encoder
+
+    def _insert(self, vocabulary: Vocabulary) -> None:
+        """Gives the words of a vocabulary its ids, whole: those of an ARPA file may hold what parts words in a text."""
+        text = Padded.of(vocabulary.text.tobytes())
+        self._make_room(len(text))
+        ends = vocabulary.ends.astype(np.uint64)
+        begins = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])
+        for first in range(len(SPECIAL), len(vocabulary), BATCH):
+            if self._size + ROOM > len(self._ends):
+                self._grow()
+            some = slice(first, first + BATCH)
+            self._size = int(
+                insert_words(
+                    text.memory,
+                    begins[some],
+                    ends[some] - begins[some],
+                    self._slots,
+                    self._ends,
+                    self._text,
+                    np.uint64(self._size),
+                )
+            )
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -262,6 +292,23 @@ def look_up(
             slot = next_slot(slot, size)
         ids[token] = np.int32(word)
     return words
+
+
+@kernel
+def insert_words(
+    text: NDArray[np.uint8],
+    begins: NDArray[np.uint64],
+    lengths: NDArray[np.uint64],
+    slots: NDArray[np.uint64],
+    word_ends: NDArray[np.int64],
+    word_text: NDArray[np.uint8],
+    words: np.uint64,
+) -> np.uint64:
+    """Looks up words that are given by where they stand. Gives how many words there are now."""
+    size = np.uint64(len(begins))
+    keys, seconds, ids = np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(size, np.int32)
+    make_keys(text, begins, lengths, size, slots, keys, seconds)
+    return look_up(text, begins, lengths, keys, seconds, slots, word_ends, word_text, words, ids)
 
 
 @kernel

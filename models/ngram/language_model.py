@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 
 from models.ngram.kneser_ney import Estimate
 from models.ngram.levels import BOUNDARY, UNKNOWN, Counts
-from models.ngram.scoring import Scores, score_additive, score_kneser_ney
-from models.ngram.text import TextOptions
+from models.ngram.scoring import Scores, exponential, score_additive, score_kneser_ney
+from models.ngram.text import TextOptions, split_words
 from models.ngram.vocabulary import Vocabulary
 
 SMOOTHINGS = ("mle", "additive", "kneser-ney")
@@ -55,15 +54,16 @@ class NgramModel:
 
         Args:
             word: ``</s>`` asks for the end of the sentence; an unknown word for ``<unk>``.
-            context: Words, or a text of words with spaces between; ``<s>`` is the sentence's beginning.
+            context: Words, or a text, parted into words as a text is that is fitted or scored; ``<s>`` is the
+                sentence's beginning.
         """
-        words = context.split() if isinstance(context, str) else list(context)
+        words = split_words(context) if isinstance(context, str) else list(context)
         ids = [self.vocabulary.id(item) for item in words[max(0, len(words) - self.order + 1) :]]
         if BOUNDARY in ids:  # nothing before the beginning of a sentence counts
             ids = ids[len(ids) - 1 - ids[::-1].index(BOUNDARY) :]
         last = self.vocabulary.id(word)
         if self.estimates:
-            return math.exp(self._log_probability(last, ids))
+            return float(exponential(np.float64(self._log_probability(last, ids))))
         alpha = self.alpha if self.smoothing == "additive" else 0.0
         seen, possible = self.counts.count([*ids, last]), self.counts.count(ids)
         total = possible + alpha * self.counts.vocabulary_size

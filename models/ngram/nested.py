@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram.levels import BOUNDARY, Counts, Level
-from models.ngram.vocabulary import Vocabulary
+from models.ngram.vocabulary import UNKNOWN_WORDS, Vocabulary
 
 Context = tuple[str, ...]
 Table = Mapping[Context, Mapping[str, int]]
@@ -47,7 +47,8 @@ def probability(table: Table, word: str, context: Context) -> float:
 def count(sentences: Iterable[Sequence[str]], order: int) -> tuple[Vocabulary, Counts]:
     """The n-grams of orders 1 to ``order``, and the words in the order in which they first occur."""
     sentences = list(sentences)
-    vocabulary = Vocabulary.of(word for word in dict.fromkeys(chain.from_iterable(sentences)) if word != "<unk>")
+    words = dict.fromkeys(chain.from_iterable(sentences))
+    vocabulary = Vocabulary.of(word for word in words if word not in UNKNOWN_WORDS)
     ids = vocabulary.encode([word for sentence in sentences for word in (*sentence, "</s>")])
     return vocabulary, count_ids(ids, len(vocabulary), order)
 

@@ -15,6 +15,10 @@ from models.ngram.search import ABSENT, find
 MAX_WORDS = 100  # of a sentence whose end is not drawn before
 
 
+class NothingFollows(ValueError):
+    """A model knows no word that could come next."""
+
+
 def sample(
     model: NgramModel, sentences: int, generator: np.random.Generator, max_words: int = MAX_WORDS
 ) -> Iterator[list[str]]:
@@ -28,12 +32,22 @@ def sample(
 
     Yields:
         The words of a sentence, ``<unk>`` perhaps among them; none where ``</s>`` was drawn at once.
+
+    Raises:
+        NothingFollows: By the model no word is possible after those before it, or all together are too probable
+            for a number: an ARPA file may say so.
     """
     for _ in range(sentences):
         ids = [BOUNDARY]
         while len(ids) <= max_words:
-            probabilities = distribution(model, ids[max(0, len(ids) - model.order + 1) :])
-            word = int(generator.choice(len(probabilities), p=probabilities / probabilities.sum()))
+            with np.errstate(all="ignore"):  # what is no number is told
+                probabilities = distribution(model, ids[max(0, len(ids) - model.order + 1) :])
+                total = float(probabilities.sum())
+            if not 0 < total < np.inf:
+                raise NothingFollows(
+                    f"After {len(ids) - 1} words the model has no next one: its probabilities add to {total}."
+                )
+            word = int(generator.choice(len(probabilities), p=probabilities / total))
             if word == BOUNDARY:
                 break
             ids.append(word)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from models.ngram.kneser_ney import Estimate
 from models.ngram.levels import BOUNDARY, UNKNOWN, Counts
 from models.ngram.pool import Pool
 from models.ngram.search import ABSENT, find
+
+Number = TypeVar("Number", np.float64, NDArray[np.float64])
 
 TOKENS_AT_ONCE = 1 << 18  # of a long text: what is known of them fits the caches
 
@@ -39,11 +42,17 @@ class Scores:
             unknown: Whether unknown words count.
         """
         kept = self.log_probabilities if unknown else self.log_probabilities[~self.unknown]
-        return float(np.exp(-kept.mean())) if len(kept) else float("nan")
+        return float(exponential(-kept.mean())) if len(kept) else float("nan")
 
     def unseen_share(self, order: int) -> float:
         """Share of the tokens whose n-gram of that order was not seen; near ``<s>`` the longest that there is."""
         return float(np.mean(self.orders < np.minimum(self.reaches, order)))
+
+
+def exponential(logarithms: Number) -> Number:
+    """The same as :func:`numpy.exp`, and without a warning inf of what is too large for a number."""
+    with np.errstate(over="ignore"):
+        return cast("Number", np.exp(logarithms))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from gzip import BadGzipFile, GzipFile
 from pathlib import Path
-from typing import Protocol, cast
+from typing import IO, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ SPACE = "▁"  # U+2581, the token of a space where characters are tokens
 TEXT_SUFFIXES = ("", ".txt", ".text", ".md", ".rst")  # of the files that are read of a folder
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
 STANDARD_INPUT = "-"
+GZIP_LEVEL, XZ_PRESET = 6, 2  # beyond these a file is little smaller and takes several times as long
+DAMAGED = (EOFError, BadGzipFile, lzma.LZMAError, zlib.error, zstd.ZstdError)  # what a compressed file may raise
 
 Source = str | Path | bytes
 
@@ -126,8 +128,13 @@ def tokens(chunks: Iterable[bytes]) -> Iterator[list[str]]:
         yield sentence
 
 
+def split_words(text: str) -> list[str]:
+    """The words of a text, parted as everywhere here: by the characters up to U+0020, and by no other."""
+    return re.findall(r"[^\x00-\x20]+", text)
+
+
 def _words(line: str) -> list[str]:
-    words = re.findall(r"[^\x00-\x20]+", line)
+    words = split_words(line)
     for boundary in ("<s>", "</s>"):
         if boundary in words:
             raise CorpusError(
@@ -151,7 +158,7 @@ def _streams(source: Source) -> Iterator[tuple[str, Readable]]:
     else:
         for path in _files(Path(source)):
             try:
-                with path.open("rb", buffering=0) as file, _decompressed(path, file) as stream:
+                with path.open("rb", buffering=0) as file, decompressed(path, file) as stream:
                     yield str(path), stream
             except OSError as error:
                 raise CorpusError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -177,13 +184,25 @@ def _text_suffix(path: Path) -> str:
     return path.with_suffix("").suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
 
 
-def _decompressed(path: Path, file: io.FileIO) -> AbstractContextManager[Readable]:
+def decompressed(path: Path, file: io.FileIO) -> AbstractContextManager[Readable]:
+    """What a file held before it was compressed, by the ending of its name; reading may raise one of DAMAGED."""
     if path.suffix == ".gz":
         return GzipFile(fileobj=file)
     if path.suffix == ".xz":
         return lzma.LZMAFile(file)
     if path.suffix == ".zst":
         return zstd.ZstdFile(file)
+    return nullcontext(file)
+
+
+def compressed(path: Path, file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    """Where to write what a file shall hold, compressed by the ending of its name: the same bytes each time."""
+    if path.suffix == ".gz":
+        return cast("IO[bytes]", GzipFile("", "wb", GZIP_LEVEL, file, mtime=0))
+    if path.suffix == ".xz":
+        return cast("IO[bytes]", lzma.LZMAFile(file, "wb", preset=XZ_PRESET))
+    if path.suffix == ".zst":
+        return cast("IO[bytes]", zstd.ZstdFile(file, "wb"))
     return nullcontext(file)
 
 
@@ -210,7 +229,7 @@ def _whole_lines(name: str, stream: Readable, size: int) -> Iterator[Padded]:
 def _read(name: str, stream: Readable, room: memoryview) -> int:
     try:
         return stream.readinto(room) or 0
-    except (EOFError, BadGzipFile, lzma.LZMAError, zlib.error, zstd.ZstdError) as error:
+    except DAMAGED as error:
         raise CorpusError(f"{name} is damaged: {error}.") from error
 
 

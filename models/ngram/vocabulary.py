@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPECIAL = ("</s>", "<unk>")  # ids 0 and 1, see counts.BOUNDARY and counts.UNKNOWN
+UNKNOWN_WORDS = ("<unk>", "<UNK>")  # what stands for an unknown word: KenLM reads both as one
 
 
 @dataclass(frozen=True)

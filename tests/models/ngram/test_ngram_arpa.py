@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ngram import NgramModel, fit, load, save
+from models.ngram import NgramModel, Vocabulary, fit, load, save
 from models.ngram.arpa import ArpaError, read_arpa, write_arpa
 from models.ngram.fitting import encode_with
 from models.ngram.padded import Padded
@@ -238,8 +240,27 @@ def test_a_model_that_was_read_has_no_counts_and_says_so(tmp_path: Path) -> None
         ("-0.6 b a", "-0.6 b c", 15, "c is not among the 1-grams"),
         ("-0.6 b a", "x b a", 15, "x is no number"),
         ("-0.6 b a", "0.6 b a", 15, "a probability is more than 1"),
-        ("-0.6 b a", "nan b a", 15, "a probability is more than 1"),
+        ("-0.6 b a", "nan b a", 15, "nan is no number"),
+        ("-0.6 b a", "-1_0 b a", 15, "-1_0 is no number"),
+        ("-0.6 b a", "\u0661 b a", 15, "\u0661 is no number"),
+        ("-0.6 b a", "0x1p-3 b a", 15, "0x1p-3 is no number"),
+        ("-0.6 b a", "+1 b a", 15, "a probability is more than 1"),
+        ("-0.6 b a", "inf b a", 15, "a probability is more than 1"),
+        ("-0.6 b a", "\x1b[31m b a", 15, r"\\x1b\[31m is no number"),
+        ("-0.6 b a", f"-{'9' * 90}x b a", 15, f"-{'9' * 39}... is no number"),
+        ("-0.25", "nan", 15, "nan is no number"),
         ("-0.25", "inf", 15, "a backoff weight is no finite number"),
+        ("-0.25", "1e39", 15, r"a backoff weight is more than 10\^99"),
+        ("-0.4 b", "-0.4 b\0", 11, "holds a NUL"),
+        ("ngram 2=2", "ngram 2=100000000000", 4, "100000000000 2-grams are more than a model can have"),
+        ("ngram 2=2", f"ngram 2=1{'0' * 20}", 4, f"1{'0' * 20} 2-grams are more than a model can have"),
+        ("ngram 2=2", f"ngram 2={'9' * 5000}", 4, "9... 2-grams are more than a model can have"),
+        (
+            "ngram 2=2",
+            "ngram 2=4000000000",
+            16,
+            "2 words and perhaps a backoff, as 4,000,000,000 2-grams are announced",
+        ),
         ("-0.6 b a", "-0.6 <s> a", 15, "twice"),
         ("-0.4 b", "-0.4 a", 11, "twice"),
         ("-0.6 b a", "-0.6 a <s>", 15, "<s> is not the first word"),
@@ -262,7 +283,7 @@ def test_a_mistake_in_a_file_is_named_by_its_line(
 
 def test_a_word_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.arpa").write_bytes(PRUNED.encode().replace(b" b", b" b\xff"))
-    with pytest.raises(ArpaError, match="not UTF-8"):
+    with pytest.raises(ArpaError, match=r"line 11: the word .* is not UTF-8"):
         read_arpa(tmp_path / "bad.arpa")
 
 
@@ -282,3 +303,129 @@ def test_a_model_of_order_one_is_read_as_well(tmp_path: Path) -> None:
     head, _, _ = PRUNED.replace("ngram 2=2\nngram 3=1\n", "").partition("\\2-grams:")
     model = read(f"{head}\\end\\\n", tmp_path)
     assert math.log10(model.probability("b", "a")) == pytest.approx(-0.4, abs=1e-6)
+
+
+PARTS_NO_WORD = ["\x1f", "\x1c", "\x0b", "\x0c", "\x01", "\x85", "\u00a0", "\u2028", "\u2029", "\u3000", "\ufeff"]
+
+
+@pytest.mark.parametrize("sign", PARTS_NO_WORD)
+def test_a_word_is_whole_whatever_stands_in_it(sign: str, tmp_path: Path) -> None:
+    text = PRUNED.replace("1=4", "1=5").replace("-0.5 a", f"-0.7 x{sign}y\n-0.5 a")
+    model = read(text, tmp_path)
+    assert list(model.vocabulary)[2:] == [f"x{sign}y", "a", "b"]
+    scores = model.score(encode_with(model.vocabulary, [Padded.of(b"a b\n")]))
+    assert scores.log_probabilities / math.log(10) == pytest.approx([-0.3, -0.2 - 0.4, -0.1 - 1.0], abs=1e-6)
+    assert list(read(written(model, tmp_path), tmp_path).vocabulary) == list(model.vocabulary)
+
+
+@pytest.mark.parametrize("sign", [sign for sign in PARTS_NO_WORD if sign > " "])
+def test_a_context_is_parted_into_the_words_that_a_text_is_parted_into(sign: str) -> None:
+    model = fitted(f"a{sign}b c\nb d\n".encode(), 2)
+    assert model.probability("c", f"a{sign}b") == model.probability("c", [f"a{sign}b"])
+    assert model.probability("c", f"a{sign}b") != model.probability("c", ["b"])
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_both_unknown_words_in_a_text_are_one_and_its_export_is_read(order: int, tmp_path: Path) -> None:
+    text = b"a <UNK> b\na <unk> c\n<UNK> <UNK>\n"
+    model = fitted(text, order)
+    assert list(model.vocabulary) == ["</s>", "<unk>", "a", "b", "c"]
+    assert model.probability("b", "<UNK>") == model.probability("b", "<unk>") == model.probability("b", "never-seen")
+    again = read(written(model, tmp_path), tmp_path)
+    first, second = (one.score(encode_with(one.vocabulary, [Padded.of(text)])) for one in (model, again))
+    assert second.log_probabilities == pytest.approx(first.log_probabilities, abs=2e-6)
+
+
+def test_a_vocabulary_that_has_both_unknown_words_keeps_its_ids_and_is_not_exported(tmp_path: Path) -> None:
+    model = fitted(b"a b c\n")
+    old = replace(model, vocabulary=Vocabulary.of(["<UNK>", "b", "c"]))  # as one that was saved before they were one
+    assert encode_with(old.vocabulary, [Padded.of(b"<UNK> b c <unk>\n")]).tolist() == [2, 3, 4, 1, 0]
+    with pytest.raises(ArpaError, match="<UNK> as a word beside <unk>"):
+        write_arpa(old, tmp_path / "model.arpa")
+
+
+def test_a_word_that_an_arpa_file_cannot_hold_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ArpaError, match="no word of an ARPA file can"):
+        write_arpa(replace(fitted(b"a b c\n"), vocabulary=Vocabulary.of(["a b", "b", "c"])), tmp_path / "model.arpa")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "\ufeff" + text.lstrip(),
+        lambda text: "# made by hand\nand so on\n" + text,
+        lambda text: text + "\nwhat comes after\n",
+        lambda text: text.replace("\n", "\n\n"),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\n", "\n \t\n"),
+        lambda text: text.replace(" a", "\t  a"),
+        lambda text: text.replace("ngram 1=4", "ngram  1 = 0004"),
+        lambda text: text.replace("-99", "-inf"),
+        lambda text: text.replace("-0.2 b a b\n", "-0.2 b a b 0\n"),
+        lambda text: text.replace("-0.5", "-5.0e-1"),
+    ],
+    ids=["mark", "preamble", "after", "blank", "CR LF", "spaces", "tabs", "header", "-inf", "backoff", "exponent"],
+)
+def test_what_kenlm_or_srilm_reads_is_read(change: Callable[[str], str], tmp_path: Path) -> None:
+    plain, changed = read(PRUNED, tmp_path), read(change(PRUNED), tmp_path)
+    ids = plain.vocabulary.encode(["b", "a", "b", "</s>"])
+    assert changed.score(ids).log_probabilities == pytest.approx(plain.score(ids).log_probabilities)
+
+
+def test_a_mistake_after_blank_lines_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ArpaError, match="line 29: x is no number"):
+        read(PRUNED.replace("-0.6 b a", "x b a").replace("\n", "\n\n"), tmp_path)
+
+
+def test_a_file_without_line_feeds_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "model.arpa"
+    with path.open("wb") as file:
+        file.truncate(1 << 28)
+    with pytest.raises(ArpaError, match="line 1: it has more than 4,194,304 bytes"):
+        read_arpa(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begins"), [(".gz", b"\x1f\x8b"), (".xz", b"\xfd7zXZ"), (".zst", b"\x28\xb5\x2f\xfd")]
+)
+def test_a_file_is_compressed_by_the_ending_of_its_name(suffix: str, begins: bytes, tmp_path: Path) -> None:
+    path, plain = tmp_path / f"model.arpa{suffix}", written(fitted(), tmp_path)
+    write_arpa(fitted(), path)
+    first = path.read_bytes()
+    assert first.startswith(begins)
+    write_arpa(fitted(), path)
+    assert path.read_bytes() == first
+    assert written(read_arpa(path), tmp_path) == plain
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
+def test_a_compressed_file_that_is_cut_short_or_none_is_damaged(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model.arpa{suffix}"
+    write_arpa(fitted(), path)
+    for data in (path.read_bytes()[:-5], PRUNED.encode()):
+        path.write_bytes(data)
+        with pytest.raises(ArpaError, match="is damaged: "):
+            read_arpa(path)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_a_compressed_file_is_held_against_its_checksum_to_the_end(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model.arpa{suffix}"
+    write_arpa(fitted(), path)
+    data = bytearray(path.read_bytes())
+    data[-6 if suffix == ".gz" else data.rindex(b"YZ") - 20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArpaError, match="is damaged: "):
+        read_arpa(path)
+
+
+def test_logarithms_of_any_size_are_written(tmp_path: Path) -> None:
+    model = read(PRUNED.replace("-0.6 b a", "-1e30 b a"), tmp_path)
+    assert ngrams(written(model, tmp_path))["b a"][0] == -1e9
+
+
+def test_long_words_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted(b"".join(b"%d%s a\n" % (number, b"x" * 50) for number in range(20)))
+    whole = written(model, tmp_path)
+    monkeypatch.setattr("models.ngram.arpa.BYTES_AT_ONCE", 300)
+    assert written(model, tmp_path) == whole

@@ -168,6 +168,23 @@ def test_what_the_user_can_mend_is_one_sentence(folder, capsys, line, message):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("score model text.txt", "memory does not suffice.\n"),
+        ("fit text.txt -o other", "memory does not suffice: fit has --memory, "),
+    ],
+)
+def test_want_of_memory_names_an_option_where_there_is_one(model, capsys, monkeypatch, line, message):
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(command, "read_views", exhausted)
+    monkeypatch.setattr(command, "fit", exhausted)
+    assert run(line) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
         ("fit text.txt", "-o/--output"),
         ("fit text.txt -n 7 -o model", "invalid choice: 7"),
         ("fit text.txt --memory much -o model", "much is no size: write 500MB or 2GB"),
@@ -203,6 +220,19 @@ def test_an_interrupt_leaves_the_old_model_and_nothing_else(model, folder, capsy
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_terminal_obeys_no_word_and_no_name_of_a_file(folder, monkeypatch, capsys):
+    (folder / "text.txt").write_bytes("a\x9b31mb\n".encode() * 9)
+    run("fit text.txt -n 2 -o model")
+    terminal = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        assert run("sample model -n 3") == 0
+    assert terminal.getvalue() == "a\\x9b31mb\n" * 3
+    capsys.readouterr()
+    assert command.main(["score", "model", "no\x1b[31m\nfile"]) == 2
+    assert capsys.readouterr().err == "no\\x1b[31m\\nfile cannot be read: No such file or directory.\n"
 
 
 def test_a_terminal_is_told_how_far_it_is_and_its_line_is_gone_at_the_end(folder, monkeypatch):
