@@ -23,6 +23,7 @@ from trainmark.measure import data
 from trainmark.measure.data import Adaptation, Shape
 from trainmark.measure.failures import BrokenTask, UnsupportedError
 from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.measure.own_data import own_parts
 from trainmark.measure.settings import Places
 from trainmark.meters.flops import count_flops
 from trainmark.model import load_model
@@ -204,7 +205,8 @@ def _model_facts(name: str) -> ModelFacts:
     if name not in suite.current().models_by_name():
         # A stranger's: it is built in its own cell, where it can do no harm.
         metrics = {} if task is None else task.described_metrics()
-        return ModelFacts(spec.family, dataset, None, has_convolution=True, metrics=metrics)
+        own = () if task is None else own_parts(task)
+        return ModelFacts(spec.family, dataset, None, has_convolution=True, metrics=metrics, own_parts=own)
     with torch.device("meta"):
         model = spec.build()
     return ModelFacts(

@@ -19,6 +19,7 @@ class ModelFacts:
         sample_flops: Forward operations for one sample; None where they are not known beforehand.
         has_convolution: Whether a memory format can matter.
         metrics: That its task brings: name -> how it is read and compared.
+        own_parts: What its task says itself: ``optimizer``, ``step``, ``DataLoader``, as far as that is known unread.
     """
 
     family: str
@@ -26,6 +27,7 @@ class ModelFacts:
     sample_flops: int | None
     has_convolution: bool
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    own_parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

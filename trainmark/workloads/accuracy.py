@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainmark import formatting
-from trainmark.store.parameters import STEP_PARAMETERS, Value
+from trainmark.store.parameters import TRAINING_PARAMETERS, Value
 from trainmark.workloads import SkipReason
 from trainmark.workloads.stepping import OVERHEAD_SECONDS, ModelWorkload
 
@@ -94,7 +94,7 @@ def _over_seeds(record: Record, name: str) -> str:
 
 ACCURACY = Accuracy(
     name="accuracy",
-    parameters=(*STEP_PARAMETERS, "epochs"),
+    parameters=(*TRAINING_PARAMETERS, "epochs"),
     meaning="a whole training, then the held-out accuracy",
     round_unit="training",
     place=60,
