@@ -357,6 +357,8 @@ def built(task: Task, cell: Cell, seed: int, source: Feed | None = None) -> nn.M
     precision.set_float32_arithmetic(str(cell["precision"]))
     for name in precision.SWITCHES:
         switches.held().keep(name)
+    torch.backends.cudnn.benchmark = cell["cudnn_benchmark"] == "on"
+    switches.held().keep("cudnn-benchmark")
     if cell.settings.get("checkpointing") == "on":
         checkpoint_blocks(model)
     model = model.to(str(cell["device"])).train()

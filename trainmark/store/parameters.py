@@ -232,6 +232,15 @@ _BUILT_IN = (
         same_arithmetic=True,
     ),
     Parameter(
+        "cudnn_benchmark",
+        "off",
+        "cuDNN tries its convolutions and takes the fastest",
+        SWITCH,
+        wording="cudnn_benchmark={value}",
+        same_arithmetic=True,
+        devices=("cuda",),
+    ),
+    Parameter(
         "optimizer",
         "adamw",
         "what takes a step by the gradients",
@@ -251,7 +260,7 @@ PARAMETERS: dict[str, Parameter] = {parameter.name: parameter for parameter in _
 LOADING_PARAMETERS = ("loader", "workers", "pin_memory", "persistent_workers", "prefetch")
 STEP_PARAMETERS = (
     *("model", "dataset", *LOADING_PARAMETERS, "batch_size"),
-    *("device", "precision", "compile", "memory_format"),
+    *("device", "precision", "compile", "memory_format", "cudnn_benchmark"),
 )
 TRAINING_PARAMETERS = (
     *STEP_PARAMETERS,
