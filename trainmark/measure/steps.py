@@ -42,6 +42,11 @@ OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, lr=LEARNING_RATE),
     "sgd": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
 }
+IMPLEMENTATIONS: Mapping[str, Mapping[str, bool]] = {
+    "default": {},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
 
 
 @dataclass(frozen=True)
@@ -390,7 +395,8 @@ def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_S
         UnsupportedError: A step of one's own cannot be taken in the cell's precision.
     """
     name, device = str(cell["precision"]), str(cell["device"])
-    optimizer = _own_optimizer(task, model) or OPTIMIZERS[str(cell["optimizer"])](model.parameters())
+    how = IMPLEMENTATIONS[str(cell["optimizer_implementation"])]
+    optimizer = _own_optimizer(task, model) or OPTIMIZERS[str(cell["optimizer"])](model.parameters(), **how)
     dtype, scaler = precision.autocast_dtype(name), precision.grad_scaler(name, device)
     if task.step is not None and scaler.is_enabled():
         raise UnsupportedError(f"{name} needs a scaled loss, which a step of one's own does not have")

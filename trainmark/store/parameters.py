@@ -252,6 +252,20 @@ _BUILT_IN = (
             "sgd": "learning rate 0.01, momentum 0.9",
         },
     ),
+    Parameter(
+        "optimizer_implementation",
+        "default",
+        "how the optimizer computes its step",
+        ("default", "foreach", "fused"),
+        wording="{value} optimizer",
+        same_arithmetic=True,
+        own_part="optimizer",
+        told={
+            "default": "what PyTorch chooses: one parameter after the other on a CPU, foreach on CUDA",
+            "foreach": "each operation over all parameters together",
+            "fused": "one kernel for all of it",
+        },
+    ),
     Parameter("epochs", 10, "passes over the training split", wording="{value} epoch{s}", example="3"),
 )
 # The defaults of model and data set are those of the first schema: records older than a parameter have them.
@@ -264,7 +278,7 @@ STEP_PARAMETERS = (
 )
 TRAINING_PARAMETERS = (
     *STEP_PARAMETERS,
-    *("accumulate", "checkpointing", "optimizer"),
+    *("accumulate", "checkpointing", "optimizer", "optimizer_implementation"),
 )
 
 
