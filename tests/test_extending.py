@@ -28,7 +28,14 @@ PLACES = {  # files, of which a new workload's folder counts as one
     "picture": {"trainmark/page/plots/latency.py", "trainmark/page/galleries.py"},
     "competing-library": {"bench/ngram/engines.py"},
 }
-MEASURED = ("--model=linear", "--fused=on", "--engine=dict", "--tokens=1000", "--batch-size=8", "--device=cpu")
+MEASURED = (
+    "--model=linear",
+    "--label-smoothing=on",
+    "--engine=dict",
+    "--tokens=1000",
+    "--batch-size=8",
+    "--device=cpu",
+)
 QUICK = (
     "--precision=fp32",
     "--compile=off",
@@ -106,7 +113,7 @@ def test_every_patch_is_in_the_guide() -> None:
 def test_an_added_model_parameter_and_metric_are_measured_and_stored(records: dict[str, Record]) -> None:
     training = records["train"]
     assert training.status == "ok"
-    assert training.label == "train linear 8 cpu fp32 fused=on"
+    assert training.label == "train linear 8 cpu fp32 smooth=on"
     assert training.metrics["parameters"] == 7_850
     assert training.metrics["parameter_tensors"] == 2
 
@@ -126,7 +133,7 @@ def test_an_added_picture_is_on_the_page(extended: Path, call, records: dict[str
 def test_records_from_before_a_parameter_have_the_key_of_its_default(extended: Path) -> None:
     code = (
         "import trainmark.workloads; from trainmark.store.cell import Cell;"
-        "print(Cell.of('train', model='mlp', fused='off').key == 'train')"
+        "print(Cell.of('train', model='mlp', label_smoothing='off').key == 'train')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from trainmark.advise.answer import SERIES, Answer, Evidence, Tried, answer, pair_seconds, read_evidence
 from trainmark.advise.recommend import default_setting
+from trainmark.against.two_settings import samples_of_a_step
 from trainmark.measure.context import Context
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Outcome
@@ -73,9 +74,9 @@ def _screened(record: Record, default: Record, cell: Cell, samples: int) -> Trie
     """A setting by the speed of its steps."""
     names = WORKLOADS["accuracy"].parameters
     axes = {name: value for name, value in record.cell.settings.items() if name in names}
-    scaling = "none" if axes["batch_size"] == default.cell["batch_size"] else cell["lr_scaling"]
+    scaling = "none" if samples_of_a_step(record.cell) == samples_of_a_step(default.cell) else cell["lr_scaling"]
     axes |= {"loader": cell["loader"], "epochs": cell["epochs"], "lr_scaling": scaling}
-    steps = int(cell["epochs"]) * math.ceil(samples / int(axes["batch_size"]))
+    steps = int(cell["epochs"]) * math.ceil(samples / samples_of_a_step(record.cell))
     step_seconds = float(record.metrics["step_seconds"] or 0.0)
     compiling = float(record.metrics.get("compile_seconds") or 0.0)
     whole = Cell.of("accuracy", **axes).settings
@@ -199,7 +200,7 @@ def stretches(seeds: Sequence[int]) -> list[tuple[int, int]]:
 
 def _samples(tried: Tried) -> int:
     """Of a whole training, as its steps take them."""
-    return tried.steps * int(tried.axes["batch_size"])
+    return tried.steps * samples_of_a_step(_training_cell(tried))
 
 
 def _training_cell(tried: Tried) -> Cell:

@@ -30,9 +30,13 @@ OTHER_TOKENS_A_SECOND = 5e5
 COUNTING = "counting"  # beside the devices among the peaks of a run
 
 PARAMETERS = (
-    Parameter("corpus", "pydoc", "the text: pydoc, zipf or the path of a file", locate=locate),
+    Parameter("corpus", "pydoc", "the text: pydoc, zipf or the path of a file", locate=locate, example="pydoc,zipf"),
     Parameter(
-        "tokens", 0, "words and ends of sentences taken from the corpus; 0 for all of it", wording="{value} tokens"
+        "tokens",
+        0,
+        "words and ends of sentences taken from the corpus; 0 for all of it",
+        wording="{value} tokens",
+        example="1000000",
     ),
     Parameter("order", 3, "words in the longest n-grams", (1, 2, 3, 4, 5, 6), wording="order {value}"),
     Parameter("smoothing", "mle", "how an n-gram model estimates", SMOOTHINGS),

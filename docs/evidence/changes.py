@@ -53,7 +53,8 @@ def harmless(name: str, file: str, old: str, new: str, cells: tuple[Cell, ...] =
 
 
 LOSS = "task.criterion or nn.CrossEntropyLoss(),"
-ADAM = "torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)"
+ADAM = "partial(torch.optim.AdamW, lr=LEARNING_RATE)"
+MADE = 'OPTIMIZERS[str(cell["optimizer"])](model.parameters(), **how)'
 
 CHANGES = (
     change("loss summed, not averaged", STEPS, LOSS, 'task.criterion or nn.CrossEntropyLoss(reduction="sum"),'),
@@ -61,10 +62,15 @@ CHANGES = (
     change("a label ignored", STEPS, LOSS, "task.criterion or nn.CrossEntropyLoss(ignore_index=3),"),
     change("weight decay 0.3", STEPS, ADAM, ADAM.replace("lr=LEARNING_RATE", "lr=LEARNING_RATE, weight_decay=0.3")),
     change("betas", STEPS, ADAM, ADAM.replace("lr=LEARNING_RATE", "lr=LEARNING_RATE, betas=(0.9, 0.98)")),
-    change("another optimizer", STEPS, "torch.optim.AdamW(", "torch.optim.RMSprop("),
+    change("another optimizer", STEPS, "torch.optim.AdamW,", "torch.optim.RMSprop,"),
     change("learning rate", TRAINING, "LEARNING_RATE = 1e-3", "LEARNING_RATE = 1.01e-3"),
-    change("biases left out", STEPS, "AdamW(model.parameters()", "AdamW([p for p in model.parameters() if p.ndim > 1]"),
-    change("a schedule", STEPS, ADAM, f"{ADAM}\n    torch.optim.lr_scheduler.StepLR(optimizer, 100)"),
+    change(
+        "biases left out",
+        STEPS,
+        "(model.parameters(), **how)",
+        "([p for p in model.parameters() if p.ndim > 1], **how)",
+    ),
+    change("a schedule", STEPS, MADE, f"{MADE}\n    torch.optim.lr_scheduler.StepLR(optimizer, 100)"),
     change(
         "gradients clipped",
         TRAINING,
@@ -105,15 +111,15 @@ CHANGES = (
     change(
         "no shuffle",
         DATA,
-        "DataLoader(self.dataset, self.batch_size, shuffle=True)",
-        "DataLoader(self.dataset, self.batch_size)",
+        "self._loader_by(shuffle=True)",
+        "self._loader_by()",
         (LEARNT,),
     ),
     change(
         "the last batch dropped",
         DATA,
-        "self.batch_size, shuffle=True)",
-        "self.batch_size, shuffle=True, drop_last=True)",
+        "self._loader_by(shuffle=True)",
+        "self._loader_by(shuffle=True, drop_last=True)",
         (LEARNT,),
     ),
     change(

@@ -179,8 +179,8 @@ FAULTS = (
     Mutation(
         "lost shuffle of the DataLoader",
         DATA,
-        "shuffle=True))",
-        "shuffle=False))",
+        "self._loader_by(shuffle=True)",
+        "self._loader_by(shuffle=False)",
         "repeated_samples_per_epoch",
         (LECTURE,),
     ),

@@ -92,7 +92,7 @@ def test_a_loader_keeps_what_it_says_but_for_its_batch_size() -> None:
     given = DataLoader(Rows(), batch_size=7, shuffle=False, drop_last=True, collate_fn=doubled)
     feed = Feed(read(given), "dataloader", 4, "cpu")
     assert numbers(feed.epoch()) == [[0, 1, 2, 3], [4, 5, 6, 7]]  # its order, and no smaller batch
-    assert feed.batches_of_epoch() == 2
+    assert feed.steps_of_epoch() == 2
     assert torch.equal(next(feed.epoch())[0], 2 * X[:4])
 
 

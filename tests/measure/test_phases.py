@@ -138,11 +138,16 @@ def test_phases_are_timed_for_half_of_the_time_within_two_and_a_hundred_steps(
 
     def measure(_steps: Any, _device: str, number: int) -> Phases:
         asked.append(number)
-        return Phases({"forward": 0.3, "backward": 0.6}, 1.0)
+        return Phases({"forward": 0.3, "backward": 0.6}, 1.0, 0.05)
 
     monkeypatch.setattr("trainmark.measure.instruments.measure_phases", measure)
     steps: Any = None
     found = time_phases(steps, Cell.of("train"), step_seconds, Settings(max_seconds=1.0))
     assert asked == [number]
     assert found.pop("other_seconds") == pytest.approx(0.1)
-    assert found == {"forward_seconds": 0.3, "backward_seconds": 0.6, "instrumented_step_seconds": 1.0}
+    assert found == {
+        "forward_seconds": 0.3,
+        "backward_seconds": 0.6,
+        "instrumented_step_seconds": 1.0,
+        "loading_cpu_seconds": 0.05,
+    }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainmark import formatting
+from trainmark.advise.waiting import WORDS, Bottleneck, bottlenecks
 from trainmark.store.record import FAILED, STATUSES, Record, Run
 
 _FLAGS = {
@@ -107,7 +109,7 @@ class Notice:
 
 def notices(run: Run) -> list[Notice]:
     """All that is to be known of a run, the gravest first."""
-    return [*_interruption(run), *_failures(run), *_dirty_tree(run), *_flags(run), *_skipped(run)]
+    return [*_interruption(run), *_failures(run), *_dirty_tree(run), *_flags(run), *_waiting(run), *_skipped(run)]
 
 
 def _interruption(run: Run) -> list[Notice]:
@@ -160,6 +162,24 @@ def _unlisted(flag: str) -> tuple[str, str]:
         if flag.startswith(begin) and flag.removeprefix(begin) in STATUSES:
             return f"{title}: {STATUSES[flag.removeprefix(begin)]}", advice
     return f"Flagged {flag}", "This version knows no more of it."
+
+
+def _waiting(run: Run) -> list[Notice]:
+    """Trainings that wait for their data, those of one cause and one remedy together."""
+    groups: dict[tuple[str, str], list[Bottleneck]] = {}
+    for found in bottlenecks(run.records):
+        if found.waits:
+            groups.setdefault((found.data, found.remedy), []).append(found)
+    return [
+        Notice("note", f"Training waits for {WORDS[data]}", _shares(of) + remedy, tuple(one.record for one in of))
+        for (data, remedy), of in groups.items()
+    ]
+
+
+def _shares(found: list[Bottleneck]) -> str:
+    shares = [one.waiting for one in found]
+    ends = dict.fromkeys(formatting.percent(share, 0) for share in (min(shares), max(shares)))
+    return f"That takes {' to '.join(ends)} of a step. "
 
 
 def _skipped(run: Run) -> list[Notice]:

@@ -6,22 +6,26 @@ import math
 
 from trainmark import formatting
 from trainmark.advise.break_even import Payback
-from trainmark.advise.recommend import Accuracy, Advice, Choice, axis
+from trainmark.advise.recommend import PLAIN, Accuracy, Advice, Choice, axis
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 
 FEWEST_SEEDS = 5
 DEFAULT = "fp32, eager, contiguous, from resident data"  # what settings are held against, in words
-SETTING_AXES = ("batch_size", "precision", "compile", "memory_format", "loader")
+FIRST = ("batch_size", "precision", "compile")  # that a setting always names
 
 
 def setting(record: Record) -> str:
     """A record's setting in words, such as ``bf16, batch 256, compile=default``."""
-    values = {name: axis(record, name) for name in SETTING_AXES}
+    values = {name: axis(record, name) for name in (*FIRST, *PLAIN)}
     words = [str(values["precision"]), f"batch {values['batch_size']}"]
     words.append("eager" if values["compile"] == "off" else f"compile={values['compile']}")
-    words += [str(values[name]) for name in ("memory_format", "loader") if values[name] != PARAMETERS[name].default]
+    words += [
+        PARAMETERS[name].worded(value)
+        for name, value in values.items()
+        if name not in FIRST and value != PARAMETERS[name].default
+    ]
     return ", ".join(words)
 
 
@@ -105,9 +109,16 @@ def seeds_to_know(accuracy: Accuracy) -> int:
 def measure_command(advice: Advice, choice: Choice) -> str:
     """What to run to know the accuracy of a setting against the default's."""
     sizes = sorted({int(axis(one, "batch_size")) for one in (advice.default, choice.record)})
-    precisions = dict.fromkeys(str(axis(one, "precision")) for one in (advice.default, choice.record))
+    both = (advice.default, choice.record)
+    precisions = dict.fromkeys(str(axis(one, "precision")) for one in both)
+    others = "".join(
+        f"{PARAMETERS[name].option} {','.join(map(str, values))} "
+        for name in PLAIN
+        if name != "precision" and not PARAMETERS[name].same_arithmetic
+        if len(values := list(dict.fromkeys(axis(one, name) for one in both))) > 1
+    )
     return (
         f"pytest bench -k accuracy --benchmark-autosave --model {advice.model} "
         f"--batch-size {','.join(map(str, sizes))} --precision {','.join(precisions)} "
-        f"--seeds {seeds_to_know(choice.accuracy)}"
+        f"{others}--seeds {seeds_to_know(choice.accuracy)}"
     )

@@ -12,13 +12,14 @@ from scipy.special import stdtrit  # of Student's t: scipy.stats takes a second 
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.judge.statistics import ratio_interval
 from trainmark.store.metrics import METRICS
-from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
+from trainmark.store.parameters import PARAMETERS, TRAINING_PARAMETERS, Value
 from trainmark.store.record import UNRELIABLE, Record, held_out_series
 from trainmark.store.rounds import Interval
 from trainmark.workloads import of_role
 
 Arithmetic = tuple[tuple[str, Value], ...]
-PLAIN = ("precision", "compile", "memory_format", "loader")  # at their defaults in the setting others are held against
+SUBJECT = ("model", "dataset", "device", "batch_size")  # what is trained; all else is how
+PLAIN = tuple(name for name in TRAINING_PARAMETERS if name not in SUBJECT)  # at their defaults in the default setting
 GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
 BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md
 CONFIDENCE = 0.95
@@ -140,12 +141,7 @@ def advise(records: Sequence[Record], max_memory_bytes: float | None = None) -> 
 def default_setting(records: Iterable[Record]) -> Record | None:
     """Of a model's trainings the one in fp32, eager and contiguous, at the default batch size or else the smallest."""
     plain = [
-        record
-        for record in records
-        if all(
-            axis(record, name) == PARAMETERS[name].default
-            for name in ("precision", "compile", "memory_format", "loader")
-        )
+        record for record in records if all(axis(record, name) == PARAMETERS[name].default for name in _how(record))
     ]
     usual = PARAMETERS["batch_size"].default
     return min(plain, key=lambda one: (axis(one, "batch_size") != usual, axis(one, "batch_size")), default=None)
@@ -235,7 +231,7 @@ def _gain(goal: str, record: Record, default: Record, value: float, usual: float
         return Interval(1.0, None, None)
     if not record.rounds or not default.rounds:
         return Interval(value / usual, None, None)
-    mine, theirs = ([seconds / int(axis(one, "batch_size")) for seconds in one.rounds] for one in (record, default))
+    mine, theirs = ([seconds / _samples(one) for seconds in one.rounds] for one in (record, default))
     return ratio_interval(mine, theirs)
 
 
@@ -261,9 +257,19 @@ def axis(record: Record, name: str) -> Value:
     return record.cell.settings.get(name, PARAMETERS[name].default)
 
 
+def _how(record: Record) -> tuple[str, ...]:
+    """Parameters that say how a record was trained: PLAIN, and those that a suite or a newer version has beside."""
+    return (*PLAIN, *(name for name in record.cell.settings if name in PARAMETERS and name not in (*PLAIN, *SUBJECT)))
+
+
+def _samples(record: Record) -> int:
+    """Of a step."""
+    return int(axis(record, "batch_size")) * int(axis(record, "accumulate"))
+
+
 def _arithmetic(record: Record) -> Arithmetic:
     """What decides a training's accuracy, beside its seed and its epochs: every parameter that may change a result."""
-    names = set(STEP_PARAMETERS) | set(record.cell.settings) - {"epochs"}
+    names = set(TRAINING_PARAMETERS) | set(record.cell.settings) - {"epochs"}
     return tuple(
         (name, axis(record, name))
         for name in sorted(names)

@@ -136,8 +136,13 @@ def measure_settings(
 
 def log_of_a_sample(pair: Pair, steps: Mapping[str, int], cells: Mapping[str, Cell]) -> float:
     """Logarithm of the seconds a sample, new over base: blocks may hold other numbers of steps and of samples."""
-    samples = {name: steps[name] * int(cell["batch_size"]) for name, cell in cells.items()}
+    samples = {name: steps[name] * samples_of_a_step(cell) for name, cell in cells.items()}
     return math.log(pair.new.seconds / samples["new"]) - math.log(pair.base.seconds / samples["base"])
+
+
+def samples_of_a_step(cell: Cell) -> int:
+    """Of a training's step: of all batches whose gradients it adds up."""
+    return int(cell["batch_size"]) * int(cell["accumulate"])
 
 
 def quads_of(block_seconds: Sequence[float]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,6 +15,20 @@ from trainmark.measure.failures import ModelError
 from trainmark.task import TARGETS
 
 Batch = tuple[Any, Any]  # inputs and targets; of a data set of images these are [B, C, H, W] in [0, 1] and labels [B]
+
+
+class MicroBatches(tuple[Any, ...]):
+    """The inputs, or the targets, of the batches that one step of an optimizer adds up."""
+
+
+def grouped(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
+    """So many batches as one: each part is :class:`MicroBatches`; the last may be of fewer. One alone is itself."""
+    return batches if number == 1 else _groups(batches, number)
+
+
+def _groups(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
+    while group := list(islice(batches, number)):
+        yield MicroBatches(inputs for inputs, _ in group), MicroBatches(targets for _, targets in group)
 
 
 def part(batch: Any) -> Batch:
@@ -92,19 +107,26 @@ def tensors(value: Any) -> Iterator[Tensor]:
     yield from found
 
 
-def on_device(batch: Batch, device: str, layout: torch.memory_format) -> Batch:
-    """The batch with its tensors on a device; images [B, C, H, W] among its inputs in a memory format."""
+def on_device(batch: Batch, device: str, layout: torch.memory_format, pinned: bool = False) -> Batch:
+    """The batch with its tensors on a device; images [B, C, H, W] among its inputs in a memory format.
+
+    Args:
+        batch: Inputs and targets.
+        device: Where they are wanted.
+        layout: Of the images.
+        pinned: Whether they lie in page-locked memory: then the host does not wait for the copy.
+    """
 
     def move(tensor: Tensor) -> Tensor:
         if tensor.ndim == 4 and tensor.is_floating_point():
-            return tensor.to(device, memory_format=layout)
-        return tensor.to(device)
+            return tensor.to(device, memory_format=layout, non_blocking=pinned)
+        return tensor.to(device, non_blocking=pinned)
 
     inputs, targets = batch
     if targets is inputs:
         inputs = mapped(move, inputs)
         return inputs, inputs
-    return mapped(move, inputs), mapped(lambda tensor: tensor.to(device), targets)
+    return mapped(move, inputs), mapped(lambda tensor: tensor.to(device, non_blocking=pinned), targets)
 
 
 def samples_of(inputs: Any, targets: Any) -> int:
@@ -113,6 +135,8 @@ def samples_of(inputs: Any, targets: Any) -> int:
     Raises:
         ModelError: It has neither.
     """
+    if isinstance(targets, MicroBatches):
+        return sum(map(samples_of, inputs, targets))
     for value in (targets, inputs):
         for tensor in tensors(value):
             if tensor.ndim:

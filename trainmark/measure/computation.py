@@ -90,7 +90,7 @@ def of_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -> d
             steps.model.eval()
             with _Watch() as looking, torch.no_grad():
                 seed_everything(settings.seed)
-                for inputs, _ in islice(steps.feed.endless(), 1):
+                for inputs, _ in islice(steps.feed.single_batches(), 1):
                     call(steps.model, inputs)
             watch.evaluations += looking.evaluations
             facts |= looking.facts()

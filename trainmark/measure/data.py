@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset, TensorD
 
 from trainmark import suite
 from trainmark.measure import own_data
-from trainmark.measure.batches import Batch, on_device, part, parted_by, tensors
+from trainmark.measure.batches import Batch, grouped, on_device, part, parted_by, tensors
 from trainmark.measure.failures import MissingDataError, UnsupportedError
 from trainmark.measure.settings import Places
 from trainmark.store.parameters import FOLDER
@@ -298,9 +299,27 @@ class Feed:
         batch_size: Samples in a batch.
         device: Where batches are wanted.
         channels_last: Whether images lie in that memory format.
+        accumulate: Batches that a step is given at once.
+        loading: Options of a DataLoader that the cell says, beside what a task says.
+
+    Raises:
+        UnsupportedError: Cell and task both say how batches are loaded.
     """
 
-    def __init__(self, data: Data, loader: str, batch_size: int, device: str, channels_last: bool = False) -> None:
+    def __init__(
+        self,
+        data: Data,
+        loader: str,
+        batch_size: int,
+        device: str,
+        channels_last: bool = False,
+        accumulate: int = 1,
+        loading: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        if loading and data.loading is not None and data.loading.of_loader:
+            raise UnsupportedError(f"the task says its own DataLoader: {', '.join(loading)} is for those that say none")
+        self.accumulate = accumulate
+        self.options = loading
         self.batch_size = batch_size
         self.device = device
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -334,10 +353,13 @@ class Feed:
 
     def epoch(self) -> Iterator[Batch]:
         """Each sample once, in a new random order; the last batch may be smaller."""
+        return grouped(self._single_epoch(), self.accumulate)
+
+    def _single_epoch(self) -> Iterator[Batch]:
         if self.resident is not None:
             return self._chosen(torch.randperm(self.size, device=self.device))
         if self.loading is None:
-            return self._loaded(DataLoader(self.dataset, self.batch_size, shuffle=True))
+            return self._loaded(self._loader_by(shuffle=True))
         return self._loaded(self._own_loader(self.loading, self.loading.sampler, self.loading.drop_last))
 
     def in_order(self) -> Iterator[Batch]:
@@ -345,11 +367,11 @@ class Feed:
         options = {} if self.loading is None else self.loading.options
         return self._loaded(DataLoader(self.dataset, self.batch_size, **options))
 
-    def batches_of_epoch(self) -> int:
-        """How many batches an epoch has."""
+    def steps_of_epoch(self) -> int:
+        """How many steps an epoch has."""
         whole, rest = divmod(self.size, self.batch_size)
         dropped = self.resident is None and self.loading is not None and self.loading.drop_last
-        return whole + (rest > 0 and not dropped)
+        return -(-(whole + (rest > 0 and not dropped)) // self.accumulate)
 
     def some(self, places: Tensor) -> Feed:
         """The same way of feeding, over a few of the samples.
@@ -367,6 +389,7 @@ class Feed:
         numbers = torch.arange(self.size)
         few = self._over(TensorDataset(numbers, numbers), self.size)
         few.part, few.batch_size, few.device = part, batch_size, "cpu"
+        few.accumulate, few.options = 1, {}
         if self.loading is not None:
             few.loading = own_data.Split(few.dataset, {}, self.loading.sampler, self.loading.drop_last)
         few.resident = None if self.resident is None else (numbers, numbers)
@@ -386,6 +409,10 @@ class Feed:
 
     def endless(self) -> Iterator[Batch]:
         """Whole batches only, epoch after epoch; a batch larger than the data set wraps round."""
+        return grouped(self.single_batches(), self.accumulate)
+
+    def single_batches(self) -> Iterator[Batch]:
+        """The same one by one, where a step is given several."""
         if self.kept:
             yield from own_data.endlessly(self.kept)
         wraps = -(-self.batch_size // self.size)  # permutations that one batch needs
@@ -396,7 +423,7 @@ class Feed:
                 yield from self._chosen(torch.cat(orders)[:whole])
         sampler = RandomSampler(self.dataset, num_samples=self.size * wraps)  # type: ignore[arg-type]  # it has one
         if self.loading is None:
-            loader = DataLoader(self.dataset, self.batch_size, sampler=sampler, drop_last=True)
+            loader = self._loader_by(sampler=sampler, drop_last=True)
         else:
             loader = self._own_loader(self.loading, self.loading.sampler or sampler, drop_last=True)
         if not len(loader):
@@ -405,13 +432,17 @@ class Feed:
             yield from self._loaded(loader)
 
     def _own_loader(self, loading: own_data.Split, sampler: Any, drop_last: bool) -> DataLoader[Any]:
-        """A DataLoader as a task says; one whose processes stay is made once for each way of ordering."""
-        options = loading.options
+        """A DataLoader as a task says."""
         if sampler is None:
             sampler = RandomSampler(self.dataset)  # type: ignore[arg-type]  # it has a length
+        return self._loader_by(**loading.options, sampler=sampler, drop_last=drop_last)
+
+    def _loader_by(self, *, drop_last: bool = False, **options: Any) -> DataLoader[Any]:
+        """A DataLoader as the cell says too; one whose processes stay is made once for each way of ordering."""
+        options = {**options, **self.options}
         if options.get("persistent_workers") and self._loader is not None and self._loader.drop_last == drop_last:
             return self._loader
-        self._loader = DataLoader(self.dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **options)
+        self._loader = DataLoader(self.dataset, self.batch_size, drop_last=drop_last, **options)
         return self._loader
 
     def _whole(self, data: Data) -> Batch | None:
@@ -427,7 +458,7 @@ class Feed:
         """As many batches as may be kept on the device."""
         kept: list[Batch] = []
         size = 0
-        batches = self.endless()
+        batches = self.single_batches()
         for _ in range(min(KEPT_BATCHES, max(1, self.size // self.batch_size))):
             kept.append(next(batches))
             size += sum(tensor.numel() * tensor.element_size() for tensor in tensors(kept[-1]))
@@ -452,7 +483,7 @@ class Feed:
             yield self.transfer(*self.part(batch))
 
     def _to_device(self, inputs: Any, targets: Any) -> Batch:
-        return on_device((inputs, targets), self.device, self.layout)
+        return on_device((inputs, targets), self.device, self.layout, bool(self.options.get("pin_memory")))
 
 
 def _text(shape: Shape) -> str:

@@ -23,6 +23,7 @@ from trainmark.measure import data
 from trainmark.measure.data import Adaptation, Shape
 from trainmark.measure.failures import BrokenTask, UnsupportedError
 from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.measure.own_data import own_parts
 from trainmark.measure.settings import Places
 from trainmark.meters.flops import count_flops
 from trainmark.model import load_model
@@ -203,15 +204,9 @@ def _model_facts(name: str) -> ModelFacts:
     dataset = data.OWN_DATA if task is not None and task.data is not None else _default_dataset(spec.input_shape)
     if name not in suite.current().models_by_name():
         # A stranger's: it is built in its own cell, where it can do no harm.
-        return ModelFacts(
-            spec.family,
-            dataset,
-            None,
-            has_convolution=True,
-            metrics={} if task is None else task.described_metrics(),
-            has_schedule=task is not None and task.schedule is not None,
-            has_data=task is not None and task.data is not None,
-        )
+        metrics = {} if task is None else task.described_metrics()
+        own = () if task is None else own_parts(task)
+        return ModelFacts(spec.family, dataset, None, has_convolution=True, metrics=metrics, own_parts=own)
     with torch.device("meta"):
         model = spec.build()
     return ModelFacts(

@@ -46,7 +46,11 @@ def time_phases(steps: Steps, cell: Cell, step_seconds: float, settings: Setting
     affordable = math.floor(PHASE_SHARE * settings.max_seconds / step_seconds)
     phases = measure_phases(steps, str(cell["device"]), number=min(max(affordable, fewest), most))
     named: Findings = {f"{phase}_seconds": seconds for phase, seconds in phases.seconds.items()}
-    return named | {"other_seconds": phases.other_seconds, "instrumented_step_seconds": phases.step_seconds}
+    return named | {
+        "other_seconds": phases.other_seconds,
+        "instrumented_step_seconds": phases.step_seconds,
+        "loading_cpu_seconds": phases.loading_cpu_seconds,
+    }
 
 
 def count_compilation(cell: Cell) -> Findings:

@@ -19,8 +19,8 @@ class ModelFacts:
         sample_flops: Forward operations for one sample; None where they are not known beforehand.
         has_convolution: Whether a memory format can matter.
         metrics: That its task brings: name -> how it is read and compared.
-        has_schedule: Whether its task has a schedule of the learning rate.
-        has_data: Whether its task has data of its own, which an answer loads as the task does.
+        own_parts: What its task says itself: see
+            :func:`trainmark.measure.own_data.own_parts`.
     """
 
     family: str
@@ -28,8 +28,7 @@ class ModelFacts:
     sample_flops: int | None
     has_convolution: bool
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    has_schedule: bool = False
-    has_data: bool = False
+    own_parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

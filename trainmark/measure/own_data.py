@@ -53,12 +53,27 @@ class Split:
         options: Of a DataLoader.
         sampler: Whose order it is; None for a new random one each epoch.
         drop_last: Whether a smaller last batch is left out.
+        of_loader: Whether its author made a DataLoader of it.
     """
 
     dataset: Dataset[Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     sampler: Any = None
     drop_last: bool = False
+    of_loader: bool = False
+
+
+def own_parts(task: Task) -> tuple[str, ...]:
+    """What a task says itself, of what a parameter might say; of its DataLoader only where its data are no function."""
+    train = task.data[0] if isinstance(task.data, tuple) and task.data else task.data
+    said = {
+        "optimizer": task.optimizer is not None,
+        "step": task.step is not None,
+        "schedule": task.schedule is not None,
+        "data": task.data is not None,
+        "DataLoader": isinstance(train, DataLoader),
+    }
+    return tuple(part for part, is_said in said.items() if is_said)
 
 
 def read_own_data(task: Task) -> tuple[Split, Split | None]:
@@ -103,7 +118,7 @@ def _split(given: Any, task: Task, name: str) -> Split:
         raise ModelError(f"the {name} data have no samples")
     if task.collate is not None:
         options["collate_fn"] = task.collate
-    return Split(dataset, options, sampler, drop_last)
+    return Split(dataset, options, sampler, drop_last, isinstance(given, DataLoader))
 
 
 def _are_tensors(given: Any) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -27,10 +28,12 @@ class Phases:
     Attributes:
         seconds: Name from PHASES -> seconds; absent where the workload has no such part.
         step_seconds: The whole step. What no part accounts for is ``other_seconds``.
+        loading_cpu_seconds: That processors worked on having a batch, those of workers included; None where unknown.
     """
 
     seconds: dict[str, float]
     step_seconds: float
+    loading_cpu_seconds: float | None = None
 
     @property
     def other_seconds(self) -> float:
@@ -114,20 +117,36 @@ def measure_phases(steps: Steps, device: str, number: int) -> Phases:
     original = steps.feed.transfer
     steps.feed.transfer = clock.around("copy", original)
     take_batch = clock.around("data", steps.batches.__next__)
+    own_cpu, before = 0.0, _workers_cpu()
     try:
         with _timed_methods(steps, clock):
             step = _timed_step(steps, clock)
             for _ in range(number):
                 with clock.span("other"):
-                    step(*take_batch())
+                    begun = time.process_time()
+                    batch = take_batch()
+                    own_cpu += time.process_time() - begun
+                    step(*batch)
     finally:
         steps.feed.transfer = original
+    after = _workers_cpu()
+    of_workers = sum(seconds - before.get(worker, 0.0) for worker, seconds in after.items())
     totals = {phase: seconds / number for phase, seconds in clock.totals().items()}
     whole = sum(totals.values())
     del totals["other"]
     if steps.feed.is_resident:
         totals["copy"] = 0.0  # the batches are on the device already
-    return Phases(totals, whole)
+    return Phases(totals, whole, (own_cpu + of_workers) / number)
+
+
+def _workers_cpu() -> dict[tuple[int, float], float]:
+    """Processor seconds of each process that this one has started: workers that load batches."""
+    found = {}
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # an epoch has ended meanwhile, and its workers with it
+            times = child.cpu_times()
+            found[child.pid, child.create_time()] = times.user + times.system
+    return found
 
 
 def _timed_step(steps: Steps, clock: PhaseClock) -> Step:

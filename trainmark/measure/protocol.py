@@ -424,7 +424,7 @@ def train_once(
     clock = clock_of(str(cell["device"]))
     model = built(task, cell, seed, batches)
     runnable = compiled(model, cell)
-    parts = training_parts(runnable, cell, task, epochs * batches.batches_of_epoch())
+    parts = training_parts(runnable, cell, task, epochs * batches.steps_of_epoch())
     classes = task.classes if task.is_plain else None
     forward = looking_parts(inference_parts(runnable, cell, task), classes).step
     training = Training(0.0, [], [], count_parameters(model))

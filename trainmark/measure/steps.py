@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,12 +17,21 @@ from torch import nn
 
 from trainmark.measure import precision, switches
 from trainmark.measure.batches import Batch, call, device_type, kind_of
+from trainmark.measure.checkpointing import checkpoint_blocks
 from trainmark.measure.data import Data, Feed, load, load_for
 from trainmark.measure.failures import ModelError, UnsupportedError
 from trainmark.measure.lazy import materialise
 from trainmark.measure.outputs import checked, checked_loss
 from trainmark.measure.settings import Settings
-from trainmark.measure.training import LEARNING_RATE, Criterion, Model, Step, mixed_precision_step, train_step
+from trainmark.measure.training import (
+    LEARNING_RATE,
+    Criterion,
+    Model,
+    Step,
+    accumulating_step,
+    mixed_precision_step,
+    train_step,
+)
 from trainmark.model import load_task
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import USUAL_BATCH
@@ -30,6 +39,16 @@ from trainmark.task import Task
 from trainmark.workloads import entry_of
 
 MANY_STEPS = 10**7  # of a schedule where no training ends: more than are ever timed
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, lr=LEARNING_RATE),  # the lecture's
+    "adam": partial(torch.optim.Adam, lr=LEARNING_RATE),
+    "sgd": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
+}
+IMPLEMENTATIONS: Mapping[str, Mapping[str, bool]] = {
+    "default": {},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,7 @@ class TrainingParts:
         each_step: Whether the schedule goes on after each step; else somebody does it after each epoch.
         own_step: Of the task, in the place of the lecture's.
         spreads: Whether inputs may be several: see :func:`trainmark.measure.batches.call`.
+        accumulates: Whether a step is given several batches at once.
     """
 
     model: Model
@@ -58,6 +78,7 @@ class TrainingParts:
     each_step: bool = True
     own_step: Callable[..., Any] | None = None
     spreads: bool = False
+    accumulates: bool = False
 
     @property
     def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
@@ -73,6 +94,8 @@ class TrainingParts:
     @property
     def _lectures_step(self) -> Step:
         model = partial(call, self.model) if self.spreads else self.model
+        if self.accumulates:
+            return partial(accumulating_step, model, self.criterion, self.optimizer, self.dtype, self.scaler)
         if self.dtype is None:
             return partial(train_step, model, self.criterion, self.optimizer)
         return partial(mixed_precision_step, model, self.criterion, self.optimizer, self.dtype, self.scaler)
@@ -276,7 +299,7 @@ def _model_steps(
     parts: TrainingParts | InferenceParts,
     context: AbstractContextManager[object],
 ) -> Steps:
-    samples = int(cell["batch_size"])
+    samples = int(cell["batch_size"]) * source.accumulate
     return Steps(
         batches=source.endless(),
         step=parts.step,
@@ -335,12 +358,16 @@ def built(task: Task, cell: Cell, seed: int, source: Feed | None = None) -> nn.M
     if task.is_plain or source is None:
         materialise(model, partial(torch.zeros, 2, *task.input_shape))
     else:
-        materialise(model, lambda: next(source.endless())[0])
+        materialise(model, lambda: next(source.single_batches())[0])
     switches.held().restore()
     switches.seed_everything(seed)
     precision.set_float32_arithmetic(str(cell["precision"]))
     for name in precision.SWITCHES:
         switches.held().keep(name)
+    torch.backends.cudnn.benchmark = cell["cudnn_benchmark"] == "on"
+    switches.held().keep("cudnn-benchmark")
+    if cell.settings.get("checkpointing") == "on":
+        checkpoint_blocks(model)
     model = model.to(str(cell["device"])).train()
     if cell["memory_format"] == "channels_last":
         model.to(memory_format=torch.channels_last)
@@ -357,7 +384,7 @@ def compiled(model: nn.Module, cell: Cell) -> nn.Module:
 
 
 def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_STEPS) -> TrainingParts:
-    """What the task says; else AdamW and cross-entropy, as the lecture has them; in the cell's precision.
+    """What the task says; else the cell's optimizer and the lecture's cross-entropy; in the cell's precision.
 
     Args:
         model: As the cell runs it.
@@ -370,11 +397,12 @@ def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_S
         UnsupportedError: A step of one's own cannot be taken in the cell's precision.
     """
     name, device = str(cell["precision"]), str(cell["device"])
-    optimizer = _own_optimizer(task, model) or torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    how = IMPLEMENTATIONS[str(cell["optimizer_implementation"])]
+    optimizer = _own_optimizer(task, model) or OPTIMIZERS[str(cell["optimizer"])](model.parameters(), **how)
     scaling = str(cell.settings.get("lr_scaling", "none"))
     if scaling != "none" and task.schedule is not None:
         raise UnsupportedError("the task's schedule sets the learning rate, which can then not follow the batch size")
-    scale_learning_rate(optimizer, scaling, int(cell["batch_size"]))
+    scale_learning_rate(optimizer, scaling, int(cell["batch_size"]) * int(cell["accumulate"]))
     dtype, scaler = precision.autocast_dtype(name), precision.grad_scaler(name, device)
     if task.step is not None and scaler.is_enabled():
         raise UnsupportedError(f"{name} needs a scaled loss, which a step of one's own does not have")
@@ -393,6 +421,7 @@ def training_parts(model: nn.Module, cell: Cell, task: Task, steps: int = MANY_S
         each_step=task.schedule_interval == "step",
         own_step=task.step,
         spreads=not task.is_plain,
+        accumulates=int(cell["accumulate"]) > 1,
     )
 
 
@@ -455,5 +484,24 @@ def looking_parts(parts: TrainingParts | InferenceParts, classes: int | None) ->
 
 def feed(cell: Cell, data: Data) -> Feed:
     """The cell's batches."""
-    channels_last = cell.settings.get("memory_format") == "channels_last"
-    return Feed(data, str(cell["loader"]), int(cell["batch_size"]), str(cell["device"]), channels_last)
+    return Feed(
+        data,
+        str(cell["loader"]),
+        int(cell["batch_size"]),
+        str(cell["device"]),
+        channels_last=cell.settings.get("memory_format") == "channels_last",
+        accumulate=int(cell.settings.get("accumulate", 1)),
+        loading=_loading(cell),
+    )
+
+
+def _loading(cell: Cell) -> dict[str, Any]:
+    """What a cell says of a DataLoader beyond PyTorch's defaults."""
+    said = {
+        "num_workers": int(cell["workers"]),
+        "pin_memory": cell["pin_memory"] == "on",
+        "persistent_workers": cell["persistent_workers"] == "on",
+    }
+    if said["num_workers"]:  # without any there is nothing that loads ahead
+        said["prefetch_factor"] = int(cell["prefetch"])
+    return {name: value for name, value in said.items() if value}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainmark.measure.batches import Batch, device_type, kind_of, samples_of
+from trainmark.measure.batches import Batch, MicroBatches, device_type, kind_of, samples_of
 from trainmark.measure.failures import ModelError, NotFiniteError
 from trainmark.task import HeldOut
 
@@ -62,6 +62,42 @@ def mixed_precision_step(
     scaler.step(optimizer)
     scaler.update()
     return loss
+
+
+def accumulating_step(
+    model: Model,
+    criterion: Criterion,
+    optimizer: torch.optim.Optimizer,
+    dtype: torch.dtype | None,
+    scaler: torch.amp.GradScaler,
+    images: MicroBatches,
+    labels: MicroBatches,
+) -> Tensor:
+    """One step of the optimizer by the gradients of several batches; gives their mean loss, a tensor [].
+
+    Each loss counts by the samples of its batch, so the gradient is that of the mean over all of them: of one large
+    batch, but for what a model computes over a batch, such as a batch normalisation.
+
+    Args:
+        model: In training mode.
+        criterion: From logits and labels to a mean loss.
+        optimizer: Of the model's parameters.
+        dtype: Of autocast; None for full precision.
+        scaler: Of the loss; disabled except for fp16.
+        images: Of each batch.
+        labels: Likewise.
+    """
+    samples = samples_of(images, labels)
+    losses = []
+    optimizer.zero_grad()
+    for some, wanted in zip(images, labels, strict=True):
+        with torch.autocast(device_type(some), dtype, enabled=dtype is not None):
+            loss = criterion(model(some), wanted) * (samples_of(some, wanted) / samples)
+        scaler.scale(loss).backward()
+        losses.append(loss.detach())
+    scaler.step(optimizer)
+    scaler.update()
+    return torch.stack(losses).sum()  # [batches] -> []
 
 
 def train_epoch(step: Step, batches: Iterable[Batch]) -> tuple[Tensor, int]:

@@ -103,6 +103,16 @@ class _Counter(TorchDispatchMode):
         return source is not None and source.device.type == self._device != made[0].device.type
 
 
+_noting: list[Callable[[Tensor], object]] = []
+
+
+def note_kept(value: Any) -> None:
+    """Tells whoever counts what a forward pass keeps of tensors that it keeps unseen by autograd."""
+    for note in _noting:
+        for tensor in _tensors(value):
+            note(tensor)
+
+
 def _saved_bytes(step: Callable[[], object], model: nn.Module) -> int:
     owned = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
@@ -112,8 +122,12 @@ def _saved_bytes(step: Callable[[], object], model: nn.Module) -> int:
             kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        step()
+    _noting.append(pack)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            step()
+    finally:
+        _noting.remove(pack)
     return sum(kept.values())
 
 

@@ -17,6 +17,7 @@ from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.conditions import facts, facts_of_both, machine
 from trainmark.advise.notices import notices
 from trainmark.advise.stretched import not_ranked, stretches
+from trainmark.advise.waiting import bottlenecks, summary
 from trainmark.judge.beside import reading
 from trainmark.judge.comparison import FAILING, VERDICTS, CellComparison, Comparison
 from trainmark.judge.explanation import Leading
@@ -157,8 +158,9 @@ def _details(run: Run, compiled: Sequence[Payback]) -> list[tables.Detail]:
         return [record for record in run.records if record.metrics.get(metric) is not None]
 
     general = [
-        ("Phases", " ".join(["Shares of a step with its phases timed. Other is what lies between the lecture's lines.",
-                              not_ranked(stretches(measured("forward_seconds")))]).strip(),
+        ("Phases", " ".join(filter(None, [
+            "Shares of a step with its phases timed. Other is what lies between the lecture's lines.",
+            not_ranked(stretches(measured("forward_seconds"))), summary(bottlenecks(run.records))])),
          measured("forward_seconds"), tables.phases_table),
         ("Limits", "Peaks are the largest rates that probes reached on this very machine.",
          measured("flops_utilisation"), tables.limits_table),

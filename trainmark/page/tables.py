@@ -14,12 +14,14 @@ from trainmark.advise.answer_words import models_words, setting_words
 from trainmark.advise.break_even import Payback
 from trainmark.advise.grad_mode import Saving
 from trainmark.advise.stretched import is_like, stretches
+from trainmark.advise.waiting import WORDS, bottleneck
 from trainmark.judge.beside import beside
 from trainmark.judge.comparison import CellComparison
 from trainmark.page.anchors import anchor
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
+from trainmark.workloads import of_role
 
 AGAINST = "Against base"
 STRIP_POINTS = 40
@@ -263,8 +265,19 @@ def phases_table(records: Sequence[Record]) -> Table:
             for times in stretches(records)
         ),
     )
-    columns = [time_column(records, "instrumented_step_seconds", "Step, instrumented"), over, *map(phase, PHASES)]
+    most = Column(
+        "Most goes into",
+        False,
+        "by its largest part; for a training whether it waits for its data",
+        tuple(map(_most, records)),
+    )
+    columns = [time_column(records, "instrumented_step_seconds", "Step, instrumented"), over, *map(phase, PHASES), most]
     return subject_table(records, columns)
+
+
+def _most(record: Record) -> Value:
+    found = bottleneck(record) if next(of_role("training", [record]), None) else None
+    return Value(formatting.DASH) if found is None else Value(WORDS[found.name], note=found.sentence)
 
 
 def counts_table(records: Sequence[Record]) -> Table:

@@ -77,19 +77,16 @@ class Cell:
 
 
 # How a cell computes, set to what is plain, and how much: whatever cells then have in common, they compute alike.
-PLAIN: Mapping[str, Value] = {
-    "precision": "fp32",
-    "compile": "off",
-    "memory_format": "contiguous",
-    "device": "cpu",
-    "grad_mode": "inference_mode",
-}
+PLAIN: Mapping[str, Value] = {"precision": "fp32", "device": "cpu"}
 FEW = {"batch_size": 8, "epochs": 3}
+ORDERING = ("loader",)  # the same arithmetic over another order of samples
 
 
 def plain(cell: Cell) -> Cell:
     """The small cell that stands for all that differ from it only in how, and how much, they compute."""
-    own = {name: value for name, value in {**PLAIN, **FEW}.items() if name in cell.settings}
+    same = {name for name in cell.settings if name in PARAMETERS and PARAMETERS[name].same_arithmetic} - {*ORDERING}
+    usual = {name: PARAMETERS[name].default for name in same}
+    own = {name: value for name, value in {**usual, **PLAIN, **FEW}.items() if name in cell.settings}
     return Cell.of(cell.workload, **(cell.settings | own))
 
 

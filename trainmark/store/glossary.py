@@ -14,7 +14,10 @@ from trainmark.store.cell import WORKLOADS, Cell, WorkloadFacts
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.parameters import PARAMETERS, Parameter, Value
 
-_NOT_SAID = ("name", "locate")  # the one is the key of the rest, the other a function of this process
+_NOT_SAID = (  # the first is the key of the rest, the second a function of this process; the others say what to measure
+    *("name", "locate"),
+    *("told", "example", "devices", "needs", "excludes", "own_part"),
+)
 _REGISTRIES: tuple[tuple[str, dict[str, Any], type], ...] = (
     ("parameters", PARAMETERS, Parameter),
     ("metrics", METRICS, Metric),

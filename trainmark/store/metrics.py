@@ -106,6 +106,9 @@ METRICS: dict[str, Metric] = {
     "optimizer_seconds": Metric("s", "lower", "no", "of an instrumented step: optimizer.step"),
     "other_seconds": Metric("s", "lower", "no", "of an instrumented step: what is between the lines"),
     "instrumented_step_seconds": Metric("s", "lower", "no", "the sum of these: a step with its phases timed"),
+    "loading_cpu_seconds": Metric(
+        "s", "lower", "no", "of an instrumented step: that processors worked on having a batch, workers included"
+    ),
     "energy_joules_per_step": Metric("J", "lower", "tolerance", "drawn by the whole GPU, or all CPU packages", 0.1),
     "energy_joules_per_sample": Metric("J", "lower", "no", "the same over the samples of a step"),
     "power_watts": Metric("W", "neither", "no", "mean power while steps ran"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Value = str | int
@@ -29,6 +29,13 @@ class Parameter:
         same_arithmetic: Whether each value computes the same training, but for the last digits of its sums.
         locate: From what a user writes to the name that a record keeps, and the path where it lies here;
             raises a ValueError that says what is wrong. None where a value is its own name.
+        told: Value -> what it is, for the reference of options; of those that their names do not tell.
+        example: What a call may say, for the same; empty for two of its values.
+        devices: Where another value than the default means anything; empty for everywhere.
+        needs: Parameters that must be off their default for another value than the default to mean anything, with
+            what each is taken to be where a call says nothing of it.
+        excludes: Parameters that must be at their default for another value than the default, with the reason.
+        own_part: What a task may say itself instead; of such a task the default alone can be measured.
     """
 
     name: str
@@ -39,6 +46,12 @@ class Parameter:
     title: str = ""
     same_arithmetic: bool = False
     locate: Callable[[str], Named] | None = None
+    told: Mapping[Value, str] = field(default_factory=dict, hash=False)
+    example: str = ""
+    devices: tuple[str, ...] = ()
+    needs: Mapping[str, Value] = field(default_factory=dict, hash=False)
+    excludes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    own_part: str = ""
 
     @property
     def option(self) -> str:
@@ -104,6 +117,9 @@ def _end_of_brackets(text: str, begun: int) -> int:
 
 
 USUAL_BATCH = 64  # the lecture's; a task's own learning rate is taken to be meant for it too
+LOADED = {"loader": "dataloader"}
+COPIES_ASIDE = ("cuda", "xpu")  # devices that copy from pinned memory while the host goes on
+SWITCH = ("off", "on")
 
 _BUILT_IN = (
     Parameter(
@@ -111,10 +127,76 @@ _BUILT_IN = (
         "mlp",
         "a registered name, package.module:factory or FILE.py:factory; with arguments as nets:wide(width=512)",
         locate=locate_object,
+        example="mlp,cnn",
     ),
-    Parameter("dataset", "mnist-5k", "a registered name, synthetic or folder:PATH", locate=locate_folder),
-    Parameter("loader", "resident", "how a step is fed", ("resident", "dataloader"), same_arithmetic=True),
-    Parameter("batch_size", USUAL_BATCH, "samples in a step", title="Batch"),
+    Parameter(
+        "dataset",
+        "mnist-5k",
+        "a registered name, synthetic or folder:PATH",
+        locate=locate_folder,
+        example="synthetic",
+    ),
+    Parameter(
+        "loader",
+        "resident",
+        "how a step is fed",
+        ("resident", "dataloader"),
+        same_arithmetic=True,
+        told={
+            "resident": "tensors that are on the device from the start",
+            "dataloader": "a DataLoader over single samples, as the lecture's or as a task says",
+        },
+    ),
+    Parameter(
+        "workers",
+        0,
+        "processes that load batches; 0 loads them in the training's own",
+        wording="{value} worker{s}",
+        same_arithmetic=True,
+        example="0,1,2",
+        needs=LOADED,
+        own_part="DataLoader",
+    ),
+    Parameter(
+        "pin_memory",
+        "off",
+        "batches in page-locked memory, copied to the device while the host goes on",
+        SWITCH,
+        wording="pin_memory={value}",
+        same_arithmetic=True,
+        devices=COPIES_ASIDE,
+        needs=LOADED,
+        own_part="DataLoader",
+    ),
+    Parameter(
+        "persistent_workers",
+        "off",
+        "workers stay from one epoch to the next",
+        SWITCH,
+        wording="persistent_workers={value}",
+        same_arithmetic=True,
+        needs={**LOADED, "workers": 1},
+        own_part="DataLoader",
+    ),
+    Parameter(
+        "prefetch",
+        2,
+        "batches that each worker loads ahead",
+        wording="prefetch {value}",
+        same_arithmetic=True,
+        example="2,8",
+        needs={**LOADED, "workers": 1},
+        own_part="DataLoader",
+    ),
+    Parameter("batch_size", USUAL_BATCH, "samples of a batch", title="Batch", example="64,256"),
+    Parameter(
+        "accumulate",
+        1,
+        "batches whose gradients are added up before the optimizer takes its step",
+        wording="accumulate {value}",
+        example="1,4",
+        own_part="step",
+    ),
     Parameter("device", "cpu", "where the model runs", ("cpu", "cuda", "mps", "xpu")),
     Parameter("precision", "fp32", "arithmetic of the forward and backward pass", ("fp32", "tf32", "bf16", "fp16")),
     Parameter(
@@ -124,6 +206,15 @@ _BUILT_IN = (
         ("off", "default", "reduce-overhead", "max-autotune"),
         wording="compile={value}",
         same_arithmetic=True,
+    ),
+    Parameter(
+        "checkpointing",
+        "off",
+        "activations are computed again in the backward pass, and not kept",
+        SWITCH,
+        wording="checkpointing={value}",
+        same_arithmetic=True,
+        excludes={"compile": "what torch.compile keeps for the backward pass it decides itself"},
     ),
     Parameter(
         "grad_mode",
@@ -141,7 +232,42 @@ _BUILT_IN = (
         title="Layout",
         same_arithmetic=True,
     ),
-    Parameter("epochs", 10, "passes over the training split", wording="{value} epoch{s}"),
+    Parameter(
+        "cudnn_benchmark",
+        "off",
+        "cuDNN tries its convolutions and takes the fastest",
+        SWITCH,
+        wording="cudnn_benchmark={value}",
+        same_arithmetic=True,
+        devices=("cuda",),
+    ),
+    Parameter(
+        "optimizer",
+        "adamw",
+        "what takes a step by the gradients",
+        ("adamw", "adam", "sgd"),
+        own_part="optimizer",
+        told={
+            "adamw": "the lecture's: learning rate 1e-3, betas 0.9 and 0.999, weight decay 0.01",
+            "adam": "the same learning rate and betas, without weight decay",
+            "sgd": "learning rate 0.01, momentum 0.9",
+        },
+    ),
+    Parameter(
+        "optimizer_implementation",
+        "default",
+        "how the optimizer computes its step",
+        ("default", "foreach", "fused"),
+        wording="{value} optimizer",
+        same_arithmetic=True,
+        own_part="optimizer",
+        told={
+            "default": "what PyTorch chooses: one parameter after the other on a CPU, foreach on CUDA",
+            "foreach": "each operation over all parameters together",
+            "fused": "one kernel for all of it",
+        },
+    ),
+    Parameter("epochs", 10, "passes over the training split", wording="{value} epoch{s}", example="3"),
     Parameter(
         "lr_scaling",
         "none",
@@ -149,12 +275,21 @@ _BUILT_IN = (
         ("none", "sqrt", "linear"),
         wording="lr {value}",
         title="Learning rate",
+        own_part="schedule",
     ),
 )
 # The defaults of model and data set are those of the first schema: records older than a parameter have them.
 PARAMETERS: dict[str, Parameter] = {parameter.name: parameter for parameter in _BUILT_IN}
 
-STEP_PARAMETERS = ("model", "dataset", "loader", "batch_size", "device", "precision", "compile", "memory_format")
+LOADING_PARAMETERS = ("loader", "workers", "pin_memory", "persistent_workers", "prefetch")
+STEP_PARAMETERS = (
+    *("model", "dataset", *LOADING_PARAMETERS, "batch_size"),
+    *("device", "precision", "compile", "memory_format", "cudnn_benchmark"),
+)
+TRAINING_PARAMETERS = (
+    *STEP_PARAMETERS,
+    *("accumulate", "checkpointing", "optimizer", "optimizer_implementation"),
+)
 
 
 def default_of(name: str) -> Value | None:

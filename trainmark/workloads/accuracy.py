@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainmark import formatting
-from trainmark.store.parameters import STEP_PARAMETERS, Value
+from trainmark.store.parameters import TRAINING_PARAMETERS, Value
 from trainmark.workloads import SkipReason
 from trainmark.workloads.stepping import OVERHEAD_SECONDS, ModelWorkload
 
@@ -101,7 +101,7 @@ def _over_seeds(record: Record, name: str) -> str:
 
 ACCURACY = Accuracy(
     name="accuracy",
-    parameters=(*STEP_PARAMETERS, "epochs", "lr_scaling"),
+    parameters=(*TRAINING_PARAMETERS, "epochs", "lr_scaling"),
     meaning="a whole training, then the held-out accuracy",
     round_unit="training",
     place=60,

@@ -30,9 +30,9 @@ class AnswerWorkload(ModelWorkload):
         facts = machine.models[model]
         return {
             "dataset": (facts.dataset,),
-            "loader": ("dataloader" if facts.has_data else "resident",),
+            "loader": ("dataloader" if "data" in facts.own_parts else "resident",),
             "epochs": (request.values.training_of(facts.family)[0],),
-            "lr_scaling": ("none" if facts.has_schedule else "sqrt",),
+            "lr_scaling": ("none" if "schedule" in facts.own_parts else "sqrt",),
         }
 
     def skip_reason(self, cell: Cell, machine: Machine) -> SkipReason | None:

@@ -95,7 +95,7 @@ class Capacity(ModelWorkload):
 
 CAPACITY = Capacity(
     name="capacity",
-    parameters=("model", "dataset", "device", "precision", "compile", "memory_format"),
+    parameters=("model", "dataset", "device", "precision", "compile", "memory_format", "checkpointing", "optimizer"),
     meaning="the largest batch that can be trained",
     round_unit="attempt",
     place=50,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainmark.store.parameters import Value
+from trainmark.store.parameters import LOADING_PARAMETERS, Value
 from trainmark.workloads import SkipReason, product_of
 from trainmark.workloads.stepping import OVERHEAD_SECONDS, StepWorkload
 
@@ -56,7 +56,7 @@ class Input(StepWorkload):
 
 INPUT = Input(
     name="input",
-    parameters=("dataset", "loader", "batch_size", "device"),
+    parameters=("dataset", *LOADING_PARAMETERS, "batch_size", "device"),
     meaning="what it costs to have a batch",
     round_unit="batch",
     shown=("loader", "batch_size"),

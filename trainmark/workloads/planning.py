@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from trainmark.measure.machine import Machine
+from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.settings import Settings
 from trainmark.named import canonical
 from trainmark.store.cell import Cell
-from trainmark.store.parameters import Value
+from trainmark.store.parameters import PARAMETERS, Parameter, Value
 from trainmark.workloads import SkipReason, Workload, entry_of
 from trainmark.workloads.grid import GRIDS, Grid
 
@@ -43,6 +43,14 @@ class Request:
         asked = self.given.get("model")
         return tuple(str(name) for name in asked) if asked else tuple(map(canonical, self.values.models))
 
+    def with_needs(self) -> Request:
+        """The same with what the parameters asked for need: workers load for a ``DataLoader`` alone, say."""
+        given = dict(self.given)
+        for name in self.given:
+            for other, value in PARAMETERS[name].needs.items():
+                given.setdefault(other, (value,))
+        return replace(self, given=given)
+
     def models_on(self, machine: Machine) -> tuple[str, ...]:
         """The models to measure, by name; without those that the machine's side of a comparison does not have."""
         return tuple(name for name in self.models or machine.models if name in machine.models)
@@ -72,6 +80,7 @@ def plan(workload: str, request: Request, machine: Machine) -> list[PlannedCell]
     entry = entry_of(workload)
     if not is_asked(entry, request):
         return []
+    request = request.with_needs()
     planned: dict[Cell, PlannedCell] = {}
     for values in entry.combinations(request, machine):
         cell = Cell.of(workload, **values)
@@ -96,7 +105,28 @@ def find_skip_reason(entry: Workload, cell: Cell, machine: Machine) -> SkipReaso
     if device is not None and device not in machine.devices:
         has = ", ".join(machine.devices)
         return SkipReason("device", f"this machine has no {device} device; it has {has}")
+    facts = machine.models.get(str(cell.settings.get("model")))
+    for name, value in cell.axes:
+        sentence = "" if value == PARAMETERS[name].default else _idle(PARAMETERS[name], value, cell, facts)
+        if sentence:
+            return SkipReason(name, sentence)
     return entry.skip_reason(cell, machine)
+
+
+def _idle(parameter: Parameter, value: Value, cell: Cell, facts: ModelFacts | None) -> str:
+    """Why a value beside the default means nothing in a cell, by the entry of its parameter; empty where it does."""
+    asked, device = f"{parameter.option} {value}", cell.settings.get("device")
+    if facts is not None and parameter.own_part in facts.own_parts:
+        return f"the task says its own {parameter.own_part}: {asked} is for those that say none"
+    if parameter.devices and device not in parameter.devices:
+        return f"{asked} changes nothing on the {device}: it is for {' and '.join(parameter.devices)}"
+    for other in parameter.needs:
+        if cell.settings.get(other) == PARAMETERS[other].default:
+            return f"{asked} means nothing with {PARAMETERS[other].option} {cell[other]}"
+    for other, why in parameter.excludes.items():
+        if cell.settings.get(other, PARAMETERS[other].default) != PARAMETERS[other].default:
+            return f"{asked} does not go with {PARAMETERS[other].option} {cell[other]}: {why}"
+    return ""
 
 
 def estimate_seconds(planned: PlannedCell, machine: Machine, settings: Settings) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainmark.store.parameters import USUAL_BATCH, Value
+from trainmark.store.parameters import TRAINING_PARAMETERS, USUAL_BATCH, Value
 from trainmark.workloads import product_of
 from trainmark.workloads.stepping import StepWorkload, speed_gallery
 
@@ -72,6 +72,7 @@ class Train(StepWorkload):
 
 TRAIN = Train(
     name="train",
+    parameters=TRAINING_PARAMETERS,
     meaning="forward, loss, zero_grad, backward, optimizer step",
     place=10,
     steps="trainmark.measure.steps:training_steps",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -95,8 +95,8 @@ def _fastest(panel: pd.DataFrame) -> str:
     if others.empty:
         return f"{told}: the only setting here."
     near = [
-        not row["batch_size"] / row["step_seconds_low"] < best["batch_size"] / best["step_seconds_high"]
-        for row in others[["batch_size", "step_seconds_low"]].to_dict("records")
+        not _samples(row) / row["step_seconds_low"] < _samples(best) / best["step_seconds_high"]
+        for row in others[["samples_per_second", "step_seconds", "step_seconds_low"]].to_dict("records")
     ]  # without an interval nothing is told apart
     if any(near):
         return f"Fastest by its median: {told}; {sum(near)} of {len(others)} others are not told apart from it."
@@ -166,7 +166,12 @@ def _draw_dots(panel: pd.DataFrame, styles: dict[str, Style]) -> bytes:
 
 def _rate_interval(panel: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
     """Samples a second at both ends of the interval of the step time."""
-    return panel["batch_size"] / panel["step_seconds_high"], panel["batch_size"] / panel["step_seconds_low"]
+    return _samples(panel) / panel["step_seconds_high"], _samples(panel) / panel["step_seconds_low"]
+
+
+def _samples(told: Any) -> Any:
+    """Of a step: several batches where gradients are added up."""
+    return told["samples_per_second"] * told["step_seconds"]
 
 
 def _ends(low: float, high: float) -> str:
@@ -182,7 +187,7 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
         records: Rows of one workload.
     """
     drawn = records[records["status"].eq("ok") & records["samples_per_second"].gt(0)]
-    fixed = [axis for axis in PARAMETERS if axis not in (*SERIES_AXES, "memory_format")]
+    fixed = [axis for axis in PARAMETERS if axis not in _varied()]
     groups: dict[tuple[str, ...], list[dict[Hashable, Any]]] = {}
     for row in drawn[[*PARAMETERS, "key", *_TOLD[-4:], "flags"]].to_dict("records"):
         groups.setdefault(tuple(axis_value(row[axis]) for axis in fixed), []).append(row)
@@ -242,23 +247,33 @@ def _largest_gain(every: Sequence[tuple[float, str, str]], apart: Sequence[tuple
     return f"Largest gain over fp32 eager: {told(shown)}{rest}."
 
 
+def _varied() -> tuple[str, ...]:
+    """What settings are told apart by: precision, and all that trains the same from the same data in the same order."""
+    same = (name for name, axis in PARAMETERS.items() if axis.same_arithmetic and name not in ("loader", "grad_mode"))
+    return ("precision", *same)
+
+
+def _beyond(row: Mapping[Any, Any], names: Iterable[str]) -> list[str]:
+    """Values that are not the default, in words."""
+    return [
+        PARAMETERS[name].worded(row[name])
+        for name in names
+        if axis_value(row[name]) not in ("", str(PARAMETERS[name].default))
+    ]
+
+
 def _is_default(row: Mapping[Any, Any]) -> bool:
-    return (row["precision"], row["compile"], row["memory_format"]) == ("fp32", "off", "contiguous")
+    return not _beyond(row, _varied())
 
 
 def _row_name(row: Mapping[Any, Any]) -> str:
-    beyond = [
-        axis_value(row[axis])
-        for axis in PARAMETERS
-        if axis not in ("model", "batch_size", "memory_format", *SERIES_AXES)
-        if axis_value(row[axis]) not in ("", str(PARAMETERS[axis].default))
-    ]
+    beyond = _beyond(row, [axis for axis in PARAMETERS if axis not in ("model", "batch_size", *_varied())])
     return formatting.plain(" ".join([str(row["model"]), axis_value(row["batch_size"]), *beyond]), 34)
 
 
 def _setting(row: Mapping[Any, Any]) -> str:
-    layout = "" if row["memory_format"] in ("contiguous", None) else f" {row['memory_format']}"
-    return formatting.plain(f"{series_label(row)}{layout}", 34)
+    beyond = _beyond(row, [name for name in _varied() if name not in SERIES_AXES])
+    return formatting.plain(" ".join([series_label(row), *beyond]), 34)
 
 
 def _draw_heatmap(table: pd.DataFrame) -> bytes:
