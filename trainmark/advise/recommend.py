@@ -12,7 +12,7 @@ from scipy.special import stdtrit  # of Student's t: scipy.stats takes a second 
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.judge.statistics import ratio_interval
 from trainmark.store.metrics import METRICS
-from trainmark.store.parameters import PARAMETERS, TRAINING_PARAMETERS, Value
+from trainmark.store.parameters import LEARNING_PARAMETERS, PARAMETERS, TRAINING_PARAMETERS, Value
 from trainmark.store.record import UNRELIABLE, Record, held_out_series
 from trainmark.store.rounds import Interval
 from trainmark.workloads import of_role
@@ -269,7 +269,7 @@ def _samples(record: Record) -> int:
 
 def _arithmetic(record: Record) -> Arithmetic:
     """What decides a training's accuracy, beside its seed and its epochs: every parameter that may change a result."""
-    names = set(TRAINING_PARAMETERS) | set(record.cell.settings) - {"epochs"}
+    names = set(LEARNING_PARAMETERS) | set(record.cell.settings) - {"epochs"}
     return tuple(
         (name, axis(record, name))
         for name in sorted(names)

@@ -290,6 +290,7 @@ TRAINING_PARAMETERS = (
     *STEP_PARAMETERS,
     *("accumulate", "checkpointing", "optimizer", "optimizer_implementation"),
 )
+LEARNING_PARAMETERS = (*TRAINING_PARAMETERS, "lr_scaling")  # of a whole training, beside how long it is
 
 
 def default_of(name: str) -> Value | None:

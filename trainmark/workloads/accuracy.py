@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainmark import formatting
-from trainmark.store.parameters import TRAINING_PARAMETERS, Value
+from trainmark.store.parameters import LEARNING_PARAMETERS, Value
 from trainmark.workloads import SkipReason
 from trainmark.workloads.stepping import OVERHEAD_SECONDS, ModelWorkload
 
@@ -101,7 +101,7 @@ def _over_seeds(record: Record, name: str) -> str:
 
 ACCURACY = Accuracy(
     name="accuracy",
-    parameters=(*TRAINING_PARAMETERS, "epochs", "lr_scaling"),
+    parameters=(*LEARNING_PARAMETERS, "epochs"),
     meaning="a whole training, then the held-out accuracy",
     round_unit="training",
     place=60,
