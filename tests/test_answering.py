@@ -148,8 +148,13 @@ def test_without_a_timed_training_there_is_nothing_to_answer() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [timed(1e-3, threads=2), timed(1e-3, model="cnn"), timed(1e-3, loader="dataloader", batch_size=256)],
-    ids=["threads", "model", "loader"],
+    [
+        timed(1e-3, threads=2),
+        timed(1e-3, model="cnn"),
+        timed(1e-3, loader="dataloader", batch_size=256),
+        replace(timed(1e-3), cell=Cell.of("input")),
+    ],
+    ids=["threads", "model", "loader", "workload"],
 )
 def test_records_of_other_conditions_are_no_evidence(other: Record) -> None:
     found = gather(ANSWER, [*SCREENED, other], SETTINGS)

@@ -50,7 +50,8 @@ def gather(cell: Cell, records: Sequence[Record], settings: Settings) -> Evidenc
         settings: Whose threads the records must have.
     """
     same = [one for one in records if one.status == "ok" and one.settings.get("threads") == settings.threads]
-    of_model = [one for one in same if all(one.cell[name] == cell[name] for name in ("model", "dataset", "device"))]
+    alike = {name: cell[name] for name in ("model", "dataset", "device")}
+    of_model = [one for one in same if alike.items() <= one.cell.settings.items()]
     timed = {one.key: one for one in of_role("training", of_model) if one.metrics.get("step_seconds")}
     default = default_setting(timed.values())
     if default is None:
