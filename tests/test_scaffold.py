@@ -50,7 +50,7 @@ def test_each_line_that_may_be_set_is_right_once_its_sign_is_taken_away(tmp_path
     found = read_suite(tmp_path)
     assert found.models == ("package.module:factory",)
     assert found.options == {
-        "answer": 25.0,
+        "answer": 40.0,
         "budget": 600.0,
         "margin": "3%",
         "inconclusive": "warn",

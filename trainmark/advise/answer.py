@@ -29,7 +29,7 @@ GAIN = 0.05  # a setting that is sooner by less is not worth a change
 ALPHA = 0.05
 PAIR_LOOKS = (6, 12, 24)  # undisturbed pairs; of six that all agree the signed-rank test is sure enough
 PAIR_OVERHEAD_SECONDS = 1.0
-STEPS_OF_A_PAIR = 12  # of long steps: some to be steady, then blocks of one
+STEPS_OF_A_PAIR = 9  # of long steps: some to be steady, then blocks of one
 COARSE_SAMPLES = 10_000  # of fewer held-out samples
 COARSE_MARGIN = 0.01  # a share may be lower by as much: two seeds of one setting differ by half of it
 
