@@ -197,7 +197,7 @@ def call(folder: Path, *arguments: str) -> str:
 def test_the_command_that_is_printed_decides_what_was_open_with_the_evidence_of_both_runs(tmp_path: Path) -> None:
     cells = ("--model=mlp", "--batch-size=64,512", "--epochs=1", "--compile=off", "--precision=fp32", "--device=cpu")
     told = call(tmp_path, "bench", "-k", "train or answer", "--benchmark-autosave", *cells, "--answer=1s")
-    assert "mlp on cpu: not decided. fp32, batch 512" in told
+    assert "mlp on cpu: not decided yet. fp32, batch 512" in told
     printed = re.search(r"^  pytest (bench -k answer .*)$", told, re.MULTILINE)
     assert printed is not None, told
     (first,) = run_files(tmp_path)

@@ -53,7 +53,8 @@ def test_a_setting_that_is_sooner_and_no_worse_is_the_answer() -> None:
     assert (found.best.tried.axes["batch_size"], found.decided) == (256, True)
     assert 1 / found.best.ratio.middle == pytest.approx(2.0, rel=0.01)
     assert sentence(found).startswith(
-        "mlp on cpu: train with fp32, batch 256, lr sqrt. It is 2.00× sooner than the default (fp32, batch 64) ["
+        "mlp on cpu: fp32, batch 256, lr sqrt: 2.00× sooner [1.99, 2.00]. "
+        "1.00 s for 10 epochs, where the default (fp32, batch 64) takes 2.00 s; accuracy is no worse: "
     )
     assert "accuracy is no worse: +0.00 points [−0.13, +0.13]" in sentence(found)
     assert "(6 seeds, margin 1.00 points)" in sentence(found)
@@ -83,7 +84,7 @@ def test_a_setting_that_is_no_sooner_by_more_than_it_takes_to_matter_leaves_the_
 ) -> None:
     found = answered(tried(seconds, ratio, 0.95, batch_size=256))
     assert (found.best, found.decided) == (None, True)
-    assert "nothing that was tried beats the default (fp32, batch 64) by more than 5%" in sentence(found)
+    assert "Nothing that was tried beats the default (fp32, batch 64) by more than 5%" in sentence(found)
     assert short(found) == "nothing beats the default"
 
 
@@ -95,7 +96,9 @@ def test_a_setting_that_may_be_sooner_is_open_until_pairs_and_trainings_have_dec
     assert paired.open is not None
     assert (paired.open.more_pairs, paired.open.judgement.word) == (0, "not measured")
     assert paired.more_seconds == pytest.approx(6 * 1.0)  # the default has its six already
-    assert sentence(paired).startswith("mlp on cpu: not decided. fp32, batch 256 may be sooner (2.00×), but accuracy")
+    assert sentence(paired).startswith(
+        "mlp on cpu: not decided yet. fp32, batch 256 may be sooner (2.00×), but accuracy"
+    )
     assert command(paired) == (
         "pytest bench -k answer --benchmark-autosave --model mlp --device cpu --epochs 10 --answer 1m"
     )
@@ -105,7 +108,7 @@ def test_a_better_setting_with_one_ahead_of_it_that_is_open_is_told_with_both() 
     found = answered(tried(0.8, 0.4, batch_size=256), tried(1.2, 0.6, 0.95, precision="bf16"))
     assert found.best is not None
     assert found.open is not None
-    assert "train with bf16, batch 64" in sentence(found)
+    assert "bf16, batch 64: 1.66× sooner" in sentence(found)
     assert "fp32, batch 256 may be sooner still" in sentence(found)
 
 

@@ -43,25 +43,36 @@ def short(answer: Answer) -> str:
     return _open(answer, short=True)
 
 
-def sentence(answer: Answer) -> str:
-    """The whole answer: setting, how many times sooner, how sure, what the models are worth; or why there is none."""
-    default = f"the default ({setting_words(answer.default.axes)})"
-    of = f"{answer.model} on {answer.device}"
+def headline(answer: Answer) -> str:
+    """The answer in the words that one looks for: a setting, and how many times sooner."""
     if answer.best is not None:
-        tried = answer.best.tried
-        took = answer.default.seconds * answer.best.ratio.middle
+        return f"{setting_words(answer.best.tried.axes)}: {_times(answer.best)} sooner{_ends(answer.best)}"
+    if not answer.standings:
+        return "only the default was tried"
+    return "the default: nothing beats it" if answer.decided else "not decided yet"
+
+
+def details(answer: Answer) -> str:
+    """What the headline rests on: times, intervals, what the models are worth, and what is open."""
+    default = f"the default ({setting_words(answer.default.axes)})"
+    if answer.best is not None:
+        took = formatting.duration(answer.default.seconds * answer.best.ratio.middle)
         text = (
-            f"{of}: train with {setting_words(tried.axes)}. It is {_times(answer.best)} sooner than {default}"
-            f"{_ends(answer.best)}: {formatting.duration(took)} for {_epochs(answer)} and not "
-            f"{formatting.duration(answer.default.seconds)}; {models_words(answer, answer.best)}."
+            f"{took} for {_epochs(answer)}, where {default} takes {formatting.duration(answer.default.seconds)}; "
+            f"{models_words(answer, answer.best)}."
         )
     elif not answer.standings:
-        text = f"{of}: only {default} was tried: ask for others too, as with --batch-size 64,256."
+        text = f"Ask for other settings than {default} too, as with --batch-size 64,256."
     elif answer.decided:
-        text = f"{of}: nothing that was tried beats {default} by more than {GAIN:.0%}{_of(answer)}."
+        text = f"Nothing that was tried beats {default} by more than {GAIN:.0%}{_of(answer)}."
     else:
-        text = f"{of}: not decided."
-    return text if answer.decided else f"{text} {_open(answer)}"
+        text = ""
+    return text if answer.decided else f"{text} {_open(answer)}".strip()
+
+
+def sentence(answer: Answer) -> str:
+    """The whole answer: setting, how many times sooner, how sure, what the models are worth; or why there is none."""
+    return f"{answer.model} on {answer.device}: {headline(answer)}. {details(answer)}"
 
 
 def models_words(answer: Answer, standing: Standing) -> str:

@@ -31,7 +31,7 @@ class Accuracy(ModelWorkload):
     computed_by: str = "trainmark.measure.computation:of_training"
 
     def choices(self, model: str, device: str, request: Request, machine: Machine) -> Mapping[str, Sequence[Value]]:
-        """The grid's epochs; of an exhaustive one the lecture's loader, which takes twice as long, and all precisions."""
+        """The grid's epochs; of an exhaustive one the lecture's slower loader, and all precisions."""
         facts, grid = machine.models[model], request.values
         return {
             "dataset": (facts.dataset,),
