@@ -307,10 +307,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     lines += run.notes
     config.stash[BEGUN] = time.monotonic()
     config.stash[ESTIMATES] = run.estimates(cells)
-    lines.append(progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))
+    lines += [progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())), "", progress.header()]
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
-        reporter.write("\n" + "\n".join(lines) + "\n\n")
+        reporter.write("\n" + "\n".join(lines) + "\n")
 
 
 def _resume_command(config: pytest.Config) -> str:

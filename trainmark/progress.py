@@ -21,6 +21,11 @@ def opening(session: Session, cells: int, seconds: float) -> str:
     return f"{cells} cell{'s' * (cells != 1)} on {', '.join(hardware)}; torch {facts['torch']}: about {about(seconds)}"
 
 
+def header() -> str:
+    """What the columns of :func:`cell_line` are."""
+    return f"{'benchmark':{LABEL_WIDTH}} {'time':>7} {'± 95%':6}  {'per s':>6}    [done/all, time left]"
+
+
 def cell_line(measured: Measured, done: int, total: int, seconds_left: float) -> str:
     """One finished cell: what, how fast, how long still."""
     record = measured.record
