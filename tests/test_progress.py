@@ -11,7 +11,7 @@ import pytest
 
 from trainmark.formatting import about, duration, prefixed
 from trainmark.measure.session import Measured
-from trainmark.progress import LABEL_WIDTH, WITHIN, cell_line, opening, summary
+from trainmark.progress import LABEL_WIDTH, WITHIN, cell_line, header, opening, summary
 from trainmark.store.cell import Cell
 from trainmark.store.record import FAILED, Record
 
@@ -268,3 +268,11 @@ def test_an_interval_is_said_to_be_within_its_process_where_one_was_told() -> No
 def test_a_cell_that_was_measured_again_says_so() -> None:
     assert "(measured again)" in line(TRAIN, again=True)
     assert "again" not in line(TRAIN)
+
+
+def test_a_header_stands_over_the_columns_of_a_line() -> None:
+    over, below = header(), line(TRAIN)
+    assert over.startswith("benchmark ")
+    assert over.index("±") == below.index("±")
+    assert over.index("time") + len("time") == below.index("±") - 1  # both end there
+    assert over.index("[done/all") >= below.index("/s")
