@@ -351,6 +351,35 @@ def regressed_page() -> str:
     return render([new, base], compared(base, new))
 
 
+def example_answers() -> tuple[Record, ...]:
+    """An answer that is decided, one that is open, and one that leaves the default."""
+    from trainmark.advise.answer import SERIES, Evidence, Tried
+
+    def tried(seconds: float, pairs: Sequence[float] = (), **axes: Any) -> Tried:
+        settings = Cell.of("accuracy", **{"loader": "resident", **axes}).settings
+        trained = tuple((seed, 0.95 + 0.001 * seed) for seed in range(6)) if pairs else ()
+        return Tried(settings, 630, seconds, 0.0, trained, tuple(pairs))
+
+    sooner = [-0.7 - 0.01 * number for number in range(6)]
+    found = {
+        "mlp": (tried(2.0, sooner, model="mlp"), tried(1.0, sooner, model="mlp", batch_size=256, lr_scaling="sqrt")),
+        "cnn": (tried(7.0, model="cnn"), tried(6.0, model="cnn", memory_format="channels_last")),
+        "mlp-residual": (tried(2.0, model="mlp-residual"), tried(3.0, model="mlp-residual", batch_size=256)),
+    }
+    told = {"threads": 1, "seed": 0, "metric": "accuracy", "held_out_samples": 1000}
+    return tuple(
+        Record(
+            Cell.of("answer", model=model),
+            "ok",
+            metrics={"answer_speedup": 1.0, "answer_missing_seconds": 0.0},
+            rounds=(20.0,),
+            series={SERIES: Evidence("accuracy", 1000, settings).to_series()},
+            settings=told,
+        )
+        for model, settings in found.items()
+    )
+
+
 @pytest.fixture(scope="session")
 def everything_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page with every section: verdict, warnings, advice, comparison, all pictures, history, lecture."""
@@ -360,6 +389,7 @@ def everything_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     base = full_run("0001_1a2b3c_20260101_120000", seed=0)
     new = slowed(slowed(full_run(), "train cnn 256 cpu fp32", 2), "train mlp 64 cpu fp32", 0.5)
     new = replace(new, commit={**COMMIT, "dirty": True}, facts=replace(new.facts, complete=False))
+    new = replace(new, records=(*new.records, *example_answers()))
     older = full_run("0000_0a1b2c_20251231_120000", seed=2)
     folder = tmp_path_factory.mktemp("lecture")
     write_lecture(folder, example_lecture())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import json
 import math
 import random
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +25,14 @@ from trainmark.advise.answer import (
     read_evidence,
 )
 from trainmark.advise.answer_words import command, sentence, setting_words, short
+from trainmark.export.essentials import essentials
+from trainmark.export.numbers import as_json_lines
 from trainmark.judge.non_inferiority import SEED_LOOKS
+from trainmark.page.html import render
 from trainmark.store.cell import Cell
 from trainmark.store.documents import SchemaError
 from trainmark.store.record import Record
+from trainmark.workloads.answering import ANSWER
 
 SEEDS = range(SEED_LOOKS[0])
 
@@ -174,3 +182,56 @@ def test_evidence_comes_back_from_a_record_and_damage_is_told() -> None:
 )
 def test_a_setting_is_told_by_what_it_varies(changed: dict[str, Any], words: str) -> None:
     assert setting_words(axes(**changed)) == words
+
+
+def stored_answer(*others: Tried) -> Record:
+    evidence = Evidence("accuracy", 1000, (DEFAULT, *others))
+    told = {"threads": 1, "metric": "accuracy", "held_out_samples": 1000}
+    series = {"tried": evidence.to_series()}
+    return Record(Cell.of("answer"), "ok", metrics={"answer_speedup": 1.0}, rounds=(9.0,), series=series, settings=told)
+
+
+def test_the_answer_is_on_the_page_and_in_the_exports_with_the_command_for_what_is_open(
+    stored: Any, reports_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stored.run()
+    run = replace(run, records=(*run.records, stored_answer(tried(1.0, batch_size=256))))
+    found = "mlp on cpu: not decided yet. fp32, batch 256 may be sooner (2.00×)"
+    asks = "pytest bench -k answer --benchmark-autosave --model mlp --device cpu --epochs 10 --answer 1m"
+    assert found in essentials(run)
+    page = html.unescape(re.sub(r"<[^>]+>", "", render([run])))
+    assert "not decided yet" in page
+    assert asks in page
+    document = json.loads(as_json_lines(run, None, []).splitlines()[0])["answers"]
+    assert [(one["model"], one["decided"], one["is_default"]) for one in document] == [("mlp", False, True)]
+    stored.store(run)
+    for goal in ([], ["--goal", "time"]):
+        assert reports_command("recommend", "--model", "mlp", *goal) == 0
+        said = capsys.readouterr().out
+        assert found in said
+        assert asks in said
+    assert reports_command("recommend", "--goal", "speed") == 0
+    assert found not in capsys.readouterr().out
+
+
+def test_a_run_without_an_answer_says_how_to_have_one(
+    stored: Any, reports_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.store(stored.run())
+    assert reports_command("recommend", "--goal", "time") != 0
+    assert "measure one: pytest bench -k 'train or answer' --benchmark-autosave" in capsys.readouterr().err
+
+
+def test_a_line_of_the_terminal_has_the_answer_in_few_words() -> None:
+    line = ANSWER.line(stored_answer(tried(1.0, 0.5, 0.95, batch_size=256, lr_scaling="sqrt")))
+    assert line == "batch 256, lr sqrt: 2.00× sooner [1.99, 2.00]"
+
+
+def test_every_setting_is_in_the_table_with_what_is_known_of_it() -> None:
+    record = stored_answer(tried(1.0, 0.5, 0.95, batch_size=256), tried(2.5, precision="bf16"))
+    (detail,) = ANSWER.tables([record])
+    rows = [[value.text for value in row.values] for row in detail.table.rows]
+    assert [row.name for row in detail.table.rows] == ["mlp cpu: fp32, batch 256", "mlp cpu: bf16, batch 64"]
+    assert [row[:3] for row in rows] == [["0.50×", "6", "sooner"], ["1.25×", "0", "no sooner"]]
+    assert rows[0][3].startswith("accuracy is no worse: +0.00 points [")
+    assert rows[1][3] == "accuracy not measured"
