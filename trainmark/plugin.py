@@ -505,7 +505,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         name = config.option.benchmark_save or config.option.benchmark_autosave
         if name and not _benchmarks(config).benchmarks:
             _save_without_times(config, name)
-        run.close(find_saved(run.facts.id, run.folder) if name and not run.unsaved else None)
+        try:
+            run.close(find_saved(run.facts.id, run.folder) if name and not run.unsaved else None)
+        except OSError as error:  # what it holds is stored, and it stays as well
+            run.notes_at_end.append(f"{error.filename or run.folder}: {error.strerror}")
     session.exitstatus = _exit_code(config, session.exitstatus)
 
 
@@ -533,6 +536,8 @@ def _exit_code(config: pytest.Config, code: int) -> int:
     run = config.stash[SESSION]
     if run.unsaved:
         run.notes_at_end += [f"not saved: {reason}" for reason in run.unsaved]
+        return pytest.ExitCode.USAGE_ERROR
+    if code == pytest.ExitCode.TESTS_FAILED and run.broken_models:
         return pytest.ExitCode.USAGE_ERROR
     records = run.records.values()
     if code == pytest.ExitCode.OK and records and all(record.status == "skipped" for record in records):

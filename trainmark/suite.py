@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainmark.formatting import excerpt
 from trainmark.judge.margins import Margins
 from trainmark.judge.policy import COUNTS, POLICIES
 from trainmark.store.parameters import absolute
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from trainmark.workloads.grid import Grid
 
 TABLE = "tool.trainmark"
+SOURCES = "src"  # where a project keeps its packages, if not beside the suite
+MESSAGE = 400  # characters of an error's message: what it is about stands around it
 EACH = ".*"  # behind a package: each package in it
 ROOT_VARIABLE = "TRAINMARK_ROOT"  # where processes find the suite that no conftest has told them of
 
@@ -329,9 +332,23 @@ def where(error: BaseException) -> str:
 _OURS = (__file__, importlib.__file__)
 
 
+def first_line(error: BaseException, silent: str = "") -> str:
+    """The first line of what an error says: a message may be as long as it likes, and asking for it may fail.
+
+    Args:
+        error: Of whatever code.
+        silent: What is said of one without a message.
+    """
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception as failure:  # noqa: BLE001  # of a class of somebody's own
+        return f"its message cannot be read ({type(failure).__name__})"
+    return excerpt(lines[0], MESSAGE) if lines else silent
+
+
 def told(error: BaseException) -> str:
     """The first line of an error, with its kind where that says more."""
-    text = (str(error).strip().splitlines() or [""])[0].removesuffix(".")
+    text = first_line(error).removesuffix(".")
     if isinstance(error, SyntaxError) and error.msg:
-        text = error.msg
+        text = excerpt(error.msg, MESSAGE)
     return text if isinstance(error, ImportError) and text else f"{type(error).__name__}: {text}"

@@ -319,7 +319,7 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(module, "_probe_cpu", lambda: 5e10)
 
     def look(*models: str, datasets: tuple[str, ...] = (), places: Places | None = None) -> Machine:
-        return describe(models, datasets, places or Places(tmp_path), 1, lambda doing: None, tmp_path)
+        return describe(models, datasets, places or Places(tmp_path), 1, None, lambda doing: None, tmp_path)
 
     yield look
     torch.set_num_threads(threads)
