@@ -11,6 +11,7 @@ from trainmark.store.metrics import METRICS
 
 DASH = "\N{EN DASH}"  # for what was not measured
 MINUS = "\N{MINUS SIGN}"
+LONGEST_LINE = 4000  # characters of one that names files and models of somebody else's
 EXCERPT = 600  # characters of a sentence of somebody else's
 Number = float | int | None
 
@@ -171,6 +172,11 @@ def excerpt(text: object, limit: int = EXCERPT) -> str:
     head, tail = limit * 3 // 4, limit // 4
     left_out = f"[{len(whole) - head - tail:,} characters left out]"
     return f"{plain(whole[:head], head)} {left_out} {plain(whole[-tail:], tail)}"
+
+
+def printable(text: object) -> str:
+    """Sentences that quote somebody else, each line of them as :func:`plain` has it: for what is said of an error."""
+    return "\n".join(excerpt(line, LONGEST_LINE) for line in str(text).splitlines())
 
 
 def fact(value: Any) -> str:

@@ -23,6 +23,7 @@ from trainmark.against.places import SideError
 from trainmark.against.run import Against, measure_against
 from trainmark.against.turns import Look
 from trainmark.export.terminal import comparison_table
+from trainmark.formatting import printable
 from trainmark.judge.comparison import compare_paired, control_floor, open_cells
 from trainmark.judge.margins import MarginError, Margins
 from trainmark.judge.verdict import NOT_COMPARABLE, Verdict, judge
@@ -341,7 +342,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     def told(line: str) -> None:
         if reporter is not None:
-            reporter.write_line(line)
+            reporter.write_line(printable(line))
 
     def look(labels: Mapping[str, str]) -> Look:
         return lambda pairs: open_cells(pairs, margins, labels)
@@ -572,9 +573,9 @@ def _as_usage_errors() -> Iterator[None]:
     try:
         yield
     except MENDABLE as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(printable(error)) from error
     except OSError as error:
-        raise pytest.UsageError(": ".join(filter(None, [error.filename, error.strerror]))) from error
+        raise pytest.UsageError(printable(": ".join(filter(None, [error.filename, error.strerror])))) from error
 
 
 def _is_of(cell: Cell, wanted: Mapping[str, Any]) -> bool:

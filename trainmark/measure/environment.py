@@ -26,6 +26,7 @@ from trainmark.measure import data
 from trainmark.measure.data import Adaptation, Shape
 from trainmark.measure.failures import BrokenTask, UnsupportedError
 from trainmark.measure.machine import Failure, Machine, ModelFacts
+from trainmark.measure.processes import sentence_of
 from trainmark.measure.settings import Places
 from trainmark.measure.worker import Limits, Outcome, SoFar, Workers
 from trainmark.meters.flops import count_flops
@@ -266,7 +267,7 @@ def look_at_models(names: Sequence[str], seconds: float | None, report: Report =
     """
     ours = suite.current()
     can_fork = hasattr(os, "fork")
-    workers = Workers(in_process=not can_fork, start="fork" if can_fork else None)
+    workers = Workers(in_process=not can_fork, start="fork" if can_fork else None, apart=True)
     found: Looked = {}
     if not names and isinstance(ours.models, str) and ours.models:
         report(f"importing {ours.models}")
@@ -315,7 +316,8 @@ def _look_at(workers: Workers, names: Sequence[str], seconds: float | None) -> L
 
 
 def _failed(name: str, outcome: Outcome) -> ModelFacts:
-    reason = f'Looking at the model "{name}": {outcome.reason}'
+    left = f"; {sentence_of(outcome.outlived)}" if outcome.outlived else ""
+    reason = f'Looking at the model "{name}": {outcome.reason}{left}'
     return ModelFacts(name, data.SYNTHETIC, None, has_convolution=True, failure=Failure(outcome.status, reason))
 
 

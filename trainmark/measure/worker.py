@@ -105,10 +105,15 @@ class Workers:
         in_process: Run in this very process instead, for a debugger; no limit is kept then.
         start: How processes are started; by default by a fork server where there is one. ``fork`` is for a
             process that has one thread and has computed nothing.
+        apart: Whether another process stands between this one and each of those that it starts, which may kill
+            their parent.
     """
 
-    def __init__(self, root: Path | None = None, *, in_process: bool = False, start: str | None = None) -> None:
+    def __init__(
+        self, root: Path | None = None, *, in_process: bool = False, start: str | None = None, apart: bool = False
+    ) -> None:
         self.root = root
+        self.apart = apart
         self.in_process = in_process
         methods = multiprocessing.get_all_start_methods()
         self._start = start or ("forkserver" if "forkserver" in methods else "spawn")
@@ -140,7 +145,7 @@ class Workers:
         log_path = scratch / "log"
         root = self.root or suite.current().root
         preloaded = self._start == "forkserver"
-        asked = (sender, root, function, arguments, scratch, log_path, preloaded)
+        asked = (sender, root, function, arguments, scratch, log_path, preloaded, self.apart)
         child = self._context.Process(target=_child, args=asked)
         family = _Family(child, preloaded)
         try:
@@ -494,8 +499,11 @@ def _child(
     scratch: Path,
     log_path: Path,
     preloaded: bool,
+    apart: bool,
 ) -> None:
     """Runs in the new process: calls the function and sends how it ended."""
+    if apart:
+        _stand_apart()
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C is the parent's to answer; and the group can be ended as one
     if not scratch.exists():
@@ -522,6 +530,19 @@ def _child(
         _own_resource_tracker()
         with keeping_in(scratch):
             tell(finish(function, (*arguments, tell, scratch), root))
+
+
+def _stand_apart() -> None:
+    """Goes on in a child of this process, which waits for it and ends as it does."""
+    child = os.fork()
+    if not child:
+        return
+    processes.end_with_parent()
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    os._exit(code % 256)
 
 
 class _Outbox:

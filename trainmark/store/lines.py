@@ -73,7 +73,7 @@ class Lines:
         lines = cls(path, unborn.open("x+b", buffering=0))
         try:
             _lock(lines._stream, path)
-            lines.append(header)
+            lines._write(header)
             unborn.rename(path)
         except BaseException:
             lines.close()
@@ -102,11 +102,14 @@ class Lines:
         Raises:
             OSError: The disk is full, or gone; ``filename`` is this file.
         """
-        unwritten = memoryview(json.dumps(line, allow_nan=False).encode() + b"\n")
         try:
             self._restore()
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._write(line)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        unwritten = memoryview(json.dumps(line, allow_nan=False).encode() + b"\n")
         end = self._stream.tell()
         try:
             while unwritten:
@@ -125,13 +128,14 @@ class Lines:
         if self.path.is_file() and os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno())):
             return
         self._stream.seek(0)
-        content = self._stream.read()
+        unwritten = memoryview(self._stream.read())
         self.path.parent.mkdir(parents=True, exist_ok=True)
         again = self.path.with_suffix(".new")
         stream = again.open("w+b", buffering=0)
         try:
             _lock(stream, self.path)
-            stream.write(content)
+            while unwritten:
+                unwritten = unwritten[stream.write(unwritten) :]
             os.fsync(stream.fileno())
             again.replace(self.path)
         except BaseException:
