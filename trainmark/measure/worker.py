@@ -45,6 +45,7 @@ LOW_MEMORY_SHARE = 0.03  # of the machine's memory: with less left, the child is
 INSTALLED = {"site-packages", "dist-packages"}
 NOT_THE_USERS = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")))
 HASH_SEED = "PYTHONHASHSEED"
+LARGEST_MESSAGE = 2**30  # bytes; the largest that is sent is a record with its curves
 LOG_LINES = 20  # of the child's last words kept for a reason
 LOG_LINE = 500  # characters of each
 LOG_TAIL = 64 * 1024  # bytes of a log that are looked at: its end
@@ -228,7 +229,7 @@ class _Inbox:
 
     def __init__(self, receiver: Connection) -> None:
         self._receiver = receiver
-        self._unread = b""
+        self._unread = bytearray()
         self.is_open = True
         os.set_blocking(receiver.fileno(), False)
 
@@ -255,7 +256,8 @@ class _Inbox:
         messages = []
         while (length := self._length()) is not None:
             start, end = length
-            text, self._unread = self._unread[start:end], self._unread[end:]
+            text = bytes(self._unread[start:end])
+            del self._unread[:end]
             try:
                 messages.append(pickle.loads(text))
             except Exception as error:  # whatever bytes that are no message look like
@@ -267,11 +269,11 @@ class _Inbox:
         start, size = 4, int.from_bytes(self._unread[:4], signed=True)
         if size == -1:
             start, size = 12, int.from_bytes(self._unread[4:12])
-        if len(self._unread) < start or len(self._unread) < start + size:
+        if len(self._unread) < start:
             return None
-        if size < 0:
+        if not 0 <= size <= LARGEST_MESSAGE:
             raise pickle.UnpicklingError
-        return start, start + size
+        return None if len(self._unread) < start + size else (start, start + size)
 
 
 def _listen(inbox: _Inbox, child: Any, limits: Limits, log_path: Path) -> tuple[Finished | _Stopped | _Vanished, Any]:
