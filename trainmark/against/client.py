@@ -140,7 +140,7 @@ class Side:
             code, words = document["gone"], self._last_words()
             if self._server.poll() is not None:
                 self._restart()
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            how = processes.signal_name(-code) if code < 0 else f"exit code {code}"
             raise SideEnded("crashed", f"died of {how}: {words}")
         if document.get("status", "ok") != "ok":  # the last line of a process that could not go on
             self.wait_until_gone()

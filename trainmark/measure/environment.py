@@ -32,6 +32,7 @@ from trainmark.measure.worker import Limits, Outcome, SoFar, Workers
 from trainmark.meters.flops import count_flops
 from trainmark.model import BrokenModule, UnknownModel, load_model
 from trainmark.store.metrics import register_metrics
+from trainmark.task import GREY_28
 from trainmark.workloads import entries
 
 # Variables that change what is computed or how fast; their values go into the fingerprint.
@@ -318,7 +319,12 @@ def _look_at(workers: Workers, names: Sequence[str], seconds: float | None) -> L
 def _failed(name: str, outcome: Outcome) -> ModelFacts:
     left = f"; {sentence_of(outcome.outlived)}" if outcome.outlived else ""
     reason = f'Looking at the model "{name}": {outcome.reason}{left}'
-    return ModelFacts(name, data.SYNTHETIC, None, has_convolution=True, failure=Failure(outcome.status, reason))
+    return _without_facts(name, Failure(outcome.status, reason))
+
+
+def _without_facts(name: str, failure: Failure) -> ModelFacts:
+    """Of a model that cannot be imported: its cells are those of one that says nothing of itself."""
+    return ModelFacts(name, _default_dataset(GREY_28), None, has_convolution=True, failure=failure)
 
 
 def facts_of(names: Sequence[str], report: Report, _scratch: Path) -> tuple[Sequence[str], Looked]:
@@ -344,8 +350,7 @@ def _facts_or_refusal(name: str) -> ModelFacts | Refusal:
         if getattr(error.__cause__, "lent", False):
             return Refusal(str(error.__cause__), lent=True)
         if isinstance(error, BrokenModule):
-            failure = Failure("error", excerpt(error))
-            return ModelFacts(name, data.SYNTHETIC, None, has_convolution=True, failure=failure)
+            return _without_facts(name, Failure("error", excerpt(error)))
         return Refusal(str(error))
     finally:
         os.chdir(here)  # a module may have gone elsewhere: the next one has its own names

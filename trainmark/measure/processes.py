@@ -94,6 +94,14 @@ def sentence_of(names: Sequence[str]) -> str:
     return f"it left {told} ended: {', '.join(dict.fromkeys(names[:NAMED]))}"
 
 
+def signal_name(number: int) -> str:
+    """What a signal is called; those of real time have but a number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def await_none(find: Find, seconds: float = ASKED_SECONDS) -> list[psutil.Process]:
     """Waits until nothing is found any more; gives what is left when the time is over."""
     until = time.monotonic() + seconds

@@ -364,7 +364,7 @@ def _kernel_kills() -> int:
 def explain_death(exit_code: int | None, doing: str, log: str, kernel_killed: bool) -> tuple[str, str]:
     """Status and reason of a child that ended without a last message."""
     if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
+        name = processes.signal_name(-exit_code)
         if exit_code == -signal.SIGKILL and kernel_killed:
             return "oom", f"killed by the kernel for want of memory while {doing}"
         frame = re.search(r'File "([^"]+)", line (\d+) in (\S+)', log)  # of faulthandler: the innermost comes first
@@ -385,7 +385,8 @@ class _Family:
         self._child = child
         self._of_server = of_server
         self._server: int | None = None
-        self._others = set() if of_server else {process.pid for process in processes.below(os.getpid())}
+        parent = self._started_server() if of_server else os.getpid()
+        self._others = {process.pid for process in processes.below(parent)} if parent else set()  # whoever began them
 
     @property
     def has_lost_its_server(self) -> bool:
@@ -411,8 +412,9 @@ class _Family:
         names = processes.names_of(left)
         _signal_group(child.pid, signal.SIGTERM)
         child.kill()
-        if not self._has_ended_within(STUCK_SECONDS) and self._server_pid() is not None:
-            processes.kill_all([psutil.Process(self._server_pid())])  # stopped by the child: it never tells of its end
+        server = self._server_pid()
+        if not self._has_ended_within(STUCK_SECONDS) and server is not None and _is_there(server):
+            os.kill(server, signal.SIGKILL)  # stopped by the child: it never tells of its end
         child.join()
         processes.end_all(self._descendants)
         _signal_group(child.pid, signal.SIGKILL)
@@ -436,9 +438,14 @@ class _Family:
         return [process for process in found if process.pid not in self._others | {self._child.pid}]
 
     def _server_pid(self) -> int | None:
-        if self._of_server and self._server is None:  # there is no public way to ask for it
-            self._server = getattr(forkserver._forkserver, "_forkserver_pid", None)
+        if self._of_server and self._server is None:
+            self._server = self._started_server()
         return self._server
+
+    @staticmethod
+    def _started_server() -> int | None:
+        server: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)  # there is no public way to ask
+        return server
 
 
 def _is_there(pid: int) -> bool:
