@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import sysconfig
 import tomllib
 import traceback
 from collections.abc import Callable, Mapping
@@ -326,10 +327,18 @@ def where(error: BaseException) -> str:
         return f" in {error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     files = [frame for frame in frames if not frame.filename.startswith("<") and frame.filename not in _OURS]
+    files = [frame for frame in files if not _is_installed(Path(frame.filename))] or files
     return f" in {files[-1].filename}, line {files[-1].lineno}" if files else ""
 
 
+def _is_installed(file: Path) -> bool:
+    """Whether it is of Python itself or of a package, which do what somebody's own file has asked for."""
+    return bool(_PACKAGES & set(file.parts)) or any(folder in file.parents for folder in _PYTHON)
+
+
 _OURS = (__file__, importlib.__file__)
+_PACKAGES = {"site-packages", "dist-packages"}
+_PYTHON = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
 
 
 def first_line(error: BaseException, silent: str = "") -> str:

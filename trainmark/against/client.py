@@ -60,6 +60,7 @@ class Side:
     def __init__(self, place: Place, timeout: float = 900.0, *, wait: bool = True) -> None:
         self.place = place
         self.timeout = timeout
+        self.words: Any = None  # of its own tasks' metrics, once it has said them: a new process of it knows none
         self._left = timeout  # of the request that is being served
         self._begin()
         if wait:
@@ -102,7 +103,7 @@ class Side:
         Raises:
             SideEnded: Nothing came of it.
         """
-        self.send({"task": task, "seconds": self.timeout, **request})
+        self.send({"task": task, "seconds": self.timeout, "words": self.words, **request})
         self._left = self.timeout + GRACE_SECONDS if within is None else within
         value: dict[str, Any] = self.receive()["value"]
         self.wait_until_gone()

@@ -272,7 +272,8 @@ def _plan(side: Side, session: Session, how: PairSettings) -> _Planned:
         document = side.call("plan", within=within, **asked, settings=how.to_json())
     except SideEnded as end:
         raise SideError(f"{side.place.name} cannot say what it measures: {end.reason}") from end
-    glossary.learn(document.get("glossary"))
+    side.words = document.get("glossary")
+    glossary.learn(side.words)
     cells = {
         (cell := Cell.of(one["workload"], **one["axes"])).key: (cell, one.get("skipped")) for one in document["cells"]
     }

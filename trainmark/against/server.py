@@ -213,18 +213,12 @@ def installed_packages() -> str:
 
 def record(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dict[str, Any]:
     """One whole record of a cell, measured by its workload's entry as in a run."""
-    from trainmark.measure.context import Context, now
-    from trainmark.measure.environment import look_at_models
+    from trainmark.measure.context import Context
     from trainmark.measure.worker import Limits, Workers
-    from trainmark.store.record import Record
 
     cell, settings = _cell(request["cell"]), _settings(request["settings"])
-    seconds, begun = request.get("seconds"), time.monotonic()
-    for found in look_at_models([cell["model"]], seconds).values() if "model" in cell.settings else ():
-        failure = getattr(found, "failure", None)
-        if failure is not None:
-            return Record(cell, failure.status, failure.reason, started=now()).to_json()
-    context = Context(Workers(start="fork"), Limits(seconds, spent=time.monotonic() - begun))
+    glossary.learn(request.get("words"))
+    context = Context(Workers(start="fork"), Limits(request.get("seconds")))
     try:
         measured, _ = context.measure(cell, settings)
     finally:
