@@ -179,11 +179,15 @@ class Workers:
         return keeping_in(_server_folder()) if self._start == "forkserver" else contextlib.nullcontext()
 
 
+_open_folders: list[contextlib.ExitStack] = []  # a fork forgets its finalizers, and must not end what they would have
+
+
 @functools.cache
 def _server_folder() -> Path:
     """A folder for the fork server, which serves this process until its end, as the folder does."""
     until_exit = contextlib.ExitStack()
     util.Finalize(None, until_exit.close, exitpriority=AFTER_ITS_SOCKET)
+    _open_folders.append(until_exit)
     return until_exit.enter_context(scratch("server"))
 
 
