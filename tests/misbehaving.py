@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -55,6 +57,67 @@ def sleep_beside(pids: Path, report: Report, scratch: Path) -> None:
         time.sleep(1e6)
     pids.write_text(f"{os.getpid()} {child}")
     sleep_for_ever(report, scratch)
+
+
+def fork_and_leave(pids: Path, report: Report, scratch: Path) -> None:
+    """Leaves a copy that holds all that the process had open."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(1e6)
+    pids.write_text(f"{os.getpid()} {child}")
+    os._exit(0)
+
+
+def fork_and_return(report: Report, scratch: Path) -> int:
+    """Both go on with what there is to do."""
+    os.fork()
+    report("going on")
+    return 1
+
+
+def leave_a_daemon(pids: Path, report: Report, scratch: Path) -> int:
+    """In a session of its own, and with nobody for a parent."""
+    if os.fork() == 0:
+        os.setsid()
+        child = os.fork()
+        if child == 0:
+            time.sleep(1e6)
+        pids.write_text(str(child))
+        os._exit(0)
+    while not pids.exists() or not pids.read_text():
+        time.sleep(0.01)
+    return 1
+
+
+def kill_parent(report: Report, scratch: Path) -> None:
+    report("killing")
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(1e6)
+
+
+def close_descriptors(first: int, report: Report, scratch: Path) -> int:
+    os.closerange(first, 1024)
+    return 1
+
+
+def write_everywhere(report: Report, scratch: Path) -> None:
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.write(descriptor, b"not a message")
+    time.sleep(1e6)
+
+
+def print_much(report: Report, scratch: Path) -> None:
+    os.write(1, b"\x1b[31m" + b"x" * 10_000_000)
+    raise ValueError("\x1b]0;title\x07" + "y" * 5_000_000)
+
+
+def exit_politely(report: Report, scratch: Path) -> None:
+    sys.exit("no licence")
+
+
+def ask(report: Report, scratch: Path) -> None:
+    input("Which weights? ")
 
 
 def take_memory(report: Report, scratch: Path) -> None:

@@ -124,6 +124,12 @@ def test_a_model_whose_file_fails_is_named_with_its_line(call: Call, model: str,
     assert "INTERNALERROR" not in output
 
 
+def test_a_model_whose_file_fails_leaves_the_others_measured(call: Call) -> None:
+    code, output = call(*CHOSEN, "--model", "nets:fine,broken_nets:net")
+    assert code == 4 in documented(1), output
+    assert "1 ok, 1 error" in output
+
+
 def test_a_run_against_another_side_ends_with_the_code_of_its_verdict(call: Call) -> None:
     """A cell whose record is there on both sides and that no pair has decided: nothing was decided."""
     code, output = call(*CHOSEN, "--against", "self", "--budget", "1s")

@@ -84,6 +84,19 @@ def test_a_long_name_loses_its_middle() -> None:
     assert short.endswith("zzz")
 
 
+def test_a_long_sentence_says_how_much_of_it_is_left_out() -> None:
+    assert formatting.excerpt("short") == "short"
+    told = formatting.excerpt("begin" + "x" * 5_000_000 + "end")
+    assert told.startswith("beginxxx")
+    assert told.endswith("xxxend")
+    assert "[4,999,408 characters left out]" in told
+    assert len(told) < 2 * formatting.EXCERPT
+
+
+def test_what_somebody_else_says_is_shown_line_by_line_without_control_marks() -> None:
+    assert formatting.printable("one\x1b[2J\ntwo\x9b\u202e") == "one\\u001b[2J\ntwo\\u009b\\u202e"
+
+
 def test_facts_of_every_kind_fit_in_a_line() -> None:
     assert formatting.fact([{"name": "GPU A", "memory_gib": 139}]) == "GPU A (139 GiB)"
     assert formatting.fact([]) == "none"

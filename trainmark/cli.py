@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         opened = suite.current()  # what it measures has a line, tables and pictures of its own
     except suite.SuiteError as error:
-        print(error, file=sys.stderr)
+        print(formatting.printable(error), file=sys.stderr)
         return USAGE
     if getattr(options, "results", "") is None:
         options.results = _from_here(opened.root / opened.results)
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         BisectError,
         ScaffoldError,
     ) as error:
-        print(error, file=sys.stderr)
+        print(formatting.printable(error), file=sys.stderr)
     except OSError as error:
         if error.filename is None:  # what was printed
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -389,7 +389,7 @@ def _bisect(options: argparse.Namespace) -> int:
             _defaults_of_a_search(ours),
         )
     except SideError as error:
-        print(error, file=sys.stderr)
+        print(formatting.printable(error), file=sys.stderr)
         return NO_SIDE
     print(found)
     return FINE

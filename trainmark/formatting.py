@@ -11,6 +11,8 @@ from trainmark.store.metrics import METRICS
 
 DASH = "\N{EN DASH}"  # for what was not measured
 MINUS = "\N{MINUS SIGN}"
+LONGEST_LINE = 4000  # characters of one that names files and models of somebody else's
+EXCERPT = 600  # characters of a sentence of somebody else's
 Number = float | int | None
 
 
@@ -156,6 +158,25 @@ def plain(value: object, limit: int = 120) -> str:
         half = (limit - 1) // 2
         text = f"{text[:half]}…{text[-half:]}"
     return "".join(character if character.isprintable() else _spelled(character) for character in text)
+
+
+def excerpt(text: object, limit: int = EXCERPT) -> str:
+    """A sentence of somebody else's as it may be shown and kept: one line of printable text, of a bounded length.
+
+    Whatever a model, a library or another program says comes in here: of a long text both ends stay, with how much
+    lies between them.
+    """
+    whole = str(text)
+    if len(whole) <= limit:
+        return plain(whole, limit)
+    head, tail = limit * 3 // 4, limit // 4
+    left_out = f"[{len(whole) - head - tail:,} characters left out]"
+    return f"{plain(whole[:head], head)} {left_out} {plain(whole[-tail:], tail)}"
+
+
+def printable(text: object) -> str:
+    """Sentences that quote somebody else, each line of them as :func:`plain` has it: for what is said of an error."""
+    return "\n".join(excerpt(line, LONGEST_LINE) for line in str(text).splitlines())
 
 
 def fact(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainmark import suite
 from trainmark.measure.failures import BrokenTask
-from trainmark.named import UnknownObject, UnreadableName, find, layers, read_name, refuse_wrong_arguments
+from trainmark.named import FailedImport, UnknownObject, UnreadableName, find, layers, read_name, refuse_wrong_arguments
 from trainmark.store.metrics import register_metrics
 from trainmark.task import CLASSES, GREY_28, NotATask, Task, TaskFactory
 
@@ -56,6 +56,10 @@ class UnknownModel(ValueError):
     """No model has the name asked for."""
 
 
+class BrokenModule(UnknownModel):
+    """The module that has the model is there, and importing it fails."""
+
+
 def load_model(name: str) -> ModelSpec:
     """The suite's model of that name, or the one behind a name of the user's own: see :mod:`trainmark.named`.
 
@@ -77,6 +81,8 @@ def load_model(name: str) -> ModelSpec:
         return _behind(name)
     except UnreadableName as error:
         raise UnknownModel(f'The model "{name}" cannot be read: {error}.') from error
+    except FailedImport as error:
+        raise BrokenModule(str(error)) from error.__cause__
     except UnknownObject as error:
         raise UnknownModel(str(error)) from error.__cause__
 

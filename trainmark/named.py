@@ -33,6 +33,7 @@ from types import ModuleType
 from typing import Any
 
 from trainmark import suite
+from trainmark.formatting import excerpt
 from trainmark.store.parameters import Named, absolute
 
 FILE = ".py"
@@ -50,6 +51,10 @@ class UnknownObject(ValueError):
 
 class UnreadableName(ValueError):
     """A name has the form of one and cannot be read; the message is a clause that says why."""
+
+
+class FailedImport(UnknownObject):
+    """The module behind a name is there, and importing it fails; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -156,16 +161,17 @@ def find(name: Name, kind: str) -> Any:
     try:
         module = importlib.import_module(name.place) if where_it_is is None else _import_file(name.place, where_it_is)
     except ModuleNotFoundError as error:
-        raise UnknownObject(
+        kind_of_it = UnknownObject if error.name and f"{name.place}.".startswith(f"{error.name}.") else FailedImport
+        raise kind_of_it(
             f'Importing the {kind} "{name}" found no module named "{error.name}"{_where(error)}.'
         ) from error
     except (Exception, SystemExit) as error:  # whatever the file does when it is imported
         told = f"{_where(error)}: {suite.told(error)}"
-        raise UnknownObject(f'Importing the {kind} "{name}" fails{told}.') from error
+        raise FailedImport(f'Importing the {kind} "{name}" fails{told}.') from error
     try:
         found = attrgetter(name.attribute)(module)
     except AttributeError as error:
-        told = str(error).replace(module.__name__, name.place)
+        told = excerpt(error).replace(module.__name__, name.place)
         raise UnknownObject(f'The {kind} "{name}" is not there: {told}.') from error
     except (Exception, SystemExit) as error:  # whatever an attribute does that is computed
         raise UnknownObject(f'Looking up the {kind} "{name}" fails{_where(error)}: {suite.told(error)}.') from error

@@ -23,6 +23,7 @@ from trainmark.against.places import SideError
 from trainmark.against.run import Against, measure_against
 from trainmark.against.turns import Look
 from trainmark.export.terminal import comparison_table
+from trainmark.formatting import printable
 from trainmark.judge.comparison import compare_paired, control_floor, open_cells
 from trainmark.judge.margins import MarginError, Margins
 from trainmark.judge.verdict import NOT_COMPARABLE, Verdict, judge
@@ -341,7 +342,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     def told(line: str) -> None:
         if reporter is not None:
-            reporter.write_line(line)
+            reporter.write_line(printable(line))
 
     def look(labels: Mapping[str, str]) -> Look:
         return lambda pairs: open_cells(pairs, margins, labels)
@@ -505,7 +506,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         name = config.option.benchmark_save or config.option.benchmark_autosave
         if name and not _benchmarks(config).benchmarks:
             _save_without_times(config, name)
-        run.close(find_saved(run.facts.id, run.folder) if name and not run.unsaved else None)
+        try:
+            run.close(find_saved(run.facts.id, run.folder) if name and not run.unsaved else None)
+        except OSError as error:  # what it holds is stored, and it stays as well
+            run.notes_at_end.append(f"{error.filename or run.folder}: {error.strerror}")
     session.exitstatus = _exit_code(config, session.exitstatus)
 
 
@@ -533,6 +537,8 @@ def _exit_code(config: pytest.Config, code: int) -> int:
     run = config.stash[SESSION]
     if run.unsaved:
         run.notes_at_end += [f"not saved: {reason}" for reason in run.unsaved]
+        return pytest.ExitCode.USAGE_ERROR
+    if code == pytest.ExitCode.TESTS_FAILED and run.broken_models:
         return pytest.ExitCode.USAGE_ERROR
     records = run.records.values()
     if code == pytest.ExitCode.OK and records and all(record.status == "skipped" for record in records):
@@ -567,9 +573,9 @@ def _as_usage_errors() -> Iterator[None]:
     try:
         yield
     except MENDABLE as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(printable(error)) from error
     except OSError as error:
-        raise pytest.UsageError(": ".join(filter(None, [error.filename, error.strerror]))) from error
+        raise pytest.UsageError(printable(": ".join(filter(None, [error.filename, error.strerror])))) from error
 
 
 def _is_of(cell: Cell, wanted: Mapping[str, Any]) -> bool:

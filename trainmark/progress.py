@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from trainmark import suite
-from trainmark.formatting import about, counted
+from trainmark.formatting import about, counted, excerpt
 from trainmark.measure.session import Measured, Session
 from trainmark.store.record import NOT_OF_TIMES, Record
 from trainmark.workloads import entry_of
@@ -37,9 +37,9 @@ def cell_line(measured: Measured, done: int, total: int, seconds_left: float) ->
 
 def _result(record: Record) -> str:
     if record.status != "ok":
-        return f"{record.status}: {record.reason}"
+        return f"{record.status}: {excerpt(record.reason)}"
     flags = "".join(f"  ! {flag}" for flag in record.flags)
-    why = f"  ({record.reason})" if record.reason else ""
+    why = f"  ({excerpt(record.reason)})" if record.reason else ""
     return entry_of(record.cell.workload).line(record) + flags + why
 
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import sysconfig
 import tomllib
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainmark.formatting import excerpt
 from trainmark.judge.margins import Margins
 from trainmark.judge.policy import COUNTS, POLICIES
 from trainmark.store.parameters import absolute
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from trainmark.workloads.grid import Grid
 
 TABLE = "tool.trainmark"
+SOURCES = "src"  # where a project keeps its packages, if not beside the suite
+MESSAGE = 400  # characters of an error's message: what it is about stands around it
 EACH = ".*"  # behind a package: each package in it
 ROOT_VARIABLE = "TRAINMARK_ROOT"  # where processes find the suite that no conftest has told them of
 
@@ -324,15 +328,37 @@ def where(error: BaseException) -> str:
         return f" in {error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     files = [frame for frame in frames if not frame.filename.startswith("<") and frame.filename not in _OURS]
+    files = [frame for frame in files if not _is_installed(Path(frame.filename))] or files
     return f" in {files[-1].filename}, line {files[-1].lineno}" if files else ""
 
 
+def _is_installed(file: Path) -> bool:
+    """Whether it is of Python itself or of a package, which do what somebody's own file has asked for."""
+    return bool(_PACKAGES & set(file.parts)) or any(folder in file.parents for folder in _PYTHON)
+
+
 _OURS = (__file__, importlib.__file__)
+_PACKAGES = {"site-packages", "dist-packages"}
+_PYTHON = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+
+
+def first_line(error: BaseException, silent: str = "") -> str:
+    """The first line of what an error says: a message may be as long as it likes, and asking for it may fail.
+
+    Args:
+        error: Of whatever code.
+        silent: What is said of one without a message.
+    """
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception as failure:  # noqa: BLE001  # of a class of somebody's own
+        return f"its message cannot be read ({type(failure).__name__})"
+    return excerpt(lines[0], MESSAGE) if lines else silent
 
 
 def told(error: BaseException) -> str:
     """The first line of an error, with its kind where that says more."""
-    text = (str(error).strip().splitlines() or [""])[0].removesuffix(".")
+    text = first_line(error).removesuffix(".")
     if isinstance(error, SyntaxError) and error.msg:
-        text = error.msg
+        text = excerpt(error.msg, MESSAGE)
     return text if isinstance(error, ImportError) and text else f"{type(error).__name__}: {text}"

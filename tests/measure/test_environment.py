@@ -19,7 +19,7 @@ import torch
 
 from models import MODELS
 from trainmark.measure import environment as module
-from trainmark.measure.environment import describe, environment
+from trainmark.measure.environment import Refusal, describe, environment, look_at_models
 from trainmark.measure.failures import MissingDataError
 from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.settings import Places
@@ -319,7 +319,7 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(module, "_probe_cpu", lambda: 5e10)
 
     def look(*models: str, datasets: tuple[str, ...] = (), places: Places | None = None) -> Machine:
-        return describe(models, datasets, places or Places(tmp_path), 1, lambda doing: None, tmp_path)
+        return describe(models, datasets, places or Places(tmp_path), 1, None, lambda doing: None, tmp_path)
 
     yield look
     torch.set_num_threads(threads)
@@ -357,6 +357,59 @@ def test_a_model_of_ones_own_is_not_built_to_be_described(described: Any, monkey
 def test_a_model_that_is_not_there_is_told(described: Any) -> None:
     with pytest.raises(UnknownModel, match='No model named "mpl"'):
         described("mlp", "mpl")
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[str, ModelFacts | Refusal]]:
+    """Looks at models of modules with these texts."""
+
+    def look(seconds: float | None = None, **texts: str) -> dict[str, ModelFacts | Refusal]:
+        monkeypatch.setattr("trainmark.suite._opened", [Suite(tmp_path)])
+        monkeypatch.syspath_prepend(tmp_path)
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(f"from torch import nn\n{text}\nnet = other = nn.Identity\n")
+        return look_at_models([f"{name}:{of}" for name in texts for of in ("net", "other")], seconds)
+
+    return look
+
+
+def failures(looked: dict[str, ModelFacts | Refusal]) -> dict[str, str | None]:
+    """Model -> status of its failure."""
+    return {name: None if facts.failure is None else facts.failure.status for name, facts in looked.items()}  # type: ignore[union-attr]
+
+
+def test_a_module_that_cannot_be_imported_is_a_failure_of_its_own_models(modules: Any) -> None:
+    looked = modules(first="raise OSError('no')", second="import os; os._exit(3)", third="nowhere = 1")
+    assert failures(looked) == {
+        "first:net": "error",
+        "first:other": "error",
+        "second:net": "crashed",
+        "second:other": "crashed",
+        "third:net": None,
+        "third:other": None,
+    }
+    assert "first.py, line 2: OSError: no" in looked["first:other"].failure.reason
+    assert looked["second:other"].failure.reason.startswith(
+        'Looking at the model "second:other": left with exit code 3'
+    )
+
+
+def test_a_module_that_never_ends_is_a_failure_of_its_own_models(modules: Any) -> None:
+    looked = modules(3.0, waiting="import time; time.sleep(20)", well="")
+    assert failures(looked) == {
+        "waiting:net": "timeout",
+        "waiting:other": "timeout",
+        "well:net": None,
+        "well:other": None,
+    }
+    assert "not done after 3 s (--timeout), while importing waiting:net" in looked["waiting:net"].failure.reason
+
+
+def test_a_name_that_a_module_does_not_have_is_refused(modules: Any) -> None:
+    assert set(failures(modules(well="")).values()) == {None}
+    (refused,) = look_at_models(["well:nothing"], None).values()
+    assert isinstance(refused, Refusal)
+    assert "has no attribute 'nothing'" in str(refused.error)
 
 
 def test_a_data_set_that_is_not_there_is_told(described: Any) -> None:

@@ -107,6 +107,100 @@ def test_what_a_stopped_call_has_started_ends_with_it(workers: Workers, tmp_path
     assert all(wait_until(lambda pid=pid: gone(pid)) for pid in map(int, pids.read_text().split()))
 
 
+def test_a_copy_of_a_process_that_has_ended_holds_up_nothing_and_ends_too(workers: Workers, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    outcome = workers.call("misbehaving:fork_and_leave", pids, limits=Limits(seconds=60))
+    assert (outcome.status, outcome.reason) == ("crashed", "left with exit code 0 and no result while starting")
+    assert outcome.seconds < 30
+    assert len(outcome.outlived) == 1
+    assert all(wait_until(lambda pid=pid: gone(pid)) for pid in map(int, pids.read_text().split()))
+
+
+def test_of_a_process_that_comes_back_twice_one_goes_on(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:fork_and_return", limits=Limits(seconds=60))
+    assert (outcome.status, outcome.value, outcome.outlived) == ("ok", 1, ())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a daemon is found below its server on Linux alone")
+@pytest.mark.parametrize("start", [None, "fork"])
+def test_a_daemon_that_a_call_has_left_is_told_and_ended(tmp_path: Path, start: str | None) -> None:
+    pids = tmp_path / "pids"
+    outcome = Workers(start=start).call("misbehaving:leave_a_daemon", pids, limits=Limits(seconds=60))
+    assert (outcome.status, outcome.value) == ("ok", 1)
+    assert len(outcome.outlived) == 1
+    assert gone(int(pids.read_text()))
+
+
+def test_a_call_that_kills_its_parent_says_so_and_the_next_is_well(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:kill_parent", limits=Limits(seconds=60))
+    assert outcome.status == "crashed"
+    assert outcome.reason == "the process that had started it was killed while killing"
+    assert workers.call("misbehaving:give", 1).status == "ok"
+
+
+def test_a_call_apart_may_kill_its_parent_and_nobody_else(workers: Workers) -> None:
+    outcome = Workers(start="fork", apart=True).call("misbehaving:kill_parent", limits=Limits(seconds=60))
+    assert (outcome.status, outcome.reason) == ("crashed", "died of SIGKILL while killing")
+    assert Workers(start="fork", apart=True).call("misbehaving:give", 1).status == "ok"
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_call_that_closes_every_file_still_ends_with_its_value(workers: Workers, first: int) -> None:
+    outcome = workers.call("misbehaving:close_descriptors", first, limits=Limits(seconds=60))
+    assert (outcome.status, outcome.value) == ("ok", 1)
+
+
+def test_what_is_no_message_is_an_error(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:write_everywhere", limits=Limits(seconds=60))
+    reason = "something else was written to the pipe of its results while starting"
+    assert (outcome.status, outcome.reason) == ("error", reason)
+    assert workers.call("misbehaving:give", 1).status == "ok"
+
+
+def test_what_a_call_says_is_kept_in_print_and_within_bounds(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:print_much")
+    assert outcome.status == "error"
+    assert outcome.reason.startswith(r"ValueError: \u001b]0;title\u0007yyy")
+    assert "characters left out]" in outcome.reason
+    assert "(misbehaving.py, line " in outcome.reason
+    assert len(outcome.reason) < 1000
+    assert outcome.log.startswith("[")
+    assert "bytes of its log left out]" in outcome.log.splitlines()[0]
+    assert len(outcome.log) < 30_000
+    assert all(line.isprintable() for line in outcome.log.splitlines())
+
+
+def test_a_log_that_grows_too_long_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LOG_BYTES", 100)
+    log = tmp_path / "log"
+    with log.open("ab", buffering=0) as stream:
+        stream.write(b"x" * 101)
+        worker._shorten(log)
+        stream.write(b"after")
+    assert log.read_bytes() == b"after"
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "told"),
+    [
+        ("exit_politely", "crashed", "it ended its process by SystemExit: no licence (misbehaving.py, line "),
+        ("ask", "error", "EOFError: EOF when reading a line (misbehaving.py, line "),
+    ],
+)
+def test_who_ends_the_process_or_asks_its_user_is_told_with_the_line(
+    workers: Workers, function: str, status: str, told: str
+) -> None:
+    outcome = workers.call(f"misbehaving:{function}")
+    assert outcome.status == status
+    assert outcome.reason.startswith(told)
+
+
+def test_time_that_calls_before_it_have_taken_counts(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:sleep_for_ever", limits=Limits(seconds=1000, spent=999.5))
+    assert (outcome.status, outcome.reason) == ("timeout", "not done after 1000 s (--timeout), while sleeping")
+    assert outcome.seconds < 60
+
+
 def test_memory_over_the_limit_is_out_of_memory(workers: Workers) -> None:
     outcome = workers.call("misbehaving:take_memory", limits=Limits(memory_bytes=900_000_000, seconds=60))
     assert outcome.status == "oom"

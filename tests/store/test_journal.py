@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -52,6 +53,23 @@ def test_a_journal_gives_back_what_was_put_in(tmp_path: Path) -> None:
     assert list(state.records.values()) == RECORDS
     assert list(state.records) == [record.key for record in RECORDS]
     assert (state.facts, state.fingerprint, state.code, state.damaged) == (FACTS, "f1", CODE, 0)
+
+
+@pytest.mark.parametrize("way", ["deleted", "with its folder", "replaced"])
+def test_a_journal_that_somebody_deletes_is_written_anew_with_all_that_it_held(tmp_path: Path, way: str) -> None:
+    journal = begin(tmp_path / "journal", RECORDS[:2])
+    if way == "with its folder":
+        shutil.rmtree(tmp_path / "journal")
+    else:
+        journal.path.unlink()
+    if way == "replaced":
+        journal.path.write_text("another's")
+    with pytest.warns(UserWarning, match="was deleted while it was written, and has been written anew"):
+        journal.append(RECORDS[2])
+    assert list(in_use(tmp_path / "journal")) == [journal.path]
+    assert list(read_journal(journal.path).records.values()) == RECORDS
+    journal.path.unlink()
+    journal.remove()  # which finds nothing to delete
 
 
 def test_a_journal_can_be_read_while_its_run_goes_on(tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ _FLAGS = {
         "torch.compile went on compiling in the steady state",
         "Something in the model changes from step to step. TORCH_LOGS=recompiles says what.",
     ),
+    "outlived": (
+        "A process that a model had started went on after its cell",
+        "It was ended. While it ran it shared the cores with the steps that were timed: let the model end what it "
+        "starts, then measure these cells again.",
+    ),
     "slow-moment": (
         "The machine itself was slower than at its best",
         "A neighbour on the same host, or its clock, is the usual cause: these times are too long. Measure these cells "

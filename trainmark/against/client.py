@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -19,12 +20,15 @@ from trainmark import git
 from trainmark.against import own_tree
 from trainmark.against.places import Place, SideError
 from trainmark.against.server import PROTOCOL
-from trainmark.measure.worker import same_hashes
+from trainmark.formatting import excerpt
+from trainmark.measure import processes
+from trainmark.measure.worker import LOG_BYTES, LOG_LINES, START_SECONDS, last_lines, same_hashes
 from trainmark.scratch import keeping_in, scratch
 from trainmark.suite import search_path
 
-START_SECONDS = 120.0  # to import torch on a busy machine
 LAST_LINES = 5  # of what a side printed, for the reason of its end
+GRACE_SECONDS = 10.0  # for a side to say itself that a process of its own was not done in time, and has been ended
+LOOK_SECONDS = 1.0  # how often it is looked how much a side has printed
 
 
 class SideEnded(RuntimeError):
@@ -46,7 +50,7 @@ class Side:
 
     Args:
         place: Where the side is.
-        timeout: Seconds that an answer may take.
+        timeout: Seconds that all answers to a request may take together.
         wait: Whether to wait until it can be asked; else :meth:`wait_until_ready` must be called before that.
 
     Raises:
@@ -56,6 +60,8 @@ class Side:
     def __init__(self, place: Place, timeout: float = 900.0, *, wait: bool = True) -> None:
         self.place = place
         self.timeout = timeout
+        self.words: Any = None  # of its own tasks' metrics, once it has said them: a new process of it knows none
+        self._left = timeout  # of the request that is being served
         self._begin()
         if wait:
             self.wait_until_ready()
@@ -74,22 +80,31 @@ class Side:
         self.close()
 
     def close(self) -> None:
-        """Ends the server and what it has started."""
+        """Ends the server and what it has started, wherever that has gone."""
+        started = processes.below(self._server.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or nothing but the dead is left
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
+        processes.kill_all(started)
+        processes.end_all(lambda: processes.marked(self._mark))
         for stream in (self._server.stdin, self._server.stdout):
             assert stream is not None  # both are pipes
             stream.close()
         self._until_closed.close()
 
-    def call(self, task: str, **request: Any) -> dict[str, Any]:
+    def call(self, task: str, *, within: float | None = None, **request: Any) -> dict[str, Any]:
         """Does a task in a process of its own, and gives what came of it.
+
+        Args:
+            task: Its name.
+            within: Seconds that it may take; None for those that one process may take, and be ended after.
+            request: What it is told, beside those.
 
         Raises:
             SideEnded: Nothing came of it.
         """
-        self.send({"task": task, **request})
+        self.send({"task": task, "seconds": self.timeout, "words": self.words, **request})
+        self._left = self.timeout + GRACE_SECONDS if within is None else within
         value: dict[str, Any] = self.receive()["value"]
         self.wait_until_gone()
         return value
@@ -116,19 +131,21 @@ class Side:
             SideEnded: The process that should have written it is gone, or took too long; the server
                 is then ready for the next request.
         """
-        document = self._next_line(self.timeout)
+        begun = time.monotonic()
+        document = self._next_line(self._left)
+        self._left -= time.monotonic() - begun  # while it was another's turn nothing of it is spent
         if document is None:
             self._restart()
-            raise SideEnded("timeout", f"no answer after {self.timeout:g} s (--timeout)")
+            raise SideEnded("timeout", f"not done after {self.timeout:g} s (--timeout)")
         if "gone" in document:
             code, words = document["gone"], self._last_words()
             if self._server.poll() is not None:
                 self._restart()
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            how = processes.signal_name(-code) if code < 0 else f"exit code {code}"
             raise SideEnded("crashed", f"died of {how}: {words}")
         if document.get("status", "ok") != "ok":  # the last line of a process that could not go on
             self.wait_until_gone()
-            raise SideEnded(document["status"], document["reason"])
+            raise SideEnded(document["status"], excerpt(document["reason"]))
         return document
 
     def begin(self, request: Mapping[str, Any]) -> int:
@@ -138,6 +155,7 @@ class Side:
             SideEnded: It could not be made ready.
         """
         self.send({"task": "replicate", **request})
+        self._left = self.timeout
         return int(self.receive()["ready"])
 
     def block(self, steps: int) -> tuple[float, float]:
@@ -164,7 +182,7 @@ class Side:
 
     def wait_until_gone(self) -> None:
         """Returns when the process that served the last request has ended."""
-        document = self._next_line(self.timeout)
+        document = self._next_line(GRACE_SECONDS)
         if document is None or "gone" not in document:
             self._restart()
 
@@ -175,7 +193,8 @@ class Side:
 
     def _begin(self) -> None:
         self._until_closed = ExitStack()
-        self._log = self._until_closed.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # closed with it
+        self._log = self._until_closed.enter_context(tempfile.TemporaryFile("a+b"))  # noqa: SIM115  # closed with it
+        self._mark = secrets.token_hex(8)
         self._folder = self._until_closed.enter_context(scratch("server"))  # what it leaves goes when it is ended
         self._unread = b""
         self._server = self._start()
@@ -183,7 +202,7 @@ class Side:
     def _start(self) -> subprocess.Popen[bytes]:
         with keeping_in(self._folder):
             asked = {**self.place.variables, "PYTHONPATH": self._python_path()}
-            variables = {**git.environment(), **same_hashes(), **asked}
+            variables = {**git.environment(), **same_hashes(), processes.MARK: self._mark, **asked}
             return subprocess.Popen(
                 [self.place.interpreter, "-P", own_tree.__file__, json.dumps(self.place.to_json())],
                 cwd=self.place.root,
@@ -222,8 +241,13 @@ class Side:
         assert self._server.stdout is not None  # a pipe
         until = time.monotonic() + seconds
         while b"\n" not in self._unread:
-            ready, _, _ = select.select([self._server.stdout], [], [], max(0.0, until - time.monotonic()))
+            left = max(0.0, until - time.monotonic())
+            ready, _, _ = select.select([self._server.stdout], [], [], min(left, LOOK_SECONDS))
             if not ready:
+                if self._log.seek(0, os.SEEK_END) > LOG_BYTES:
+                    self._log.truncate(0)
+                if left > LOOK_SECONDS:
+                    continue
                 return None
             some = os.read(self._server.stdout.fileno(), 65536)
             if not some:
@@ -235,12 +259,11 @@ class Side:
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
-            told = line[:80].decode(errors="replace")
+            told = excerpt(line.decode(errors="replace"), 80)
             self.close()
             raise SideError(f"{self.place.name} does not speak the protocol of paired measurement: it wrote {told!r}.")
         return document
 
     def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").split("\n")
-        return " / ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:]) or "it printed nothing"
+        lines = [line.strip() for line in last_lines(self._log, LOG_LINES)]
+        return " / ".join([line for line in lines if line][-LAST_LINES:]) or "it printed nothing"

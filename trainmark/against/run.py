@@ -18,16 +18,16 @@ from trainmark import formatting, git
 from trainmark.against.client import Side, SideEnded
 from trainmark.against.own_tree import is_own
 from trainmark.against.places import SELF, Named, Place, SideError, place_of, working_tree
-from trainmark.against.server import SOURCES
 from trainmark.against.turns import Findings, Look, PairSettings, measure_pairs, measure_record, rounds_of
-from trainmark.formatting import about, counted
+from trainmark.formatting import about, counted, excerpt
 from trainmark.measure.context import now
 from trainmark.measure.session import Session
 from trainmark.store import glossary
 from trainmark.store.cell import Cell
+from trainmark.store.folders import without_folders
 from trainmark.store.pairs import PairedRun, PairsJournal
 from trainmark.store.record import AGAIN, Record, Run, beyond_tolerance, with_better
-from trainmark.suite import TABLE, search_path
+from trainmark.suite import SOURCES, TABLE, search_path
 from trainmark.workloads import entry_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NEW = "working tree"
 PAIR_SECONDS = 1.5  # of a pair, where no stored run tells: two processes made ready, and their blocks
+PLAN_SECONDS = 120.0  # to look at the machine, beside what the import of each model may take
 START_SECONDS = 8.0  # of both servers, which import torch
 CONFIRMATIONS = 3  # times that a record is measured anew whose numbers are beyond their tolerance
 CONFIRMING_SHARE = 0.3  # of the time that is left then: the rest is for pairs
@@ -85,6 +86,7 @@ class _Planned:
         packages: Digest of what is installed.
         cells: By their keys.
         skipped: Key -> why it cannot run that cell.
+        failed: Key -> status and reason of a cell whose model cannot be imported.
         files: Model -> where the module that names it was imported from.
         copies: Package of the side's tree -> where it was imported from instead.
     """
@@ -93,6 +95,7 @@ class _Planned:
     packages: str
     cells: Mapping[str, Cell]
     skipped: Mapping[str, str]
+    failed: Mapping[str, tuple[str, str]]
     files: Mapping[str, str]
     copies: Mapping[str, str]
 
@@ -198,6 +201,9 @@ class _Work:
             reason = plans[name].skipped.get(cell.key) or (self.session.skip_reason_of(cell) if name == "new" else None)
             if reason:
                 self.findings.add_record(name, Record(cell, "skipped", reason, started=now()))
+            elif cell.key in plans[name].failed:
+                status, reason = plans[name].failed[cell.key]
+                self.findings.add_record(name, Record(cell, status, without_folders(reason), started=now()))
         known = _known_records(run, earlier)
         for name, cell in self.lacking():
             record = known.get((run.origins[name], cell.key))
@@ -290,10 +296,12 @@ def _plan(side: Side, session: Session, how: PairSettings) -> _Planned:
     given = {axis: list(values) for axis, values in request.given.items()}
     asked = {"grid": request.grid, "given": given, "seeds": request.seeds, "only": request.only}
     try:
-        document = side.call("plan", **asked, settings=how.to_json())
+        within = PLAN_SECONDS + how.timeout * (1 + len(session.machine.models))
+        document = side.call("plan", within=within, **asked, settings=how.to_json())
     except SideEnded as end:
         raise SideError(f"{side.place.name} cannot say what it measures: {end.reason}") from end
-    glossary.learn(document.get("glossary"))
+    side.words = document.get("glossary")
+    glossary.learn(side.words)
     cells = {
         (cell := Cell.of(one["workload"], **one["axes"])).key: (cell, one.get("skipped")) for one in document["cells"]
     }
@@ -302,9 +310,16 @@ def _plan(side: Side, session: Session, how: PairSettings) -> _Planned:
         document.get("packages", ""),
         {key: cell for key, (cell, _) in cells.items()},
         {key: reason for key, (_, reason) in cells.items() if reason},
+        _failed(document["cells"]),
         document.get("files", {}),
         document.get("copies", {}),
     )
+
+
+def _failed(cells: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Key -> status and reason, of cells that a side cannot try; a side of an earlier trainmark says nothing of it."""
+    failures = {Cell.of(one["workload"], **one["axes"]).key: one.get("failed") for one in cells}
+    return {key: (one["status"], excerpt(one["reason"])) for key, one in failures.items() if one}
 
 
 def _plans(

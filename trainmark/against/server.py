@@ -8,7 +8,7 @@ is served by a process of its own, forked from this one, which has imported torc
 nothing; when that process is gone, whatever became of it, this one says so::
 
     {"protocol": 2}
-    <- {"task": "replicate", "cell": …, "settings": …, "block_seconds": 0.02}
+    <- {"task": "replicate", "cell": …, "settings": …, "seconds": 900, "block_seconds": 0.02}
     -> {"ready": 16}                                  steps that take about that long
     <- {"block": 16}
     -> {"seconds": 0.0213, "own": 0.0209}             by the clock, and without waiting for a core
@@ -32,11 +32,13 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from trainmark import suite
+from trainmark.measure import processes
 from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import finish
 from trainmark.scratch import keeping_in, scratch
@@ -44,7 +46,6 @@ from trainmark.store import glossary
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS
 
-SOURCES = "src"  # where a project keeps its packages, if not beside the suite
 PROTOCOL = 2  # 2: a suite is opened first, and a workload's entry measures
 WAITING = Path("/proc/thread-self/schedstat")
 WAIT_MILLISECONDS = 1000
@@ -58,25 +59,43 @@ class Channel:
     def __init__(self, reading: int, writing: int) -> None:
         self._reading = reading
         self._writing = writing
+        self._process = os.getpid()
+
+    def hand_over(self) -> None:
+        """Makes it this process's, which has been forked from the one that had it."""
+        self._process = os.getpid()
 
     def send(self, document: Mapping[str, Any]) -> None:
         """Writes one line."""
-        os.write(self._writing, json.dumps(document).encode() + b"\n")
+        self._refuse_copies()
+        unwritten = json.dumps(document).encode() + b"\n"
+        while unwritten:
+            unwritten = unwritten[os.write(self._writing, unwritten) :]
 
     def close(self) -> None:
         """Closes both descriptors."""
         os.close(self._reading)
         os.close(self._writing)
 
-    def wait(self, ended: int) -> bool:
-        """Waits until another descriptor is closed at its other end; False where this channel's is, before that."""
+    def wait(self, child: int, ended: int) -> bool:
+        """Waits until a child is gone; False where this channel is closed at its other end, before that.
+
+        Args:
+            child: Its number.
+            ended: A descriptor that is closed at its other end when the child, and all that it forked, is gone.
+        """
         watched = select.poll()
         watched.register(self._reading, select.POLLHUP)  # what can be read there is the child's
         watched.register(ended, select.POLLIN)
+        patience = WAIT_MILLISECONDS
         while True:
-            found = dict(watched.poll(WAIT_MILLISECONDS))
-            if ended in found:
+            found = dict(watched.poll(patience))
+            if _has_ended(child):
                 return True
+            if ended in found:  # the child is about to end; or it has closed what is not its own, and goes on
+                watched.unregister(ended)
+                patience = 0
+            patience = min(2 * patience + 1, WAIT_MILLISECONDS)
             if found.get(self._reading, 0) & select.POLLHUP:
                 return False
             if not found:
@@ -84,6 +103,7 @@ class Channel:
 
     def receive(self) -> dict[str, Any] | None:
         """Waits for one line; None where the other end is gone."""
+        self._refuse_copies()
         line = bytearray()
         while not line.endswith(b"\n"):
             byte = os.read(self._reading, 1)
@@ -92,6 +112,17 @@ class Channel:
             line += byte
         document: dict[str, Any] = json.loads(line)
         return document
+
+    def _refuse_copies(self) -> None:
+        if os.getpid() != self._process:
+            os._exit(0)  # a model has forked, and both have come back: one of them goes on
+
+
+def _has_ended(child: int) -> bool:
+    """Whether a process has ended, which is left for somebody else to wait for."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return True
 
 
 def serve(channel: Channel) -> None:
@@ -104,15 +135,25 @@ def serve(channel: Channel) -> None:
             os.close(alive)
             serve_once(request, channel)
         os.close(held)
-        if not channel.wait(alive):
+        if not channel.wait(child, alive):
             _end(child)
         os.close(alive)
         _, status = os.waitpid(child, 0)
+        _end_orphans()
         channel.send({"gone": os.waitstatus_to_exitcode(status)})
+
+
+def _end_orphans() -> None:
+    """Ends what a process of this server, which is gone, has left; what has ended is waited for."""
+    processes.end_all(lambda: processes.below(os.getpid()))
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _end(child: int) -> None:
     """Ends a process whose answer nobody waits for any more, and what it has started."""
+    processes.kill_all(processes.below(os.getpid()))
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # all that the client of this server began: this process too
     os.kill(child, signal.SIGKILL)
@@ -120,6 +161,8 @@ def _end(child: int) -> None:
 
 def serve_once(request: Mapping[str, Any], channel: Channel) -> NoReturn:
     """Does one task in this new process, and ends it."""
+    processes.end_with_parent()
+    channel.hand_over()
     faulthandler.enable()
     with scratch("task") as folder, keeping_in(folder):
         ending = finish(f"trainmark.against.server:{request['task']}", (request, channel, folder))
@@ -128,11 +171,10 @@ def serve_once(request: Mapping[str, Any], channel: Channel) -> NoReturn:
     os._exit(0)  # nothing of the server is this process's to tidy up
 
 
-def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[str, Any]:
+def plan(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dict[str, Any]:
     """The environment of this side, its threads, and the cells that it would measure."""
-    from trainmark.measure.environment import describe
-    from trainmark.measure.failures import BrokenTask
-    from trainmark.model import UnknownModel, load_model
+    from trainmark.measure.environment import Refusal, describe_with, look_at_models
+    from trainmark.measure.machine import ModelFacts
     from trainmark.workloads import entries
     from trainmark.workloads.grid import GRIDS
     from trainmark.workloads.planning import Request, plan
@@ -142,61 +184,30 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
     asked = Request(request["grid"], given, request["seeds"], request.get("only"), compares=True)
     if asked.grid not in GRIDS:
         raise suite.SuiteError(f"it has no grid named {asked.grid}; it has {', '.join(GRIDS)}")
-    known = []
-    for name in asked.models:
-        try:
-            load_model(name)
-        except BrokenTask:
-            pass  # its cells say so
-        except UnknownModel as error:
-            _raise_lent(error)
-            continue  # a model of the other side alone
-        known.append(name)
-    listed = suite.current().models
-    for name in listed if isinstance(listed, tuple) and not asked.models else ():
-        try:
-            load_model(name)
-        except UnknownModel as error:
-            _raise_lent(error)
-    machine = describe(known, (), settings.places, settings.threads, lambda _doing: None, scratch)
+    looked = look_at_models(asked.models, request.get("seconds"))
+    for found in looked.values():
+        if isinstance(found, Refusal) and (found.lent or found.of_suite or not asked.models):
+            raise found.error  # else a model of the other side alone
+    known = {name: found for name, found in looked.items() if isinstance(found, ModelFacts)}
+    machine = describe_with(known, (), settings.places, settings.threads, lambda _doing: None)
     planned = [item for entry in entries() for item in plan(entry.name, asked, machine)]
     return {
         "environment": dict(machine.environment),
         "packages": installed_packages(),
-        "files": files_of(machine.models),
-        "copies": copies_of(suite.current().root / SOURCES),
+        "files": {name: facts.file for name, facts in known.items() if facts.file},
+        "copies": {name: file for facts in known.values() for name, file in facts.copies.items()},
         "threads": settings.threads,
         "glossary": glossary.describe((), {name for facts in machine.models.values() for name in facts.metrics}),
         "cells": [
-            {"workload": item.cell.workload, "axes": item.cell.settings, "skipped": item.skip_reason}
+            {
+                "workload": item.cell.workload,
+                "axes": item.cell.settings,
+                "skipped": item.skip_reason,
+                "failed": None if (failure := machine.failure_of(item.cell)) is None else asdict(failure),
+            }
             for item in planned
         ],
     }
-
-
-def _raise_lent(error: Exception) -> None:
-    """What only the working tree would have lent is told in the words of that, and not as a model that is nowhere."""
-    if getattr(error.__cause__, "lent", False):
-        assert error.__cause__ is not None  # it has been asked for an attribute
-        raise error.__cause__
-
-
-def files_of(models: Iterable[str]) -> dict[str, str]:
-    """Model -> the file of the module that names it."""
-    ours = suite.current()
-    registered = ours.models_by_name()
-    modules = {name: str(ours.models) if name in registered else name for name in models}
-    files = {
-        name: getattr(sys.modules.get(module.partition(":")[0]), "__file__", None) for name, module in modules.items()
-    }
-    return {name: file for name, file in files.items() if file}
-
-
-def copies_of(folder: Path) -> dict[str, str]:
-    """Package of a folder -> the file that it was imported from instead: a copy that is installed."""
-    packages = (file.parent.name for file in folder.glob("*/__init__.py"))
-    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in packages}
-    return {name: file for name, file in files.items() if file and folder.resolve() not in Path(file).resolve().parents}
 
 
 def installed_packages() -> str:
@@ -208,14 +219,13 @@ def installed_packages() -> str:
 def record(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dict[str, Any]:
     """One whole record of a cell, measured by its workload's entry as in a run."""
     from trainmark.measure.context import Context
-    from trainmark.measure.worker import Workers
-    from trainmark.workloads import entry_of
+    from trainmark.measure.worker import Limits, Workers
 
     cell, settings = _cell(request["cell"]), _settings(request["settings"])
-    _learn_metrics(cell)
-    context = Context(Workers(start="fork"))
+    glossary.learn(request.get("words"))
+    context = Context(Workers(start="fork"), Limits(request.get("seconds")))
     try:
-        measured, _ = entry_of(cell.workload).measure(cell, settings, context)
+        measured, _ = context.measure(cell, settings)
     finally:
         context.close()
     return measured.to_json()
@@ -277,15 +287,6 @@ def control_seconds() -> float:
             number ^= step
         times.append(time.thread_time() - begun)
     return min(times)
-
-
-def _learn_metrics(cell: Cell) -> None:
-    """Makes known what a cell's task is judged by; of a task that fails its record says so."""
-    from trainmark.measure.failures import BrokenTask
-    from trainmark.model import UnknownModel, load_model
-
-    with contextlib.suppress(BrokenTask, UnknownModel):
-        load_model(str(cell.settings.get("model")))
 
 
 def _cell(document: Mapping[str, Any]) -> Cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainmark.measure.processes import sentence_of
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Outcome, Workers
 from trainmark.meters.probes import Peaks, utilisation
@@ -17,6 +19,8 @@ from trainmark.store.cell import Cell, plain
 from trainmark.store.folders import without_folders
 from trainmark.store.record import Record
 from trainmark.workloads import entry_of
+
+OUTLIVED = "outlived"  # flag of a cell that left a process behind
 
 
 @dataclass
@@ -36,13 +40,29 @@ class Context:
     peaks: MutableMapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     known: Callable[[], Sequence[Record]] = tuple
+    _until: float | None = None
     _called: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _folder: Path | None = None
     _until_closed: ExitStack = field(default_factory=ExitStack)
 
+    def measure(self, cell: Cell, settings: Settings) -> tuple[Record, str]:
+        """The record of a cell, as its workload's entry measures it, and the last lines that its process printed.
+
+        All processes that it takes share the time of a cell.
+        """
+        seconds = self.limits.seconds
+        self._until = None if seconds is None else time.monotonic() + seconds - self.limits.spent
+        try:
+            return entry_of(cell.workload).measure(cell, settings, self)
+        finally:
+            self._until = None
+
     def call(self, function: str, *arguments: Any) -> Outcome:
         """Calls ``package.module:name`` in a process of its own, within the limits of a cell."""
-        return self.workers.call(function, *arguments, limits=self.limits)
+        limits = self.limits
+        if self._until is not None and limits.seconds is not None:
+            limits = replace(limits, spent=max(0.0, limits.seconds - (self._until - time.monotonic())))
+        return self.workers.call(function, *arguments, limits=limits)
 
     def once(self, function: str, *arguments: Any) -> Outcome:
         """The same, but the same call only once in a run: what came of it is kept.
@@ -52,9 +72,12 @@ class Context:
             arguments: Picklable; told apart by their ``repr``.
         """
         key = (function, repr(arguments))
-        if key not in self._called:
-            self._called[key] = self.call(function, *arguments)
-        return self._called[key]
+        if key in self._called:
+            return self._called[key]
+        outcome = self.call(function, *arguments)
+        if outcome.status != "timeout":  # which may be for want of time that the cell had spent before
+            self._called[key] = outcome
+        return outcome
 
     @property
     def folder(self) -> Path:
@@ -66,13 +89,18 @@ class Context:
     def record(self, cell: Cell, settings: Settings, outcome: Outcome) -> tuple[Record, str]:
         """The record that a call gave, or that says how it ended; and the last lines that it printed."""
         reason = None if outcome.reason is None else without_folders(outcome.reason)
+        flags, left = ((OUTLIVED,), sentence_of(outcome.outlived)) if outcome.outlived else ((), None)
         if not isinstance(outcome.value, Record):
+            reason = _together(reason, left)
             told = {"threads": settings.threads, "seed": settings.seed}
             metrics = {"cell_seconds": outcome.seconds}
-            return Record(cell, outcome.status, reason, metrics=metrics, settings=told), outcome.log
+            return Record(cell, outcome.status, reason, metrics=metrics, settings=told, flags=flags), outcome.log
         record = outcome.value  # whole, or timed before an instrument ended badly
         if outcome.status != "ok":
-            record = replace(record, reason=reason, flags=(*record.flags, f"instruments-{outcome.status}"))
+            flags = (*flags, f"instruments-{outcome.status}")
+        if flags:
+            reason = _together(reason or record.reason, left)
+            record = replace(record, reason=reason, flags=(*record.flags, *flags))
         record = replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds})
         return record if settings.once else self._with_computation(record, settings), outcome.log
 
@@ -108,6 +136,10 @@ class Context:
         """Removes the folder."""
         self._until_closed.close()
         self._folder = None
+
+
+def _together(*sentences: str | None) -> str | None:
+    return "; ".join(filter(None, sentences)) or None
 
 
 def now() -> str:

@@ -9,8 +9,10 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,19 @@ import psutil
 import torch
 
 from trainmark import suite
+from trainmark.formatting import excerpt
 from trainmark.measure import data
 from trainmark.measure.data import Adaptation, Shape
 from trainmark.measure.failures import BrokenTask, UnsupportedError
-from trainmark.measure.machine import Machine, ModelFacts
+from trainmark.measure.machine import Failure, Machine, ModelFacts
 from trainmark.measure.own_data import own_parts
+from trainmark.measure.processes import sentence_of
 from trainmark.measure.settings import Places
+from trainmark.measure.worker import Limits, Outcome, SoFar, Workers
 from trainmark.meters.flops import count_flops
-from trainmark.model import load_model
+from trainmark.model import BrokenModule, UnknownModel, load_model
+from trainmark.store.metrics import register_metrics
+from trainmark.task import GREY_28
 from trainmark.workloads import entries
 
 # Variables that change what is computed or how fast; their values go into the fingerprint.
@@ -35,20 +42,48 @@ VARIABLES = re.compile(
     r"(TORCH|TORCHDYNAMO|TORCHINDUCTOR|TRITON|PYTORCH)_\w+|MALLOC_\w+|LD_PRELOAD"
 )
 PATH_LIKE = re.compile(r"_(HOME|PATH|DIR|ROOT|CACHE\w*)$")  # where things lie, not what they do
+Report = Callable[[Any], None]
 FOLDERS = re.compile(r"[^\s:;,=]*/")  # of a path among other values: a user's folders are nobody's business
 
 
 def describe(
-    models: Sequence[str], named: Sequence[str], places: Places, threads: int, report: Any, _scratch: Path
+    models: Sequence[str],
+    named: Sequence[str],
+    places: Places,
+    threads: int,
+    seconds: float | None,
+    report: Report,
+    _scratch: Path,
 ) -> Machine:
     """Looks at the machine, at the models and at the data sets that the command line names.
 
-    Where it names no model, all that the suite has registered are looked at.
+    Where it names no model, all that the suite has are looked at.
+
+    Args:
+        models: By name.
+        named: Data sets.
+        places: Where they lie.
+        threads: Of the CPU.
+        seconds: That the import of a model's module may take; None for no limit.
+        report: Told what is being done.
 
     Raises:
         UnknownModel: A model is not there.
         MissingDataError: A data set, or what a workload needs, is not there.
     """
+    report("looking at the models")
+    looked = look_at_models(models, seconds, report)  # first: who has asked for a GPU cannot be copied any more
+    for found in looked.values():
+        if isinstance(found, Refusal):
+            raise found.error
+    facts = {name: found for name, found in looked.items() if isinstance(found, ModelFacts)}
+    return describe_with(facts, named, places, threads, report)
+
+
+def describe_with(
+    models: Mapping[str, ModelFacts], named: Sequence[str], places: Places, threads: int, report: Report
+) -> Machine:
+    """The same, of models that have been looked at."""
     report("looking at the machine")
     torch.set_num_threads(threads)
     devices = _devices()
@@ -60,7 +95,7 @@ def describe(
         devices=devices,
         precisions={device: _precisions(device) for device in devices},
         compile_obstacle={device: obstacle for device in devices if (obstacle := _compile_obstacle(device))},
-        models={name: _model_facts(name) for name in models or suite.current().model_names()},
+        models=models,
         cpu_flops=_probe_cpu(),
         default_data=suite.current().default_dataset or data.SYNTHETIC,
         found={entry.name: found for entry in entries() if (found := entry.look(places)) is not None},
@@ -193,6 +228,148 @@ def _compile_obstacle(device: str) -> str | None:
     if device == "mps":
         return "torch.compile on MPS is a prototype"
     return None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a call that asks for a model is wrong; nothing is measured then.
+
+    Attributes:
+        reason: One sentence.
+        of_suite: Whether it is the suite's table that is wrong, and not the name.
+        lent: Whether only another tree than the side's own has what it needs.
+    """
+
+    reason: str
+    of_suite: bool = False
+    lent: bool = False
+
+    @property
+    def error(self) -> Exception:
+        """It as an error."""
+        return suite.SuiteError(self.reason) if self.of_suite or self.lent else UnknownModel(self.reason)
+
+
+Looked = dict[str, ModelFacts | Refusal]
+
+
+def look_at_models(names: Sequence[str], seconds: float | None, report: Report = lambda _doing: None) -> Looked:
+    """Facts of models, or why there are none: the models of each module in a process of their own.
+
+    Importing a module runs whatever its author has written: it may end the process, fork, close its files, or never
+    return. What that does is a failure of its own models, and the others are looked at all the same.
+
+    Args:
+        names: Of models; none for all that the suite has.
+        seconds: That a process may take; None for no limit.
+        report: Told what is being done.
+
+    Raises:
+        SuiteError: What the suite registers cannot be imported.
+    """
+    ours = suite.current()
+    can_fork = hasattr(os, "fork")
+    workers = Workers(in_process=not can_fork, start="fork" if can_fork else None, apart=True)
+    found: Looked = {}
+    if not names and isinstance(ours.models, str) and ours.models:
+        report(f"importing {ours.models}")
+        found |= _look_at(workers, (), seconds)
+        names = ours.tasks
+    for place, group in _by_place(names or (() if found else ours.model_names())).items():
+        report(f"importing {place or ours.models}")
+        found |= _look_at(workers, group, seconds)
+    for name, facts in found.items():
+        if isinstance(facts, ModelFacts):
+            try:
+                register_metrics(facts.metrics)  # of two modules, each of which has looked at its own alone
+            except ValueError as error:
+                found[name] = Refusal(f'The task "{name}": {error}.')
+    return found
+
+
+def _by_place(names: Sequence[str]) -> dict[str, list[str]]:
+    """Names by the module or file that they name; by nothing where they are registered."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.partition(":")[0] if ":" in name else "", []).append(name)
+    return groups
+
+
+def _look_at(workers: Workers, names: Sequence[str], seconds: float | None) -> Looked:
+    """Looks at models of one module, or at the registered ones.
+
+    Where the process ends before it is done, another one goes on behind the culprit.
+    """
+    found: Looked = {}
+    while True:
+        waiting = tuple(name for name in names if name not in found)
+        outcome = workers.call("trainmark.measure.environment:facts_of", waiting, limits=Limits(seconds))
+        if outcome.value is None and not waiting:
+            raise suite.SuiteError(f"[{suite.TABLE}]: importing {suite.current().models}: {outcome.reason}")
+        waiting, known = outcome.value or (waiting, {})
+        names = names or waiting
+        found |= known
+        if outcome.status != "ok":
+            of_module = not known and outcome.status != "error" and ":" in waiting[0]  # it never came to a model of it
+            for name in waiting if of_module else waiting[len(known) :][:1]:
+                found[name] = _failed(name, outcome)
+        if set(names) <= set(found):
+            return {name: found[name] for name in names}
+
+
+def _failed(name: str, outcome: Outcome) -> ModelFacts:
+    left = f"; {sentence_of(outcome.outlived)}" if outcome.outlived else ""
+    reason = f'Looking at the model "{name}": {outcome.reason}{left}'
+    return _without_facts(name, Failure(outcome.status, reason))
+
+
+def _without_facts(name: str, failure: Failure) -> ModelFacts:
+    """Of a model that cannot be imported: its cells are those of one that says nothing of itself."""
+    return ModelFacts(name, _default_dataset(GREY_28), None, has_convolution=True, failure=failure)
+
+
+def facts_of(names: Sequence[str], report: Report, _scratch: Path) -> tuple[Sequence[str], Looked]:
+    """Models of one module, or all that are registered, and their facts: those so far are handed over after each."""
+    report(f"importing {names[0] if names else 'them'}")
+    names = names or tuple(suite.current().models_by_name())
+    found: Looked = {}
+    report(SoFar((names, dict(found))))
+    for name in names:
+        report(f"importing {name}")
+        found[name] = _facts_or_refusal(name)
+        report(SoFar((names, dict(found))))
+    return names, found
+
+
+def _facts_or_refusal(name: str) -> ModelFacts | Refusal:
+    here = Path.cwd()
+    try:
+        facts = _model_facts(name)
+    except suite.SuiteError as error:
+        return Refusal(str(error), of_suite=True)
+    except UnknownModel as error:
+        if getattr(error.__cause__, "lent", False):
+            return Refusal(str(error.__cause__), lent=True)
+        if isinstance(error, BrokenModule):
+            return _without_facts(name, Failure("error", excerpt(error)))
+        return Refusal(str(error))
+    finally:
+        os.chdir(here)  # a module may have gone elsewhere: the next one has its own names
+    return replace(facts, file=_file_of(name), copies=_copies_in(suite.current().root / suite.SOURCES))
+
+
+def _file_of(name: str) -> str | None:
+    """The file of the module that names a model."""
+    ours = suite.current()
+    module = str(ours.models) if name in ours.models_by_name() else name
+    return getattr(sys.modules.get(module.partition(":")[0]), "__file__", None)
+
+
+def _copies_in(folder: Path) -> dict[str, str]:
+    """Package of a folder -> the file that it was imported from instead: a copy that is installed."""
+    packages = (file.parent.name for file in folder.glob("*/__init__.py"))
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in packages}
+    return {name: file for name, file in files.items() if file and folder.resolve() not in Path(file).resolve().parents}
 
 
 def _model_facts(name: str) -> ModelFacts:

@@ -6,7 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainmark.store.cell import Cell
 from trainmark.store.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why nothing can be done with a model, or with a cell of it: what its record will say.
+
+    Attributes:
+        status: Of the record: ``error``, ``timeout``, ``crashed`` or ``oom``.
+        reason: One sentence, with the model's name.
+    """
+
+    status: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -19,8 +33,10 @@ class ModelFacts:
         sample_flops: Forward operations for one sample; None where they are not known beforehand.
         has_convolution: Whether a memory format can matter.
         metrics: That its task brings: name -> how it is read and compared.
-        own_parts: What its task says itself: see
-            :func:`trainmark.measure.own_data.own_parts`.
+        own_parts: What its task says itself: see :func:`trainmark.measure.own_data.own_parts`.
+        failure: What came of importing it, where that did not end well; None where it did.
+        file: Of the module that names it; None where that has none.
+        copies: Package of the suite's sources that it uses -> where it was imported from instead.
     """
 
     family: str
@@ -29,6 +45,9 @@ class ModelFacts:
     has_convolution: bool
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     own_parts: tuple[str, ...] = ()
+    failure: Failure | None = None
+    file: str | None = field(default=None, compare=False)
+    copies: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -54,3 +73,8 @@ class Machine:
     cpu_flops: float
     default_data: str = "synthetic"
     found: Mapping[str, Any] = field(default_factory=dict)
+
+    def failure_of(self, cell: Cell) -> Failure | None:
+        """Why a cell cannot be tried; None where it can, or has no model."""
+        facts = self.models.get(str(cell.settings.get("model")))
+        return None if facts is None else facts.failure

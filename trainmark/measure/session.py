@@ -21,6 +21,7 @@ from trainmark.measure.worker import Limits, Workers
 from trainmark.meters.control import FLAG, LIMIT, Best, from_facts
 from trainmark.meters.probes import load_peaks, store_peaks
 from trainmark.store.cell import Cell
+from trainmark.store.folders import without_folders
 from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
 from trainmark.store.metrics import register_metrics
 from trainmark.store.pairs import PairedRun, interrupted_pairs, read_paired_run
@@ -131,7 +132,12 @@ class Session:
         request, settings = self.invocation.request, self.invocation.settings
         datasets = tuple(str(name) for name in request.given.get("dataset", ()))
         outcome = self.workers.call(
-            "trainmark.measure.environment:describe", request.models, datasets, settings.places, settings.threads
+            "trainmark.measure.environment:describe",
+            request.models,
+            datasets,
+            settings.places,
+            settings.threads,
+            self.invocation.limits.seconds,
         )
         if outcome.status != "ok":
             raise SessionError(outcome.reason)
@@ -251,6 +257,8 @@ class Session:
             return Measured(self.records[cell.key], recovered=True)
         if reason := self._plan[cell.key].skip_reason:
             return self._keep(Record(cell, "skipped", reason, started=now()))
+        if failure := self.machine.failure_of(cell):
+            return self._keep(Record(cell, failure.status, without_folders(failure.reason), started=now()))
         return self._keep(*self._measured(cell))
 
     def measure_again(self, seconds: float) -> Iterator[Measured]:
@@ -287,7 +295,7 @@ class Session:
         started, entry = now(), entry_of(cell.workload)
         artifacts = self.artifacts if self.invocation.profile or entry.keeps_files else None
         settings = replace(self.invocation.settings, seeds=self._plan[cell.key].seeds, artifacts=artifacts)
-        record, log = entry.measure(cell, settings, self.context)
+        record, log = self.context.measure(cell, settings)
         return self.in_its_moment(replace(record, started=started)), log
 
     def in_its_moment(self, record: Record) -> Record:
@@ -319,6 +327,11 @@ class Session:
         if self._journal is not None:
             self._journal.append(record)
         return Measured(record, log)
+
+    @property
+    def broken_models(self) -> bool:
+        """Whether a model of a cell that has a record cannot be imported."""
+        return any(self.machine.failure_of(record.cell) for record in self.records.values())
 
     @property
     def artifacts(self) -> Path:

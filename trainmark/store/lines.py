@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,10 @@ class Lines:
             if _is_free(left) and time.time() - left.stat().st_mtime > OLD_SECONDS:
                 left.unlink(missing_ok=True)
         unborn = path.with_suffix(".new")
-        lines = cls(path, unborn.open("xb", buffering=0))
+        lines = cls(path, unborn.open("x+b", buffering=0))
         try:
             _lock(lines._stream, path)
-            lines.append(header)
+            lines._write(header)
             unborn.rename(path)
         except BaseException:
             lines.close()
@@ -101,6 +102,13 @@ class Lines:
         Raises:
             OSError: The disk is full, or gone; ``filename`` is this file.
         """
+        try:
+            self._restore()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._write(line)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
         unwritten = memoryview(json.dumps(line, allow_nan=False).encode() + b"\n")
         end = self._stream.tell()
         try:
@@ -115,6 +123,29 @@ class Lines:
                 raise OSError(error.errno, error.strerror, str(self.path)) from error
             raise
 
+    def _restore(self) -> None:
+        """Writes the file anew where somebody has deleted or replaced it: what it held is still there to be read."""
+        if self.path.is_file() and os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno())):
+            return
+        self._stream.seek(0)
+        unwritten = memoryview(self._stream.read())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        again = self.path.with_suffix(".new")
+        stream = again.open("w+b", buffering=0)
+        try:
+            _lock(stream, self.path)
+            while unwritten:
+                unwritten = unwritten[stream.write(unwritten) :]
+            os.fsync(stream.fileno())
+            again.replace(self.path)
+        except BaseException:
+            stream.close()
+            again.unlink(missing_ok=True)
+            raise
+        self._stream.close()
+        self._stream = stream
+        warnings.warn(f"{self.path} was deleted while it was written, and has been written anew", stacklevel=3)
+
     def close(self) -> None:
         """Releases the file and its lock."""
         self._stream.close()
@@ -122,7 +153,7 @@ class Lines:
     def remove(self) -> None:
         """Deletes the file: for when what it holds is stored elsewhere."""
         self._stream.close()
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
 
 
 def read_lines(path: Path) -> Content:

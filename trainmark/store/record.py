@@ -61,7 +61,8 @@ class Record:
             ``trainmark.measure.computation``. Empty where it was not looked at.
         disturbance: What else the machine did meanwhile; see ``trainmark.meters.disturbance``.
         flags: Words of warning: ``disturbed``, ``unsteady``, ``clocks-disagree``, ``few-rounds``,
-            ``recompiles``, ``throttled``, ``shared-gpu``, ``flops-partial``, ``instruments-oom`` and the like.
+            ``recompiles``, ``throttled``, ``shared-gpu``, ``outlived``, ``flops-partial``, ``instruments-oom`` and the
+            like.
         started: UTC time in ISO 8601.
     """
 
