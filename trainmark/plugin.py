@@ -304,9 +304,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         with _as_usage_errors():
             run.probe_peaks(cells)
             run.begin(cells, keep_options(config))
-    lines += run.notes
     config.stash[BEGUN] = time.monotonic()
     config.stash[ESTIMATES] = run.estimates(cells)
+    lines += run.notes
     lines.append(progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())))
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
@@ -335,13 +335,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     run, asked, folder = config.stash[SESSION], config.stash[AGAINST], folder_of(config)
     resumed = config.stash.get(RESUMED, None)
-    earlier = [one for one in read_paired_runs(folder) if resumed is None or one.name != resumed.stem]
-    margins = Margins.parse(asked.margins)
-    margins = margins.with_floor(control_floor(earlier, run.machine.environment["fingerprint"]))
 
     def told(line: str) -> None:
         if reporter is not None:
             reporter.write_line(line)
+
+    earlier = [one for one in read_paired_runs(folder, told) if resumed is None or one.name != resumed.stem]
+    margins = Margins.parse(asked.margins)
+    margins = margins.with_floor(control_floor(earlier, run.machine.environment["fingerprint"]))
 
     def look(labels: Mapping[str, str]) -> Look:
         return lambda pairs: open_cells(pairs, margins, labels)

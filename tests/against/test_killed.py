@@ -33,7 +33,10 @@ OF_KIND = {
 FIRST = {"paired": 2, "single": 1}  # records of a cell, until a run may be told to end
 AT_ONCE = {"paired": ("--budget=1s",), "single": ()}  # what ends a run that goes on: the time is over before it begins
 PAGE = 4096  # bytes that a small file system gives at once
-ROOM = {"paired": 5, "single": 3}  # pages that a run's beginning and its first record take; a small second one may fit too
+ROOM = {
+    "paired": 5,
+    "single": 3,
+}  # pages that a run's beginning and its first record take; a small second one may fit too
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or shutil.which("git") is None, reason="needs git and /proc")
 
