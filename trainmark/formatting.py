@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from trainmark.store.metrics import METRICS
 DASH = "\N{EN DASH}"  # for what was not measured
 MINUS = "\N{MINUS SIGN}"
 Number = float | int | None
+_COMMAND = re.compile(r"(^ *:|##)([:\[])")  # as GitHub's runner takes them from a log
 
 
 def digits(value: Number, significant: int = 3) -> str:
@@ -155,7 +157,19 @@ def plain(value: object, limit: int = 120) -> str:
     if len(text) > limit:
         half = (limit - 1) // 2
         text = f"{text[:half]}…{text[-half:]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """One line of printable text, however long: as :func:`plain`, which leaves out the middle of a long one."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else _spelled(character) for character in text)
+
+
+def for_terminal(text: str) -> str:
+    """Lines for a terminal and for the log of a CI job: they hold no control characters and are no command to it."""
+    return "\n".join(_COMMAND.sub("\\1\u200b\\2", printable(line)) for line in text.split("\n"))
 
 
 def fact(value: Any) -> str:
