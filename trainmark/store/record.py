@@ -57,6 +57,13 @@ class Settings(TypedDict, total=False):
     seed: Integer | None
 
 
+class Series(TypedDict, total=False):
+    """Those series of a record whose kind matters to a reader, beside the curves on held-out data."""
+
+    seed: list[Integer]
+    train_loss: list[list[Real | None]]
+
+
 class Tensor(TypedDict):
     """A trained tensor in a record's computation."""
 
@@ -243,10 +250,12 @@ def _check_facts(record: Record) -> None:
             raise SchemaError(f"not a record: {name} of its disturbance is {str(value)[:80]!r}")
     if record.computation:
         check(facts_of(record.computation, "computation"), Computation, "a record's computation")
-    for name, curves in record.series.items():
+    check(record.series, Series, "a record's series")
+    for name in (name for name in record.series if name.startswith(HELD_OUT)):
+        check(record.series[name], list[list[Real | None]], f"a curve of {name}")
         metric = METRICS.get(name.removeprefix(HELD_OUT)) or METRICS.get(name)
-        if name.startswith(HELD_OUT) and metric is not None:
-            _check_curves(name, curves, metric.range)
+        if metric is not None:
+            _check_curves(name, record.series[name], metric.range)
 
 
 def _disturbs(name: str, value: float | int | str) -> bool:
