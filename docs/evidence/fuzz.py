@@ -548,10 +548,11 @@ def check_numbers(folder: Path) -> None:
             assert all(math.isfinite(value) and not isinstance(value, bool) for value in numbers.values())
             assert all(1e-12 <= seconds <= 1e10 for seconds in (*record.rounds, *record.host_rounds))
             assert numbers.get("step_seconds", 1) >= 1e-12 and 0 <= numbers.get("accuracy", 1) <= 1
-            assert all(value >= 0 for name, value in numbers.items() if name.endswith(("_seconds", "_bytes"))), numbers
+            sizes = {name: value for name, value in numbers.items() if name.endswith(("_seconds", "_bytes"))}
+            assert all(value >= 0 for name, value in sizes.items() if name != "workspace_bytes"), sizes
             assert record.steps_per_round is None or record.steps_per_round >= 1
-            sizes = [value for name, value in record.cell.axes if name in ("batch_size", "epochs")]
-            assert all(isinstance(size, int) and size >= 1 for size in sizes)
+            counts = [value for name, value in record.cell.axes if name in ("batch_size", "epochs")]
+            assert all(isinstance(count, int) and count >= 1 for count in counts)
     for paired_run in read_paired_runs(folder):
         for pair in (pair for some in paired_run.pairs.values() for pair in some):
             assert all(0 < seconds <= 1e10 for half in (pair.base, pair.new) for seconds in half.blocks)
