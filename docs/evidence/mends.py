@@ -573,7 +573,7 @@ MENDS = (
         "trainmark check OLD NEW, with an integer of 400 digits in a record of another run",
         "OverflowError: int too large to convert to float",
         "trainmark/store/record.py",
-        """            damaged.append(f"record {number}{_named(one)} is {error}")""",
+        """            damaged.append(f"record {number}{_named(one)}: {error}")""",
         "            raise",
         ("tests/store/test_ranges.py::test_a_record_with_what_nothing_measured_is_left_out_by_name",),
     ),

@@ -45,6 +45,7 @@ def held_out_series(metric: str) -> str:
 
 
 HELD_OUT = "held_out_"
+NUMBERS = (int, float, type(None))  # types of a metric; a truth is none
 Curve = list[list[Real | None] | Real | None]
 Measured = Annotated[list[Real | str | None], Meta(min_length=2, max_length=2)]  # with its size
 
@@ -222,6 +223,9 @@ class Record:
             metrics = {name: value for name, value in document["metrics"].items() if name in METRICS}
         except (KeyError, TypeError, AttributeError) as error:
             raise SchemaError(f"not a record: {error!r}") from error
+        words = next((name for name, value in metrics.items() if type(value) not in NUMBERS), None)
+        if words is not None:
+            raise SchemaError(f"not a record: {words} is {metrics[words]!r:.80}, not a number")
         record = convert({**document, "cell": cell, "metrics": metrics}, cls, "a record")
         _check_cell(record.cell)
         _check_facts(record)
@@ -389,7 +393,7 @@ def read_records(documents: Sequence[Any], words: Any, left_out: Report = refuse
         try:
             read.append(_filled(one, words))
         except SchemaError as error:
-            damaged.append(f"record {number}{_named(one)} is {error}")
+            damaged.append(f"record {number}{_named(one)}: {error}")
     keys = Counter(record.key for record in read)
     damaged += [f"{count} records are of one benchmark, {key}" for key, count in keys.items() if count > 1]
     kept = tuple(record for record in read if keys[record.key] == 1)
