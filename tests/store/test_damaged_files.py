@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from docs.evidence.fuzz import fuzz, make_results
 
-MUTATIONS = 250
+MUTATIONS = 200
 SECONDS = 120.0  # of all commands of a mutation: other tests may take the cores
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_damaged_file_is_left_out_or_told_in_a_sentence(seed: int, tmp_path: Path) -> None:
+def test_a_damaged_file_is_left_out_or_told_in_a_sentence(tmp_path: Path) -> None:
     folder = tmp_path / "results"
     findings: list[str] = []
-    tally = fuzz(folder, make_results(folder), seed, iter(range(MUTATIONS // 2)), findings.append, SECONDS, pages=40)
+    numbers = iter(range(MUTATIONS))
+    tally = fuzz(folder, make_results(folder), 1, numbers, findings.append, SECONDS, pages=50, most=3)
     assert findings == []
-    assert tally["mutations"] == MUTATIONS // 2
+    assert tally["mutations"] == MUTATIONS

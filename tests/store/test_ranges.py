@@ -48,7 +48,7 @@ def is_number(value: Any) -> bool:
 # Numbers
 
 
-@pytest.mark.parametrize("value", [10**400, -(10**400), 1e300, -1e300, [], {}])
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e300, -1e300, []])
 def test_no_number_of_a_record_can_be_just_any(document: dict[str, Any], value: Any) -> None:
     records = (SECTION, "records")
     places = [place for place in nodes(at(document, records)) if is_number(at(at(document, records), place))]

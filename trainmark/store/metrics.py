@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from trainmark.store.ranges import LARGEST, LARGEST_COUNT, LONGEST_SECONDS, SHORTEST_SECONDS, Range
 
@@ -14,6 +13,11 @@ SHARE = "share"  # unit of a number between 0 and 1 that people read in percent
 OVER_SEEDS = ("points", "difference")  # judged by the interval of a mean difference over seeds
 COUNTED = ("exact", "explains")  # integers
 NEVER_NEGATIVE = ("", "B", "1/s", "FLOP", "FLOP/s", "B/s", "FLOP/B", "J", "W")  # units of amounts and of rates
+
+A_SHARE, AN_AMOUNT, ANY = Range(0, 1), Range(0, LARGEST), Range(-LARGEST, LARGEST)
+A_TIME, A_DURATION = Range(SHORTEST_SECONDS, LONGEST_SECONDS), Range(0, LONGEST_SECONDS)
+A_COUNT = Range(0, LARGEST_COUNT, whole=True)
+A_DIFFERENCE_OF_COUNTS = Range(-LARGEST_COUNT, LARGEST_COUNT, whole=True)
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,16 @@ class Metric:
         """Whether it lies between 0 and 1 and is read in percent."""
         return self.compared == "points" or self.unit == SHARE
 
-    @cached_property
+    @property
     def range(self) -> Range:
         """Where its values lie, by its kind: what is outside was not measured."""
         if self.is_share:
-            return Range(0, 1)
+            return A_SHARE
         if self.compared in COUNTED:
-            return Range(-LARGEST_COUNT if self.signed else 0, LARGEST_COUNT, whole=True)
+            return A_DIFFERENCE_OF_COUNTS if self.signed else A_COUNT
         if self.unit == "s" and not self.signed:
-            return Range(SHORTEST_SECONDS if self.compared == "time" else 0, LONGEST_SECONDS)
-        return Range(0 if self.unit in NEVER_NEGATIVE and not self.signed else -LARGEST, LARGEST)
+            return A_TIME if self.compared == "time" else A_DURATION
+        return AN_AMOUNT if self.unit in NEVER_NEGATIVE and not self.signed else ANY
 
     @property
     def timed(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -85,6 +86,11 @@ class Profile:
     step_seconds: Seconds
     device: str
     operators: tuple[Operator, ...]
+
+    def __post_init__(self) -> None:
+        numbers = [self.step_seconds] + [row.self_seconds_per_step for row in self.operators]
+        if not all(math.isfinite(number) for number in numbers):
+            raise SchemaError(f"a time in the profile of {self.label} is not finite")
 
     @property
     def between_seconds(self) -> float:

@@ -227,6 +227,8 @@ class Record:
         if words is not None:
             raise SchemaError(f"not a record: {words} is {metrics[words]!r:.80}, not a number")
         record = convert({**document, "cell": cell, "metrics": metrics}, cls, "a record")
+        if record.status == "ok" and all(value is None for value in document["metrics"].values()):
+            raise SchemaError(f"not a record: {record.label} is ok, and nothing of it was measured")
         _check_cell(record.cell)
         _check_facts(record)
         return record
@@ -244,8 +246,6 @@ def _check_cell(cell: Cell) -> None:
 
 def _check_facts(record: Record) -> None:
     """Refuses what the annotations of a record do not tell: of facts whose names nobody knows beforehand."""
-    if record.status == "ok" and all(value is None for value in record.metrics.values()):
-        raise SchemaError(f"not a record: {record.label} is ok, and nothing of it was measured")
     if record.started is not None:
         moment(record.started, "started")
     check(facts_of(record.settings, "settings"), Settings, "a record's settings")
