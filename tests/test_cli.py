@@ -48,6 +48,20 @@ def test_the_command_starts_without_torch_and_without_plots() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("command", [("compare", "1", "2"), ("check", "1", "2"), ("list",), ("markdown", "2")])
+def test_a_message_with_text_of_others_is_no_command_to_a_terminal(
+    base: Any, stored: Any, reports_command: Command, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    reason = "\x1b[2J\x07\n::error::x ##[add-mask]x \u202e"
+    gone = {"metrics": {}, "rounds": (), "status": "crashed", "reason": reason}
+    run = stored.changed(newer(stored), CNN, **gone)
+    stored.store(replace(run, environment={**run.environment, "cpu": reason}, commit={"id": reason}))
+    reports_command(*command)
+    printed = "".join(capsys.readouterr()).replace("\n", "")
+    assert printed.replace("\u200b", "").isprintable()
+    assert "##[" not in printed
+
+
 def test_the_command_opens_the_suite_without_torch_and_without_plots(base: Any, stored: Any) -> None:
     code = (
         "import trainmark.cli, sys;"

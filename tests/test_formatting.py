@@ -94,7 +94,7 @@ def test_a_long_sentence_says_how_much_of_it_is_left_out() -> None:
 
 
 def test_what_somebody_else_says_is_shown_line_by_line_without_control_marks() -> None:
-    assert formatting.printable("one\x1b[2J\ntwo\x9b\u202e") == "one\\u001b[2J\ntwo\\u009b\\u202e"
+    assert formatting.readable("one\x1b[2J\ntwo\x9b\u202e") == "one\\u001b[2J\ntwo\\u009b\\u202e"
 
 
 def test_facts_of_every_kind_fit_in_a_line() -> None:

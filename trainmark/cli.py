@@ -7,9 +7,12 @@ import io
 import os
 import signal
 import sys
+import warnings
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from trainmark import formatting, git, suite
 from trainmark.advise import phrases
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         opened = suite.current()  # what it measures has a line, tables and pictures of its own
     except suite.SuiteError as error:
-        print(formatting.printable(error), file=sys.stderr)
+        _say(formatting.readable(error), sys.stderr)
         return USAGE
     if getattr(options, "results", "") is None:
         options.results = _from_here(opened.root / opened.results)
@@ -105,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "recommend": _recommend,
     }
     try:
-        code = commands[options.command](options)
+        with _warnings_in_a_line():
+            code = commands[options.command](options)
         sys.stdout.flush()  # while what goes wrong can still be said
         return code
     except KeyboardInterrupt:
@@ -124,12 +128,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         BisectError,
         ScaffoldError,
     ) as error:
-        print(formatting.printable(error), file=sys.stderr)
+        _say(formatting.readable(error), sys.stderr)
     except OSError as error:
         if error.filename is None:  # what was printed
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"{error.filename or 'standard output'}: {error.strerror}. Name another file or folder.", file=sys.stderr)
+        _say(f"{error.filename or 'standard output'}: {error.strerror}. Name another file or folder.", sys.stderr)
     return USAGE
+
+
+def _say(text: object, stream: TextIO | None = None) -> None:
+    """Prints what may hold text of others: the one way in which a command does."""
+    print(formatting.for_terminal(str(text)), file=stream)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """What was left out is said in a sentence, without the line of code that says it."""
+    usual = warnings.formatwarning
+
+    def in_a_line(message: Warning | str, category: type[Warning], *_where: object) -> str:
+        said = f"warning: {message}" if category is UserWarning else f"{category.__name__}: {message}"
+        return f"{formatting.for_terminal(formatting.readable(said))}\n"
+
+    warnings.formatwarning = in_a_line  # type: ignore[assignment]  # it takes what the usual one takes
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _from_here(path: Path) -> Path:
@@ -178,7 +203,7 @@ def _html(options: argparse.Namespace) -> int:
 def _write(texts: Mapping[Path, str], page: Path, options: argparse.Namespace) -> int:
     for file, text in texts.items():
         write_text(file, text)
-    print(page)
+    _say(page)
     if options.open:
         webbrowser.open(page.absolute().as_uri())
     return FINE
@@ -225,7 +250,7 @@ def _recommend(options: argparse.Namespace) -> int:
         told += [essentials.advice_text(one, options.goal) for one in advice if options.model in (None, one.model)]
     if not told:
         raise NothingToRecommend(_nothing(run, options))
-    print("\n\n".join(told))
+    _say("\n\n".join(told))
     return FINE
 
 
@@ -245,9 +270,9 @@ def _markdown(options: argparse.Namespace) -> int:
     file = _file(options.run, options.results)
     if is_paired(file) and options.baseline is None:
         both = read_paired_run(file)
-        print(essentials.essentials(_read(file), _paired_comparison(both, options)))
+        _say(essentials.essentials(_read(file), _paired_comparison(both, options)))
     else:
-        print(essentials.essentials(_read(file), _against_baseline(file, options)))
+        _say(essentials.essentials(_read(file), _against_baseline(file, options)))
     return FINE
 
 
@@ -262,7 +287,7 @@ def _against_baseline(file: Path, options: argparse.Namespace) -> Comparison | N
 
 def _compare(options: argparse.Namespace) -> int:
     base, new = _two_files(options)
-    print(terminal.comparison_table(_comparison(_stored(base), _stored(new), options)))
+    _say(terminal.comparison_table(_comparison(_stored(base), _stored(new), options)))
     return FINE
 
 
@@ -273,7 +298,7 @@ def _check(options: argparse.Namespace) -> int:
         base, new = _two_files(options)
         comparison = _comparison(_stored(base), _stored(new), options)
     verdict = judge(comparison, Policy(options.inconclusive, options.missing, options.changed))
-    print(terminal.check_summary(verdict, comparison))
+    _say(terminal.check_summary(verdict, comparison))
     _export(verdict, comparison, options)
     return verdict.exit_code
 
@@ -308,7 +333,11 @@ def _paired_run(name: str, folder: Path) -> PairedRun:
 def _paired_comparison(run: PairedRun, options: argparse.Namespace) -> Comparison:
     if not run.new.records:
         raise EmptyRun(f"{run.name} holds no record: it was interrupted early. Measure it again with --against")
-    margins = options.margin or (Margins.parse(run.margins) if run.margins else _margins_of_table()) or Margins()
+    try:
+        measured_for = Margins.parse(run.margins) if run.margins else _margins_of_table()
+    except MarginError as error:
+        raise UnreadableRun(f"{run.name}: its margins are none: {error}") from error
+    margins = options.margin or measured_for or Margins()
     floor = control_floor(read_paired_runs(options.results), run.new.environment.get("fingerprint"))
     return compare_paired(run, margins.with_floor(floor), counts_decide=options.counts == "fail")
 
@@ -342,7 +371,7 @@ def _history(options: argparse.Namespace) -> int:
         raise RunNotFound(f"No runs in {options.results}. Record one: pytest bench --benchmark-autosave")
     fingerprint = options.fingerprint or latest.environment.get("fingerprint")
     same = [run for run in runs if run.environment.get("fingerprint") == fingerprint]
-    print(terminal.history_table(change_points(same), same))
+    _say(terminal.history_table(change_points(same), same))
     return FINE
 
 
@@ -389,9 +418,9 @@ def _bisect(options: argparse.Namespace) -> int:
             _defaults_of_a_search(ours),
         )
     except SideError as error:
-        print(formatting.printable(error), file=sys.stderr)
+        _say(formatting.readable(error), sys.stderr)
         return NO_SIDE
-    print(found)
+    _say(found)
     return FINE
 
 
@@ -406,13 +435,13 @@ def _defaults_of_a_search(ours: suite.Suite) -> dict[str, object]:
 def _profile(options: argparse.Namespace) -> int:
     file = _file(options.run, options.results)
     profile = find_profile(options.cell, profiles_of(file))
-    print(terminal.profile_table(profile, options.top))
+    _say(terminal.profile_table(profile, options.top))
     trace = trace_path(artifact_folder(file), profile.key)
     if trace.exists():
-        print(f"A trace of some steps, which Perfetto opens: {trace}")
+        _say(f"A trace of some steps, which Perfetto opens: {trace}")
     memory = timeline_path(artifact_folder(file), profile.key)
     if memory.exists():
-        print(terminal.timeline_line(read_timeline(memory), memory))
+        _say(terminal.timeline_line(read_timeline(memory), memory))
     return FINE
 
 
@@ -427,7 +456,7 @@ def _diff_profile(options: argparse.Namespace) -> int:
             "measure the same cells in both: pytest bench --profile"
         )
     chosen = fitting(options.cell, common) if options.cell else common
-    print("\n\n".join(terminal.explanation_table(explain(base[one.key], one), options.top) for one in chosen))
+    _say("\n\n".join(terminal.explanation_table(explain(base[one.key], one), options.top) for one in chosen))
     if len({_fingerprint(file) for file in (base_file, new_file)}) > 1:
         print("\nThe runs differ in machine or software: what differs may come from there.")
     left_out = len(base.keys() ^ {profile.key for profile in new})
@@ -441,7 +470,7 @@ def _fingerprint(file: Path) -> str:
 
 
 def _list(options: argparse.Namespace) -> int:
-    print(terminal.runs_table(run_files(options.results), options.results))
+    _say(terminal.runs_table(run_files(options.results), options.results))
     return FINE
 
 

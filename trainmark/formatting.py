@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ MINUS = "\N{MINUS SIGN}"
 LONGEST_LINE = 4000  # characters of one that names files and models of somebody else's
 EXCERPT = 600  # characters of a sentence of somebody else's
 Number = float | int | None
+_COMMAND = re.compile(r"(^ *:|##)([:\[])")  # as GitHub's runner takes them from a log
 
 
 def digits(value: Number, significant: int = 3) -> str:
@@ -157,6 +159,13 @@ def plain(value: object, limit: int = 120) -> str:
     if len(text) > limit:
         half = (limit - 1) // 2
         text = f"{text[:half]}…{text[-half:]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """One line of printable text, however long: as :func:`plain`, which leaves out the middle of a long one."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else _spelled(character) for character in text)
 
 
@@ -174,9 +183,14 @@ def excerpt(text: object, limit: int = EXCERPT) -> str:
     return f"{plain(whole[:head], head)} {left_out} {plain(whole[-tail:], tail)}"
 
 
-def printable(text: object) -> str:
+def readable(text: object) -> str:
     """Sentences that quote somebody else, each line of them as :func:`plain` has it: for what is said of an error."""
     return "\n".join(excerpt(line, LONGEST_LINE) for line in str(text).splitlines())
+
+
+def for_terminal(text: str) -> str:
+    """Lines for a terminal and for the log of a CI job: they hold no control characters and are no command to it."""
+    return "\n".join(_COMMAND.sub("\\1\u200b\\2", printable(line)) for line in text.split("\n"))
 
 
 def fact(value: Any) -> str:

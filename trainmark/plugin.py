@@ -23,7 +23,7 @@ from trainmark.against.places import SideError
 from trainmark.against.run import Against, measure_against
 from trainmark.against.turns import Look
 from trainmark.export.terminal import comparison_table
-from trainmark.formatting import printable
+from trainmark.formatting import readable
 from trainmark.judge.comparison import compare_paired, control_floor, open_cells
 from trainmark.judge.margins import MarginError, Margins
 from trainmark.judge.verdict import NOT_COMPARABLE, Verdict, judge
@@ -305,9 +305,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         with _as_usage_errors():
             run.probe_peaks(cells)
             run.begin(cells, keep_options(config))
-    lines += run.notes
     config.stash[BEGUN] = time.monotonic()
     config.stash[ESTIMATES] = run.estimates(cells)
+    lines += run.notes
     lines += [progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())), "", progress.header()]
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
@@ -336,13 +336,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     run, asked, folder = config.stash[SESSION], config.stash[AGAINST], folder_of(config)
     resumed = config.stash.get(RESUMED, None)
-    earlier = [one for one in read_paired_runs(folder) if resumed is None or one.name != resumed.stem]
-    margins = Margins.parse(asked.margins)
-    margins = margins.with_floor(control_floor(earlier, run.machine.environment["fingerprint"]))
 
     def told(line: str) -> None:
         if reporter is not None:
-            reporter.write_line(printable(line))
+            reporter.write_line(readable(line))
+
+    earlier = [one for one in read_paired_runs(folder, told) if resumed is None or one.name != resumed.stem]
+    margins = Margins.parse(asked.margins)
+    margins = margins.with_floor(control_floor(earlier, run.machine.environment["fingerprint"]))
 
     def look(labels: Mapping[str, str]) -> Look:
         return lambda pairs: open_cells(pairs, margins, labels)
@@ -573,9 +574,9 @@ def _as_usage_errors() -> Iterator[None]:
     try:
         yield
     except MENDABLE as error:
-        raise pytest.UsageError(printable(error)) from error
+        raise pytest.UsageError(readable(error)) from error
     except OSError as error:
-        raise pytest.UsageError(printable(": ".join(filter(None, [error.filename, error.strerror])))) from error
+        raise pytest.UsageError(readable(": ".join(filter(None, [error.filename, error.strerror])))) from error
 
 
 def _is_of(cell: Cell, wanted: Mapping[str, Any]) -> bool:

@@ -152,9 +152,10 @@ class Task:
                 continue  # every suite knows it
             after = f"{metric.meaning or name.replace('_', ' ')}, held out, after the last epoch"
             compared = "no" if metric.margin is None else "points" if metric.unit == SHARE else "difference"
-            found[name] = Metric(metric.unit, metric.better, compared, f"{after}, mean over seeds", metric.margin)
+            of = (metric.unit, metric.better)
+            found[name] = Metric(*of, compared, f"{after}, mean over seeds", metric.margin, signed=True)
             for end in ("lowest", "highest"):
-                found[f"{name}_{end}"] = Metric(metric.unit, metric.better, "no", f"the {end} of the seeds: {after}")
+                found[f"{name}_{end}"] = Metric(*of, "no", f"the {end} of the seeds: {after}", signed=True)
         if self.unit != "sample":
             told = f"throughput: {self.unit}s of a step over step_seconds"
             found[f"{self.unit}s_per_second"] = Metric("1/s", "higher", "no", told)

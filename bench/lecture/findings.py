@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
-from trainmark.store.documents import SchemaError, convert
+from trainmark.store.documents import SchemaError, convert, read_document, version
 from trainmark.store.files import write_text
 from trainmark.store.profiles import slug
+from trainmark.store.ranges import Count, Number, Share
 
 LECTURE_VERSION = 1
 # 1  first version: key, claims, shifts, confusion, images.
@@ -25,6 +28,8 @@ VERDICTS = {
 }
 PUBLISHED = "Published errors"  # topic of the claims that are held against others' figures, and not computed
 LECTURE_ENDING = ".lecture.json"
+Side = Annotated[int, Meta(ge=1, le=4096)]  # of an image, in pixels
+Digits = Annotated[tuple[Count, ...], Meta(min_length=10, max_length=10)]  # a number for each digit
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,10 @@ class SmallImage:
 
     group: str
     caption: str
-    height: int
-    width: int
-    low: float
-    high: float
+    height: Side
+    width: Side
+    low: Number
+    high: Number
     pixels: str
 
     @classmethod
@@ -91,7 +96,7 @@ class SmallImage:
         Raises:
             SchemaError: There are more or fewer than the shape says.
         """
-        values = np.frombuffer(base64.b64decode(self.pixels), np.uint8)
+        values = np.frombuffer(base64.b64decode(self.pixels, validate=True), np.uint8)
         if len(values) != self.height * self.width:
             raise SchemaError(f"{self.caption}: {len(values)} pixels for {self.height}x{self.width}")
         return values.reshape(self.height, self.width)
@@ -113,8 +118,8 @@ class Lecture:
     key: str
     dataset: str
     claims: tuple[Claim, ...]
-    shifts: Mapping[str, Sequence[float]]
-    confusion: tuple[tuple[int, ...], ...]
+    shifts: Mapping[str, Sequence[Share]]
+    confusion: Annotated[tuple[Digits, ...], Meta(min_length=10, max_length=10)]
     images: tuple[SmallImage, ...]
 
     def group(self, name: str) -> list[SmallImage]:
@@ -136,14 +141,12 @@ def read_lecture(path: Path) -> Lecture:
         SchemaError: The file cannot be read, or holds none that this version reads.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        version = document["lecture_version"]
-        if not isinstance(version, int) or not 1 <= version <= LECTURE_VERSION:
-            raise SchemaError(f"version {version!r}, this version reads up to {LECTURE_VERSION}")
+        document = read_document(path)
+        version(document, LECTURE_VERSION, "lecture_version")
         lecture = convert(document, Lecture, "the lecture's findings")
         for image in lecture.images:
             image.array  # noqa: B018  # raises where the pixels do not fit
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise SchemaError(f"{path}: nothing of the lecture ({error}).") from error
     return lecture
 

@@ -225,6 +225,21 @@ def test_estimates_come_from_the_journal_then_from_the_size(session: Callable[..
     assert all(seconds > 0 for key, seconds in estimates.items() if "tf32" not in key)
 
 
+@pytest.mark.filterwarnings("error")  # as a project may have it
+def test_a_damaged_run_stops_no_other_and_is_told_before_the_first_cell(
+    session: Callable[..., Session], tmp_path: Path
+) -> None:
+    (tmp_path / "0001_cut.json").write_text('{"trainmark": {', encoding="utf-8")
+    (tmp_path / "0002_gone.json").symlink_to("nowhere")
+    (tmp_path / "0003_huge.json").write_text(f'{{"trainmark": {10**400}}}', encoding="utf-8")
+    (tmp_path / "0004_folder.json").mkdir()
+    run = session()
+    cells = begin(run)
+    assert set(run.estimates(cells)) == {cell.key for cell in cells}
+    named = sorted(Path(note.split(":")[0]).stem for note in run.notes)
+    assert named == ["0001_cut", "0002_gone", "0003_huge", "0004_folder"]
+
+
 def test_estimates_are_those_of_the_newest_runs_of_this_machine(
     session: Callable[..., Session], stored: Any, tmp_path: Path
 ) -> None:

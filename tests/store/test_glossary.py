@@ -213,7 +213,9 @@ def test_a_suite_that_is_opened_later_takes_the_place_of_what_was_learned(docume
 
 
 def test_a_suite_opened_after_a_run_of_it_was_read_is_as_one_opened_before(stored: Any, tmp_path: Path) -> None:
-    file = stored.store(Run("0001_a", FACTS, {}, {}, (Record(Cell.of("ngram_fit", tokens=9, corpus="a.txt"), "ok"),)))
+    file = stored.store(
+        Run("0001_a", FACTS, {}, {}, (Record(Cell.of("ngram_fit", tokens=9, corpus="a.txt"), "skipped"),))
+    )
     code = f"""
 import sys
 from pathlib import Path

@@ -170,7 +170,7 @@ def test_a_journal_cut_at_any_byte_keeps_every_whole_line_and_goes_on(
 
 
 def test_what_was_cut_is_gone_though_the_next_record_is_shorter(tmp_path: Path) -> None:
-    long = Record(Cell.of("accuracy"), "ok", settings={"padding": "x" * 5000})
+    long = Record(Cell.of("accuracy"), "nan", settings={"padding": "x" * 5000})
     path = finished(tmp_path, [RECORDS[0], long])
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.warns(UserWarning, match="1 damaged line"):
@@ -350,7 +350,8 @@ from trainmark.store.record import Record, RunFacts
 
 journal = Journal.begin(Path(sys.argv[1]), RunFacts("killed", "2026-01-01T12:00:00+00:00"), "f1", {})
 for size in count(1):
-    journal.append(Record(Cell.of("train", batch_size=size), "ok", settings={"padding": "x" * 20_000}))
+    cell = Cell.of("train", batch_size=size)
+    journal.append(Record(cell, "ok", metrics={"loss": 0.5}, settings={"padding": "x" * 20_000}))
     print(size, flush=True)
 """
 

@@ -103,7 +103,7 @@ def seeds_to_know(accuracy: Accuracy) -> int:
     reach, room = difference.middle - difference.low, better + accuracy.margin
     if room <= 0:
         return FEWEST_SEEDS
-    return max(FEWEST_SEEDS, math.ceil(accuracy.seeds * (reach / room) ** 2))
+    return max(FEWEST_SEEDS, math.ceil(accuracy.seeds * min(reach / room, 1e6) ** 2))
 
 
 def measure_command(advice: Advice, choice: Choice) -> str:

@@ -16,6 +16,7 @@ from trainmark.formatting import about
 from trainmark.measure.settings import Settings
 from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
+from trainmark.store.documents import SchemaError
 from trainmark.store.folders import without_folders
 from trainmark.store.pairs import Pair, PairsJournal, Replicate
 from trainmark.store.parameters import default_of
@@ -128,6 +129,8 @@ def measure_record(side: Side, cell: Cell, seeds: int, how: PairSettings) -> Rec
         return Record.from_json(document)
     except SideEnded as end:
         return Record(cell, end.status, without_folders(end.reason))
+    except SchemaError as error:
+        return Record(cell, "error", f"the side gave no record: {error}")
 
 
 def measure_pairs(

@@ -21,7 +21,7 @@ def essentials(run: Run, comparison: Comparison | None = None) -> str:
     state = "" if run.facts.complete else ", interrupted"
     parts = [
         f"## {text(machine(run))}",
-        f"{text(run.name)}: {counts}{state}, {formatting.moment(run.facts.started)}",
+        f"{text(run.name)}: {counts}{state}, {text(formatting.moment(run.facts.started))}",
     ]
     if comparison is not None:
         parts.append(render(judge(comparison), comparison).rstrip())
@@ -32,7 +32,7 @@ def essentials(run: Run, comparison: Comparison | None = None) -> str:
         parts.append("\n".join(f"- {text(answer_words.sentence(one))}" for one in found))
     if advice:
         parts.append("\n".join(_advice_rows(advice)))
-    known = [f"- **{text(notice.title)}**{_in_cells(notice)}. {notice.advice}" for notice in notices(run)]
+    known = [f"- **{text(notice.title)}**{_in_cells(notice)}. {text(notice.advice)}" for notice in notices(run)]
     if known:
         parts += ["### Before you trust these numbers", "\n".join(known)]
     return "\n\n".join(parts)

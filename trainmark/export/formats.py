@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -10,11 +9,13 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from trainmark import formatting
+from trainmark.export.strict import as_json
 from trainmark.judge.comparison import CellComparison, Comparison, MetricChange
 from trainmark.judge.verdict import REGRESSION, Verdict, counts_sentence
 from trainmark.store.metrics import METRICS
 
 ANNOTATIONS = 10  # that GitHub shows of one kind in a step
+NOT_A_NAME = re.compile("[^a-zA-Z0-9_]")  # OpenMetrics cannot write it in a metric's name
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 cannot write it
 
 
@@ -33,7 +34,7 @@ def to_json(verdict: Verdict, comparison: Comparison) -> str:
         "differences": [{"name": one.name, "base": one.base, "new": one.new} for one in comparison.differences],
         "cells": [_cell_to_json(cell) for cell in comparison.cells],
     }
-    return json.dumps(document, indent=2, default=str) + "\n"
+    return as_json(document, indent=2) + "\n"
 
 
 def _cell_to_json(cell: CellComparison) -> dict[str, Any]:
@@ -53,15 +54,15 @@ def to_junit(verdict: Verdict, comparison: Comparison) -> str:
     failing = {cell.key for cell in verdict.regressions}
     suite = ET.Element("testsuite", name="trainmark", tests=str(len(comparison.cells)))
     for cell in comparison.cells:
-        case = ET.SubElement(suite, "testcase", classname=cell.key.split()[0], name=_xml(cell.label))
-        told = _xml(f"{cell.verdict}: {cell.notes or 'no reason'}")
+        case = _within(suite, "testcase", classname=cell.key.partition(" ")[0], name=cell.label)
+        told = f"{cell.verdict}: {cell.notes or 'no reason'}"
         if cell.key in failing:
-            ET.SubElement(case, "failure", message=told, type=cell.verdict)
+            _within(case, "failure", message=told, type=cell.verdict)
         elif cell.verdict in ("inconclusive", "incomparable", "missing", "unmeasured", "excluded"):
-            ET.SubElement(case, "skipped", message=told)
+            _within(case, "skipped", message=told)
     if verdict.exit_code and not failing:  # the whole, and no cell of it
-        case = ET.SubElement(suite, "testcase", classname="check", name="verdict")
-        ET.SubElement(case, "error", message=_xml(verdict.sentence), type=verdict.word)
+        case = _within(suite, "testcase", classname="check", name="verdict")
+        _within(case, "error", message=verdict.sentence, type=verdict.word)
         suite.set("tests", str(len(comparison.cells) + 1))
     suite.set("failures", str(len(failing)))
     suite.set("errors", str(int(bool(verdict.exit_code) and not failing)))
@@ -72,8 +73,10 @@ def to_junit(verdict: Verdict, comparison: Comparison) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _xml(text: str) -> str:
-    return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+def _within(parent: ET.Element, tag: str, **attributes: str) -> ET.Element:
+    """An element in another, with attributes of characters that XML can write."""
+    written = {name: NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text) for name, text in attributes.items()}
+    return ET.SubElement(parent, tag, written)
 
 
 def to_github_annotations(verdict: Verdict, comparison: Comparison) -> str:
@@ -110,7 +113,7 @@ def to_github_action_benchmark(comparison: Comparison) -> str:
         }
         for cell, change in _smaller_is_better(comparison)
     ]
-    return json.dumps(entries, indent=2) + "\n"
+    return as_json(entries, indent=2) + "\n"
 
 
 def to_bencher(comparison: Comparison) -> str:
@@ -125,23 +128,24 @@ def to_bencher(comparison: Comparison) -> str:
                 "upper_value": value * change.high / change.ratio,
             }
         document.setdefault(cell.label, {})[change.name] = entry
-    return json.dumps(document, indent=2) + "\n"
+    return as_json(document, indent=2) + "\n"
 
 
 def to_openmetrics(comparison: Comparison) -> str:
     """OpenMetrics text, as GitLab's metrics report reads it: one gauge a metric, one sample a cell."""
-    by_name: dict[str, list[tuple[CellComparison, MetricChange]]] = {}
+    by_name: dict[str, dict[str, float | int]] = {}  # two cells of one label are one sample: a parser refuses both
     for cell, change in _measured(comparison):
-        by_name.setdefault(change.name, []).append((cell, change))
+        by_name.setdefault(change.name, {}).setdefault(_escaped(cell.label), change.new or 0)
     lines = []
-    for name, samples in by_name.items():
-        lines += [f"# TYPE trainmark_{name} gauge", f"# HELP trainmark_{name} {METRICS[name].meaning}"]
-        lines += [f'trainmark_{name}{{cell="{_escaped(cell.label)}"}} {change.new!r}' for cell, change in samples]
+    for metric, samples in by_name.items():
+        name = NOT_A_NAME.sub("_", f"trainmark_{metric}")
+        lines += [f"# TYPE {name} gauge", f"# HELP {name} {_escaped(METRICS[metric].meaning)}"]
+        lines += [f'{name}{{cell="{label}"}} {number!r}' for label, number in samples.items()]
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return formatting.plain(text, 500).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _measured(comparison: Comparison) -> Iterable[tuple[CellComparison, MetricChange]]:

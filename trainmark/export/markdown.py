@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from trainmark import formatting
 from trainmark.judge.beside import beside, reading
 from trainmark.judge.comparison import CellComparison, Comparison
@@ -10,7 +12,15 @@ from trainmark.judge.verdict import Verdict, counts_sentence
 LIMIT = 65_536  # characters that GitHub takes for a comment
 SIGNS = {"fine": "✅", "regressed": "❌", "changed": "⚠️", "undecided": "❔", "not comparable": "❔"}
 HEADER = "| cell | verdict | base | new | new / base | why |\n|---|---|--:|--:|--:|---|"
-ESCAPED = {**{character: f"\\{character}" for character in "\\`*_[]#|~"}, "<": "&lt;", ">": "&gt;", "@": "@\u200b"}
+ESCAPED = {
+    **{character: f"\\{character}" for character in "\\`*_[]#|~"},
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "@": "@\u200b",
+}
+LINK = re.compile(r"(?<=:)(?=//)|(?<=\b[wW]{3})(?=\.)")  # what GitHub makes a link of by itself
+BEGINNING = re.compile(r"^(\d{0,9})([-+.)](?=\s|$)|[-=]+$)")  # of a line that would be a list, a rule or a heading
 
 
 def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
@@ -46,11 +56,13 @@ def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
 def _row(cell: CellComparison) -> str:
     shown = beside(cell)
     word = shown.named(f"**{cell.verdict}**" if cell.fails else cell.verdict)
-    ends = "" if shown.interval == formatting.DASH else f" {shown.interval}"
-    numbers = f"{shown.base} | {shown.new} | {shown.ratio}{text(ends)}"
-    return f"| {text(cell.label)} | {word} | {numbers} | {text(cell.notes)} |"
+    ratio = shown.ratio if shown.interval == formatting.DASH else f"{shown.ratio} {shown.interval}"
+    before, after = map(text, (shown.base, shown.new))
+    return f"| {text(cell.label)} | {word} | {before} | {after} | {text(ratio)} | {text(cell.notes)} |"
 
 
 def text(words: str) -> str:
     """Text that Markdown and HTML leave as it is, in one line, and that calls nobody."""
-    return "".join(ESCAPED.get(character, character) for character in formatting.plain(words, 500))
+    line = LINK.sub("\u200b", formatting.plain(words, 500))
+    escaped = "".join(ESCAPED.get(character, character) for character in line)
+    return BEGINNING.sub(r"\1\\\2", escaped)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from trainmark import formatting
 from trainmark.advise.answer import Answer, answers
 from trainmark.advise.answer_words import sentence
 from trainmark.advise.phrases import setting
 from trainmark.advise.recommend import Advice, Choice
+from trainmark.export.strict import as_json
 from trainmark.judge.comparison import Comparison
 from trainmark.judge.verdict import judge
 from trainmark.store.frame import to_frame
 from trainmark.store.record import Run
 
+LONGEST_CELL = 32_000  # characters: spreadsheets take 32,767
+_FORMULA = tuple(
+    "=+-@\t\r\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
 _NESTED = ("rounds", "series", "settings", "disturbance")
 
 
@@ -29,13 +34,16 @@ def as_json_lines(run: Run, comparison: Comparison | None, advice: Sequence[Advi
         "recommended": [_advice(one) for one in advice],
     }
     lines = [document, *(record.to_json() | {"key": record.key, "label": record.label} for record in run.records)]
-    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    return "".join(as_json(line) + "\n" for line in lines)
 
 
 def as_csv(run: Run) -> str:
     """Axes, metrics, status and flags of each record; lists stay in the JSON."""
     frame = to_frame([run]).drop(columns=list(_NESTED))
     frame["flags"] = frame["flags"].map(" ".join)
+    frame.columns = frame.columns.map(_cell)
+    words = frame.select_dtypes(exclude="number").columns
+    frame[words] = frame[words].map(_cell)
     return frame.to_csv(index=False, lineterminator="\n")
 
 
@@ -53,6 +61,14 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "missing_seconds": answer.more_seconds,
         "sentence": sentence(answer),
     }
+
+
+def _cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula, in one line."""
+    if not isinstance(value, str):
+        return value
+    text = formatting.plain(value, LONGEST_CELL)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _verdict(comparison: Comparison) -> dict[str, Any]:

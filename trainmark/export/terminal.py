@@ -18,6 +18,7 @@ from trainmark.store.runs import UnreadableRun, read_run
 
 LABEL_WIDTH = 60
 SHAPES_WIDTH = 48
+REASON_WIDTH = 1000
 PROFILED = "A profiled step is longer than a measured one, often by far: read shares, and let compare tell times."
 
 
@@ -244,11 +245,12 @@ def table(rows: Sequence[Sequence[str]], right_aligned: Iterable[int] = ()) -> l
 def _comparison_row(cell: CellComparison) -> tuple[str, ...]:
     shown = beside(cell)
     numbers = (shown.base, shown.new, shown.ratio, shown.interval)
-    return (formatting.plain(cell.label, LABEL_WIDTH), *numbers, shown.named(cell.verdict), cell.notes)
+    notes = formatting.plain(cell.notes, REASON_WIDTH)
+    return (formatting.plain(cell.label, LABEL_WIDTH), *numbers, shown.named(cell.verdict), notes)
 
 
 def _because(cell: CellComparison) -> str:
-    return f", {cell.reason}" if cell.reason else ""
+    return f", {formatting.plain(cell.reason, REASON_WIDTH)}" if cell.reason else ""
 
 
 def _run_row(run: Run) -> tuple[str, ...]:

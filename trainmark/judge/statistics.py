@@ -15,6 +15,7 @@ from scipy.stats import t as student
 from trainmark.store.rounds import Interval, median_interval
 
 CONFIDENCE = 0.95
+WIDEST = 300.0  # logarithm of a ratio that may be any: its exponential is finite still
 Position = Literal["below", "inside", "above", "astride"]
 Key = TypeVar("Key", bound=Hashable)
 Floats = NDArray[np.float64]
@@ -170,6 +171,7 @@ def between_runs_interval(history: Sequence[float], base: float, new: float, con
         return None
     steps = np.diff(np.log(history))
     half = float(student.ppf((1 + confidence) / 2, len(steps)) * math.sqrt(float(np.mean(steps**2))))
+    half = min(half, WIDEST)
     ratio = new / base
     return Interval(ratio, ratio * math.exp(-half), ratio * math.exp(half))
 

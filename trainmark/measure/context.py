@@ -13,7 +13,7 @@ from typing import Any
 from trainmark.measure.processes import sentence_of
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Outcome, Workers
-from trainmark.meters.probes import Peaks, utilisation
+from trainmark.meters.probes import peaks_of, utilisation
 from trainmark.scratch import scratch
 from trainmark.store.cell import Cell, plain
 from trainmark.store.folders import without_folders
@@ -128,7 +128,7 @@ class Context:
             metrics.get("moved_bytes_per_step") if eager else None,
             metrics["step_seconds"],
             str(settings["precision"]),
-            Peaks(**self.peaks[device]),
+            peaks_of(self.peaks[device]),
         )
         return replace(record, metrics={**metrics, **found})
 

@@ -26,7 +26,7 @@ from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, 
 from trainmark.store.metrics import register_metrics
 from trainmark.store.pairs import PairedRun, interrupted_pairs, read_paired_run
 from trainmark.store.record import UNRELIABLE, Record, RunFacts
-from trainmark.store.runs import artifact_folder, read_runs, run_files
+from trainmark.store.runs import artifact_folder, read_runs, run_files, written
 from trainmark.workloads import entry_of
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, is_asked, plan
 
@@ -378,8 +378,8 @@ class Session:
         """Join key -> seconds that a cell will take: as in the last runs here, else by its size."""
         fingerprint = self.machine.environment["fingerprint"]
         known: dict[str, float] = {}
-        newest = sorted(run_files(self.folder), key=lambda path: path.stat().st_mtime)[-HISTORY:]
-        for run in read_runs(newest):
+        newest = sorted(run_files(self.folder), key=written)[-HISTORY:]
+        for run in read_runs(newest, self.notes.append):  # a warning could be an error here, and stop the run
             if run.environment.get("fingerprint") == fingerprint:
                 known.update(
                     (record.key, seconds)

@@ -7,14 +7,15 @@ product and two copies, which no change of a training can touch, do.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 
+from trainmark.store.documents import SchemaError, convert, read_document
 from trainmark.store.files import write_text
+from trainmark.store.ranges import SHORTEST_SECONDS, Seconds
 
 REPEATS = 9
 PRODUCT = 384  # rows and columns: two milliseconds of a core
@@ -36,9 +37,9 @@ class Control:
         copy: A copy out of any cache.
     """
 
-    product: float
-    cached_copy: float
-    copy: float
+    product: Seconds
+    cached_copy: Seconds
+    copy: Seconds
 
     def slower(self, other: Control) -> Control:
         """The larger of each: a moment is as slow as its slower end."""
@@ -51,6 +52,12 @@ class Control:
     def ratio(self, best: Control) -> float:
         """How many times as long as the best the slowest part of it took."""
         return max(float(getattr(self, part.name)) / float(getattr(best, part.name)) for part in fields(self))
+
+
+@dataclass(frozen=True)
+class _StoredControl:
+    version: int
+    best: Control
 
 
 def take_control() -> Control:
@@ -94,7 +101,7 @@ def to_facts(before: Control, after: Control) -> dict[str, float]:
 def from_facts(facts: Mapping[str, object]) -> Control | None:
     """The control in a record's disturbances; None where there is none."""
     found = [facts.get(f"control_{part.name}_seconds") for part in fields(Control)]
-    if not all(isinstance(seconds, float | int) and seconds > 0 for seconds in found):
+    if not all(isinstance(seconds, float | int) and seconds >= SHORTEST_SECONDS for seconds in found):
         return None
     return Control(*found)  # type: ignore[arg-type]  # they are numbers, as was just seen
 
@@ -124,11 +131,7 @@ class Best:
 def _read(path: Path) -> Control | None:
     """What was kept; a damaged file, or one of other work, is as good as none."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["version"] != VERSION:
-            return None
-        known = Control(**document["best"])
-        sound = all(math.isfinite(seconds) and seconds > 0 for seconds in asdict(known).values())
-        return known if sound else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        stored = convert(read_document(path), _StoredControl, "a stored control")
+    except (FileNotFoundError, SchemaError):
         return None
+    return stored.best if stored.version == VERSION else None

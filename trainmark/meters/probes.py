@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainmark.store.documents import SchemaError, convert, read_document
 from trainmark.store.files import write_text
+from trainmark.store.ranges import Duration, Rate, Some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,12 +103,19 @@ class Peaks:
         seconds_taken: By the probes.
     """
 
-    flops_per_second: Mapping[str, float]
-    bytes_per_second: float | None
-    copy_bytes_per_second: float | None
+    flops_per_second: Mapping[str, Rate]
+    bytes_per_second: Rate | None
+    copy_bytes_per_second: Rate | None
     device: str
-    threads: int
-    seconds_taken: float
+    threads: Some
+    seconds_taken: Duration
+
+
+@dataclass(frozen=True)
+class _StoredPeaks:
+    probes_version: int
+    fingerprint: str
+    peaks: Peaks
 
 
 @dataclass(frozen=True)
@@ -323,14 +332,21 @@ def load_peaks(folder: Path, fingerprint: str, device: str, threads: int) -> Pea
     A damaged file, or one of other probes, is as good as none: the peaks are measured again.
     """
     try:
-        document = json.loads(_peaks_file(folder, fingerprint, device, threads).read_text(encoding="utf-8"))
-        if (document["probes_version"], document["fingerprint"]) != (PROBES_VERSION, fingerprint):
-            return None
-        peaks = Peaks(**document["peaks"])
-        rates = [*peaks.flops_per_second.values(), peaks.bytes_per_second, peaks.copy_bytes_per_second]
-        sound = all(rate is None or (math.isfinite(rate) and rate > 0) for rate in rates)
-        return peaks if sound and (peaks.device, peaks.threads) == (device, threads) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        document = read_document(_peaks_file(folder, fingerprint, device, threads))
+        stored = convert(document, _StoredPeaks, "stored peaks")
+    except (FileNotFoundError, SchemaError):
+        return None
+    known, peaks = (stored.probes_version, stored.fingerprint), stored.peaks
+    return (
+        peaks if known == (PROBES_VERSION, fingerprint) and (peaks.device, peaks.threads) == (device, threads) else None
+    )
+
+
+def peaks_of(facts: Mapping[str, object]) -> Peaks | None:
+    """The peaks that a run has kept of a device; None where a part of them is missing."""
+    try:
+        return convert(dict(facts), Peaks, "peaks")
+    except SchemaError:
         return None
 
 

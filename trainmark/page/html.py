@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from trainmark import formatting
 from trainmark.advise import answer_words, phrases, recommend
@@ -180,6 +181,11 @@ def _details(run: Run, compiled: Sequence[Payback]) -> list[tables.Detail]:
     return [*own, *shown]
 
 
+def _shown(value: object) -> object:
+    """Whatever a template prints: of a text of others, what is no printable character is spelled out."""
+    return formatting.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def templates(*own: BaseLoader) -> Environment:
     """Templates that escape whatever they print, and fail where a name is not given.
 
@@ -189,6 +195,7 @@ def templates(*own: BaseLoader) -> Environment:
     environment = Environment(
         loader=ChoiceLoader([*own, PackageLoader("trainmark.page")]),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -6,6 +6,7 @@ it. What this process knows already stands: a run adds words, it changes none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -23,6 +24,7 @@ _REGISTRIES: tuple[tuple[str, dict[str, Any], type], ...] = (
     ("metrics", METRICS, Metric),
     ("workloads", WORKLOADS, WorkloadFacts),
 )
+NAME = re.compile(r"\w[\w.-]{0,99}")  # of a workload, a parameter or a metric: a join key has spaces between them
 _learned: list[Any] = []  # entries that a stored run brought
 
 
@@ -88,6 +90,7 @@ def fill(axes: Mapping[str, Value], workload: str, document: Any) -> dict[str, V
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "default": (str, int),
     "same_arithmetic": bool,
+    "signed": bool,
     "tolerance": (float, int, type(None)),
     "values": list,
     "parameters": list,
@@ -97,6 +100,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 def _entry(of: type, name: str, document: Mapping[str, Any]) -> Any:
     """A dataclass from its document; keys that it does not know are ignored."""
+    if of is Metric:
+        document = {"signed": True, **document}  # of a run that is older than this
     known = [item.name for item in fields(of)]
     parts = {key: document[key] for key in known if key in document and key not in _NOT_SAID}
     for key, value in parts.items():
@@ -108,6 +113,6 @@ def _entry(of: type, name: str, document: Mapping[str, Any]) -> Any:
             parts[key] = tuple(value)
         elif isinstance(value, str) and key != "default":
             parts[key] = "".join(one if one.isprintable() else " " for one in value)  # a terminal shows it
-    if not name.isprintable():
-        raise ValueError(f"{name!r} is no name")
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is no name")
     return of(**parts, **({"name": name} if "name" in known else {}))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainmark.store.documents import SchemaError
+from trainmark.store.documents import SchemaError, check, facts
 from trainmark.store.lines import Content, JournalInUse, Lines, in_use, left_behind, read_lines
-from trainmark.store.record import SCHEMA_VERSION, Record, RunFacts, check_schema_version
+from trainmark.store.record import SCHEMA_VERSION, Record, Report, RunFacts, check_schema_version
 
 FOLDER = "journal"
 
@@ -122,18 +122,24 @@ def read_journal(path: Path) -> JournalState:
     Raises:
         SchemaError: The first line does not begin a journal that this version reads.
     """
-    return _state(path, read_lines(path))
+    try:
+        return _state(path, read_lines(path))
+    except OSError as error:
+        raise SchemaError(f"{path}: {error.strerror}") from error
 
 
 def _state(path: Path, content: Content) -> JournalState:
     header = content.header
+    if not isinstance(header, dict) or "run" not in header:
+        raise SchemaError(f"{path}: its first line does not begin a journal")
     try:
-        check_schema_version(header["schema_version"])
-        facts = RunFacts.from_json(header["run"])
-    except SchemaError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise SchemaError("its first line does not begin a journal") from error
+        check_schema_version(header.get("schema_version"))
+        found = RunFacts.from_json(header["run"])
+        check(header.get("fingerprint"), str | None, "a fingerprint")
+        code = facts(header.get("code") or {"id": header.get("commit")}, "its code")  # older: no difference was kept
+        invocation = facts(header.get("invocation") or {}, "its options")
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from error
     records: dict[str, Record] = {}
     damaged = content.damaged
     for line in content.lines:
@@ -144,15 +150,15 @@ def _state(path: Path, content: Content) -> JournalState:
         else:
             records[record.key] = record
     warn_of_damage(path, damaged, f"{len(records)} finished cells recovered")
-    code = header.get("code") or {"id": header.get("commit")}  # before it was known what differs from a commit
-    return JournalState(facts, header.get("fingerprint"), code, header.get("invocation") or {}, records, damaged)
+    return JournalState(found, header.get("fingerprint"), code, invocation, records, damaged)
 
 
-def warn_of_damage(path: Path, damaged: int, recovered: str) -> None:
-    """A warning where lines of a file could not be read."""
+def warn_of_damage(path: Path, damaged: int, recovered: str, report: Report | None = None) -> None:
+    """Says where lines of a file could not be read: as a warning, unless somebody takes the sentence."""
     if damaged:
-        told = f"{damaged} damaged line{'s' * (damaged > 1)} left out, as after a sudden stop; {recovered}"
-        warnings.warn(f"{path.name}: {told}", stacklevel=3)
+        lines = f"{damaged} damaged line{'s' * (damaged > 1)} left out, as after a sudden stop"
+        told = f"{path.name}: {lines}; {recovered}"
+        report(told) if report else warnings.warn(told, stacklevel=3)
 
 
 def interrupted(folder: Path) -> Iterator[Path]:

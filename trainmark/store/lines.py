@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from trainmark.store.documents import LARGEST_BYTES, open_file, parse, read_bytes
 from trainmark.store.files import sync_folder
 
 try:
@@ -157,13 +158,17 @@ class Lines:
 
 
 def read_lines(path: Path) -> Content:
-    """What a file holds, whether it is still being written or not."""
-    content = path.read_bytes()
+    """What a file holds, whether it is still being written or not.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    content = read_bytes(path)
     end = content.rfind(b"\n") + 1
     header, lines, damaged = None, [], int(end < len(content))
     for number, text in enumerate(content[:end].splitlines()):
         try:
-            document = json.loads(text)
+            document = parse(text)
         except (ValueError, RecursionError):
             damaged += bool(number)  # without a header there is nothing to count
             continue
@@ -175,11 +180,15 @@ def read_lines(path: Path) -> Content:
 
 
 def first_line(path: Path) -> Any:
-    """The first line of a file of JSON lines; None where it is not there or not whole."""
-    with path.open("rb") as stream:
-        text = stream.readline()
+    """The first line of a file of JSON lines; None where it is not whole.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open_file(path) as stream:
+        text = stream.readline(LARGEST_BYTES)
     try:
-        return json.loads(text) if text.endswith(b"\n") else None
+        return parse(text) if text.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
 
@@ -214,14 +223,17 @@ def _lock(stream: BinaryIO, path: Path) -> None:
 
 
 def _is_free(path: Path) -> bool | None:
-    """Whether no process writes the file; asked with a shared lock, which two readers may hold. None: it is gone."""
+    """Whether no process writes the file; asked with a shared lock, which two readers may hold.
+
+    None where it is gone, or is none that could be read.
+    """
     if fcntl is None:
         return True
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except FileNotFoundError:
+    except OSError:
         return None
     return True  # closing the file gave the lock back

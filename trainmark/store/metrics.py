@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from trainmark.store.ranges import LARGEST, LARGEST_COUNT, LONGEST_SECONDS, SHORTEST_SECONDS, Range
+
 BETTER = ("lower", "higher", "neither")
 COMPARED = ("time", "exact", "explains", "tolerance", "points", "difference", "no")
 SHARE = "share"  # unit of a number between 0 and 1 that people read in percent
 OVER_SEEDS = ("points", "difference")  # judged by the interval of a mean difference over seeds
+COUNTED = ("exact", "explains")  # integers
+NEVER_NEGATIVE = ("", "B", "1/s", "FLOP", "FLOP/s", "B/s", "FLOP/B", "J", "W")  # units of amounts and of rates
+
+A_SHARE, AN_AMOUNT, ANY = Range(0, 1), Range(0, LARGEST), Range(-LARGEST, LARGEST)
+A_TIME, A_DURATION = Range(SHORTEST_SECONDS, LONGEST_SECONDS), Range(0, LONGEST_SECONDS)
+A_COUNT = Range(0, LARGEST_COUNT, whole=True)
+A_DIFFERENCE_OF_COUNTS = Range(-LARGEST_COUNT, LARGEST_COUNT, whole=True)
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Metric:
             ``"difference"`` likewise of any other number, or ``"no"``: shown, never judged.
         meaning: One line for the report.
         tolerance: For ``"tolerance"`` a share of the base, for ``"points"`` and ``"difference"`` a difference.
+        signed: Whether it may be below zero, though its unit or its kind is of what is not.
     """
 
     unit: str
@@ -31,6 +41,7 @@ class Metric:
     compared: str
     meaning: str
     tolerance: float | None = None
+    signed: bool = False
 
     def __post_init__(self) -> None:
         if self.better not in BETTER or self.compared not in COMPARED:
@@ -42,6 +53,17 @@ class Metric:
     def is_share(self) -> bool:
         """Whether it lies between 0 and 1 and is read in percent."""
         return self.compared == "points" or self.unit == SHARE
+
+    @property
+    def range(self) -> Range:
+        """Where its values lie, by its kind: what is outside was not measured."""
+        if self.is_share:
+            return A_SHARE
+        if self.compared in COUNTED:
+            return A_DIFFERENCE_OF_COUNTS if self.signed else A_COUNT
+        if self.unit == "s" and not self.signed:
+            return A_TIME if self.compared == "time" else A_DURATION
+        return AN_AMOUNT if self.unit in NEVER_NEGATIVE and not self.signed else ANY
 
     @property
     def timed(self) -> bool:
@@ -58,9 +80,9 @@ METRICS: dict[str, Metric] = {
     "latency_p99_seconds": Metric("s", "lower", "no", "99th percentile of the same, from 100 steps on"),
     "training_seconds": Metric("s", "lower", "time", "median over seeds of the time in training, without evaluation"),
     "accuracy": Metric("", "higher", "points", "held-out accuracy after the last epoch, mean over seeds", 0.005),
-    "accuracy_lowest": Metric("", "higher", "no", "the worst seed's held-out accuracy after the last epoch"),
-    "accuracy_highest": Metric("", "higher", "no", "the best seed's held-out accuracy after the last epoch"),
-    "loss": Metric("", "lower", "no", "mean training loss of the last epoch, mean over seeds"),
+    "accuracy_lowest": Metric(SHARE, "higher", "no", "the worst seed's held-out accuracy after the last epoch"),
+    "accuracy_highest": Metric(SHARE, "higher", "no", "the best seed's held-out accuracy after the last epoch"),
+    "loss": Metric("", "lower", "no", "mean training loss of the last epoch, mean over seeds", signed=True),
     "compile_seconds": Metric("s", "lower", "tolerance", "first step with an empty compile cache", 0.5),
     "max_batch_size": Metric("", "higher", "tolerance", "largest batch that can be trained, exact to 1 in 64", 0.05),
     "peak_memory_bytes": Metric("B", "lower", "tolerance", "largest resident memory of the cell's own process", 0.1),
@@ -89,14 +111,16 @@ METRICS: dict[str, Metric] = {
     "moved_bytes_per_step": Metric(
         "B", "lower", "explains", "tensors that an eager step reads and writes, views left out"
     ),
-    "retained_tensors_per_step": Metric("", "lower", "exact", "tensors alive that each step adds"),
+    "retained_tensors_per_step": Metric("", "lower", "exact", "tensors alive that each step adds", signed=True),
     "kernel_launches_per_step": Metric("", "lower", "explains", "CUDA kernels and graphs launched"),
     "synchronisations_per_step": Metric("", "lower", "exact", "times that the host waited for the CUDA device"),
     "parameter_bytes": Metric("B", "lower", "exact", "parameters and buffers"),
     "gradient_bytes": Metric("B", "lower", "exact", "gradients held after a step"),
     "optimizer_bytes": Metric("B", "lower", "exact", "state of the optimizer"),
     "activation_bytes": Metric("B", "lower", "exact", "what the forward pass keeps for the backward pass"),
-    "workspace_bytes": Metric("B", "lower", "no", "device_allocated_bytes without all of these and the data"),
+    "workspace_bytes": Metric(
+        "B", "lower", "no", "device_allocated_bytes without all of these and the data", signed=True
+    ),
     "data_seconds": Metric("s", "lower", "no", "of an instrumented step: having a batch"),
     "copy_seconds": Metric("s", "lower", "no", "of an instrumented step: host to device"),
     "forward_seconds": Metric("s", "lower", "no", "of an instrumented step: the model"),
@@ -136,5 +160,5 @@ def register_metrics(metrics: Mapping[str, Metric]) -> None:
     """
     for name, metric in metrics.items():
         known = METRICS.setdefault(name, metric)
-        if replace(known, meaning=metric.meaning) != metric:
+        if replace(known, meaning=metric.meaning, signed=metric.signed) != metric:
             raise ValueError(f"a metric named {name} is there already, and it is another: {known.meaning}")

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, geometric_mean
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from trainmark.store.documents import SchemaError, convert
+from msgspec import Meta
+
+from trainmark.store.documents import SchemaError, convert, facts, moment, read_document
 from trainmark.store.journal import warn_of_damage
 from trainmark.store.lines import Content, Lines, first_line, left_behind, read_lines
+from trainmark.store.ranges import Amount, Count, Duration, Integer, Seconds, Some
 from trainmark.store.record import (
     SCHEMA_VERSION,
     Record,
+    Report,
     Run,
     RunFacts,
     check_schema_version,
     describe_records,
+    read_circumstances,
     read_records,
+    refuse,
 )
-from trainmark.store.runs import UnreadableRun, ambiguous, is_file, refuse_empty
+from trainmark.store.runs import UnreadableRun, ambiguous, is_file, refuse_empty, warn
 
 FOLDER = "pairs"  # beside the stored runs
 ENDING = ".jsonl"  # a line; stock pytest-benchmark takes every .json for a run
@@ -32,6 +36,7 @@ OLDER_ENDING = ".json"
 CONTROL_DRIFT = 0.4  # of the control workload within a pair: a neighbour on the core's other half changes it by 0.3
 WAITING_SHARE = 0.5  # of a process's window; above it not even the quickest block had its core to itself
 STEAL_SHARE = 0.1  # of the cores' time, taken by the hypervisor
+Drift = Annotated[float, Meta(ge=-100, le=100)]  # a logarithm of two times
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,12 @@ class Replicate:
             the time that it took before them.
     """
 
-    blocks: tuple[float, ...]
-    wall_blocks: tuple[float, ...] = ()
-    waiting_share: float | None = None
-    steal_share: float | None = None
+    blocks: Annotated[tuple[Seconds, ...], Meta(min_length=1)]
+    wall_blocks: tuple[Duration, ...] = ()
+    waiting_share: Amount | None = None
+    steal_share: Amount | None = None
     throttled: bool = False
-    control_drift: float = 0.0
+    control_drift: Drift = 0.0
 
     @property
     def seconds(self) -> float:
@@ -89,7 +94,7 @@ class Pair:
 
     base: Replicate
     new: Replicate
-    generation: int = 0
+    generation: Count = 0
     confirming: bool = False
 
     @property
@@ -144,6 +149,91 @@ class PairedRun:
     def sides(self) -> dict[str, Run]:
         """``base`` and ``new``."""
         return {"base": self.base, "new": self.new}
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A side in the header of a paired run."""
+
+    name: str
+    facts: dict[str, Any]
+    environment: dict[str, Any]
+    commit: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _WholeSide(_Side):
+    """A side in a paired run that was stored as one document."""
+
+    records: list[Any]
+    glossary: Any = None
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The first line of a paired run."""
+
+    side: str
+    seed: Integer
+    margins: str
+    origins: dict[str, str]
+    code: dict[str, Any]
+    invocation: dict[str, Any]
+    sides: _Sides
+
+
+@dataclass(frozen=True)
+class _Sides:
+    base: _Side
+    new: _Side
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A paired run as it was stored before each pair had a line of its own."""
+
+    side: str
+    seed: Integer
+    seconds: Duration
+    margins: str
+    base: _WholeSide
+    new: _WholeSide
+    pairs: dict[str, list[Pair]]
+    steps: dict[str, Some]
+
+
+@dataclass(frozen=True)
+class _RecordLine:
+    """A record of a side."""
+
+    side: Literal["base", "new"]
+    record: Any
+    glossary: Any
+
+
+@dataclass(frozen=True)
+class _PairLine:
+    """A pair of a cell."""
+
+    key: str
+    steps: Some
+    seconds: Duration
+    pair: Pair
+
+
+@dataclass(frozen=True)
+class _Complete:
+    base: bool
+    new: bool
+
+
+@dataclass(frozen=True)
+class _LastLine:
+    """The end of a paired run."""
+
+    finished: str | None
+    seconds: Duration
+    complete: _Complete
 
 
 class PairsJournal:
@@ -242,7 +332,10 @@ def interrupted_pairs(folder: Path) -> Iterator[Path]:
 
 
 def _has_ended(path: Path) -> bool:
-    content = read_lines(path)
+    try:
+        content = read_lines(path)
+    except OSError:
+        return True  # or is none that could be gone on with
     return _is_whole(content.header) or any("finished" in line for line in content.lines if isinstance(line, dict))
 
 
@@ -252,25 +345,32 @@ def paired_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if re.match(r"\d{8}T", path.name))
 
 
-def read_paired_run(path: Path) -> PairedRun:
+def read_paired_run(path: Path, report: Report | None = None) -> PairedRun:
     """The paired run in one file, finished or not.
+
+    Args:
+        path: Its file.
+        report: Told what was left out of it; a warning where there is none.
 
     Raises:
         UnreadableRun: The file is no paired run, or of a newer schema.
     """
-    if path.suffix == OLDER_ENDING or _is_whole(first_line(path)):
-        return _from_document(path)
-    return _from_lines(path, read_lines(path))
+    try:
+        if path.suffix == OLDER_ENDING or _is_whole(first_line(path)):
+            return _from_document(path, lambda told: (report or warn)(f"{path}: {told}."))
+        return _from_lines(path, read_lines(path), report)
+    except OSError as error:
+        raise UnreadableRun(f"{path}: {error.strerror}.") from error
 
 
 def is_paired(path: Path) -> bool:
     """Whether a file holds a paired run and not a stored one; a file that cannot be read is taken for none."""
-    header = first_line(path)
-    if header is None:  # one document over many lines, or none
-        try:
-            header = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
-            return False
+    try:
+        header = first_line(path)
+        if header is None:  # one document over many lines, or none
+            header = read_document(path)
+    except (OSError, SchemaError):
+        return False
     return _is_whole(header) or (isinstance(header, dict) and "sides" in header)
 
 
@@ -279,70 +379,73 @@ def _is_whole(document: Any) -> bool:
     return isinstance(document, dict) and "pairs" in document
 
 
-def _from_document(path: Path) -> PairedRun:
+def _from_document(path: Path, left_out: Report) -> PairedRun:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_document(path)
         if not _is_whole(document):
             raise SchemaError("not a paired run")
         check_schema_version(document.get("schema_version"))
+        found = convert(document, _Document, "a paired run")
         return PairedRun(
-            base=_run_from_json(document["base"]["name"], document["base"]),
-            new=_run_from_json(path.stem, document["new"]),
-            side=document["side"],
-            pairs={key: tuple(map(_pair_from_json, pairs)) for key, pairs in document["pairs"].items()},
-            steps=document["steps"],
-            seed=document["seed"],
-            seconds=document["seconds"],
-            margins=document["margins"],
+            base=_run_of(found.base.name, found.base, left_out),
+            new=_run_of(path.stem, found.new, left_out),
+            side=found.side,
+            pairs={key: tuple(pairs) for key, pairs in found.pairs.items() if key in found.steps},
+            steps=found.steps,
+            seed=found.seed,
+            seconds=found.seconds,
+            margins=found.margins,
         )
     except SchemaError as error:
         raise UnreadableRun(f"{path}: {error}.") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UnreadableRun(f"{path}: not a paired run: {error!r}.") from error
-    except (ValueError, RecursionError) as error:  # not JSON, or not text at all
-        raise UnreadableRun(f"{path}: not JSON, or cut short ({error}).") from error
 
 
-def _from_lines(path: Path, content: Content) -> PairedRun:
-    header, damaged = content.header, content.damaged
+def _from_lines(path: Path, content: Content, report: Report | None = None) -> PairedRun:
+    damaged = content.damaged
     try:
-        check_schema_version(header["schema_version"])
+        if not isinstance(content.header, dict) or "sides" not in content.header:
+            raise SchemaError("its first line does not begin a paired run")
+        check_schema_version(content.header.get("schema_version"))
+        header = convert(content.header, _Header, "the first line of a paired run")
         found = PairedRun(
-            base=_side_from_json(header["sides"]["base"]["name"], header["sides"]["base"]),
-            new=_side_from_json(path.stem, header["sides"]["new"]),
-            side=header["side"],
+            base=_run_of(header.sides.base.name, header.sides.base),
+            new=_run_of(path.stem, header.sides.new),
+            side=header.side,
             pairs={},
-            seed=header["seed"],
-            margins=header["margins"],
-            origins=header["origins"],
-            code=header["code"],
-            invocation=header["invocation"],
+            seed=header.seed,
+            margins=header.margins,
+            origins=header.origins,
+            code=facts(header.code, "its code"),
+            invocation=facts(header.invocation, "its options"),
         )
     except SchemaError as error:
         raise UnreadableRun(f"{path}: {error}.") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UnreadableRun(f"{path}: its first line does not begin a paired run ({error!r}).") from error
     records: dict[str, dict[str, Record]] = {"base": {}, "new": {}}
     pairs: dict[str, list[Pair]] = {}
     steps: dict[str, int] = {}
     took: list[float] = []
-    ended: Mapping[str, Any] = {}
+    ended: _LastLine | None = None
     for line in content.lines:
         try:
+            if not isinstance(line, dict):
+                raise SchemaError("not a line of a paired run")
             if "record" in line:
-                (record,) = read_records([line["record"]], line["glossary"])
-                records[line["side"]][record.key] = record
+                told = convert(line, _RecordLine, "a record of a side")
+                (record,) = read_records([told.record], told.glossary)
+                records[told.side][record.key] = record
             elif "pair" in line:
-                pair = _pair_from_json(line["pair"])
-                pairs.setdefault(line["key"], []).append(pair)
-                steps[line["key"]] = line["steps"]
-                took.append(line["seconds"])
+                one = convert(line, _PairLine, "a pair")
+                pairs.setdefault(one.key, []).append(one.pair)
+                steps[one.key] = one.steps
+                took.append(one.seconds)
             else:
-                ended = {name: line[name] for name in ("finished", "seconds", "complete")}
-        except (KeyError, TypeError, AttributeError, ValueError):
+                ended = convert(line, _LastLine, "the end of a paired run")
+                moment(ended.finished or found.new.facts.started, "finished")
+        except SchemaError:
             damaged += 1
     measured = sum(map(len, pairs.values()))
-    warn_of_damage(path, damaged, f"{sum(map(len, records.values()))} records and {measured} pairs recovered")
+    recovered = f"{sum(map(len, records.values()))} records and {measured} pairs recovered"
+    warn_of_damage(path, damaged, recovered, report)
     base, new = (_with_records(run, records[name].values(), ended, name) for name, run in found.sides.items())
     return replace(
         found,
@@ -350,22 +453,27 @@ def _from_lines(path: Path, content: Content) -> PairedRun:
         new=new,
         pairs={key: tuple(some) for key, some in pairs.items()},
         steps=steps,
-        seconds=ended.get("seconds", 0.0),
+        seconds=ended.seconds if ended else 0.0,
         pair_seconds=fmean(took) if took else None,
     )
 
 
-def read_paired_runs(folder: Path) -> list[PairedRun]:
-    """The paired runs of a folder of runs that can be read; each that cannot gives one warning."""
-    return [run for _, run in _read_all(paired_files(folder))]
+def read_paired_runs(folder: Path, report: Report | None = None) -> list[PairedRun]:
+    """The paired runs of a folder of runs that can be read.
+
+    Args:
+        folder: Of runs.
+        report: Told of each that cannot, and what was left out of the others; a warning where there is none.
+    """
+    return [run for _, run in _read_all(paired_files(folder), report)]
 
 
-def _read_all(paths: Iterable[Path]) -> Iterator[tuple[Path, PairedRun]]:
+def _read_all(paths: Iterable[Path], report: Report | None = None) -> Iterator[tuple[Path, PairedRun]]:
     for path in paths:
         try:
-            yield path, read_paired_run(path)
+            yield path, read_paired_run(path, report)
         except UnreadableRun as error:
-            warnings.warn(str(error), stacklevel=3)
+            (report or warn)(str(error))
 
 
 def find_paired(name: str, folder: Path) -> Path | None:
@@ -391,10 +499,10 @@ def find_paired(name: str, folder: Path) -> Path | None:
     return fitting[0] if fitting else None
 
 
-def _with_records(run: Run, records: Iterable[Record], ended: Mapping[str, Any], side: str) -> Run:
-    complete = bool(ended and ended["complete"][side])
-    facts = replace(run.facts, finished=ended.get("finished"), complete=complete)
-    return replace(run, records=tuple(records), facts=facts)
+def _with_records(run: Run, records: Iterable[Record], ended: _LastLine | None, side: str) -> Run:
+    complete = ended is not None and bool(getattr(ended.complete, side))
+    finished = ended.finished if ended else None
+    return replace(run, records=tuple(records), facts=replace(run.facts, finished=finished, complete=complete))
 
 
 def named_paired(name: str, folder: Path) -> list[Path]:
@@ -413,23 +521,14 @@ def _side_to_json(run: Run) -> dict[str, Any]:
     }
 
 
-def _side_from_json(name: str, document: Mapping[str, Any]) -> Run:
-    facts = RunFacts.from_json(document["facts"])
-    return Run(name, facts, dict(document["environment"]), dict(document["commit"]), ())
-
-
-def _run_from_json(name: str, document: Mapping[str, Any]) -> Run:
+def _run_of(name: str, side: _Side, left_out: Report = refuse) -> Run:
+    """A side of a paired run; of one that was stored as one document with its records."""
+    environment, commit = read_circumstances(side.environment, side.commit)
+    whole = isinstance(side, _WholeSide)
     return Run(
         name=name,
-        facts=RunFacts.from_json(document["facts"]),
-        environment=document["environment"],
-        commit=document["commit"],
-        records=read_records(document["records"], document.get("glossary")),
+        facts=RunFacts.from_json(side.facts),
+        environment=environment,
+        commit=commit,
+        records=read_records(side.records, side.glossary, left_out) if whole else (),
     )
-
-
-def _pair_from_json(document: Any) -> Pair:
-    pair = convert(document, Pair, "a pair")
-    if not all(half.blocks and half.seconds > 0 for half in (pair.base, pair.new)):
-        raise ValueError("a pair has blocks, and they take time")
-    return pair

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainmark.store.ranges import LARGEST_COUNT
+
 Value = str | int
 Named = tuple[str, Path | None]
 
@@ -57,6 +59,15 @@ class Parameter:
     def option(self) -> str:
         """The command-line option of this parameter."""
         return "--" + self.name.replace("_", "-")
+
+    def allows(self, value: Value) -> bool:
+        """Whether a benchmark can have a value: it is of the default's type, and no less than 1, or 0 as the default.
+
+        Words are not looked at: those of a newer version are no fault of a record.
+        """
+        if isinstance(self.default, str) or isinstance(value, str):
+            return isinstance(value, str) and isinstance(self.default, str) and value != ""
+        return min(self.default, 1) <= value <= LARGEST_COUNT
 
     def worded(self, value: Value) -> str:
         """A value as a label shows it: with a word where it would not tell what it is of."""

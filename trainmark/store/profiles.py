@@ -10,10 +10,13 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from trainmark.store.documents import SchemaError, convert
+from msgspec import Meta
+
+from trainmark.store.documents import SchemaError, check_version, convert, read_document
 from trainmark.store.files import write_text
+from trainmark.store.ranges import LONGEST_SECONDS, Amount, Count, Duration, Number, Seconds, Some
 
 PROFILE_VERSION = 1
 # 1  first version: key, label, steps, step_seconds, device, operators.
@@ -26,6 +29,8 @@ OTHERS = "(all others)"  # the row that sums up what is not listed by itself, so
 PROFILE_ENDING = ".profile.json"
 TRACE_ENDING = ".trace.json.gz"
 TIMELINE_ENDING = ".memory.json"
+
+OwnSeconds = Annotated[float, Meta(gt=-1, le=LONGEST_SECONDS)]  # called operators that overlap leave less than nothing
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,12 @@ class Operator:
 
     name: str
     shapes: str
-    calls_per_step: float
-    self_seconds_per_step: float
-    total_seconds_per_step: float
-    device_seconds_per_step: float | None
-    flops_per_step: float | None
-    allocated_bytes_per_step: float | None
+    calls_per_step: Amount
+    self_seconds_per_step: OwnSeconds
+    total_seconds_per_step: Duration
+    device_seconds_per_step: Duration | None
+    flops_per_step: Amount | None
+    allocated_bytes_per_step: Number | None
     kind: str
 
     def __post_init__(self) -> None:
@@ -77,8 +82,8 @@ class Profile:
 
     key: str
     label: str
-    steps: int
-    step_seconds: float
+    steps: Some
+    step_seconds: Seconds
     device: str
     operators: tuple[Operator, ...]
 
@@ -109,17 +114,8 @@ class Profile:
         """
         if not isinstance(document, Mapping) or "profile_version" not in document:
             raise SchemaError("not a stored profile")
-        _check_version(document["profile_version"])
+        check_version(document["profile_version"], PROFILE_VERSION, "profile version")
         return convert(document, cls, "a profile")
-
-
-def _check_version(version: Any) -> None:
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise SchemaError(f"its profile version is {version!r}, not a whole number")
-    if version > PROFILE_VERSION:
-        raise SchemaError(
-            f"a profile of version {version}, this version reads up to {PROFILE_VERSION}: update trainmark to read it"
-        )
 
 
 @dataclass(frozen=True)
@@ -133,8 +129,13 @@ class MemoryTimeline:
     """
 
     key: str
-    seconds: tuple[float, ...]
-    allocated_bytes: tuple[int, ...]
+    seconds: Annotated[tuple[Duration, ...], Meta(min_length=1)]
+    allocated_bytes: tuple[Count, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.seconds) != len(self.allocated_bytes):
+            times, sizes = len(self.seconds), len(self.allocated_bytes)
+            raise SchemaError(f"a memory timeline with {times} times for {sizes} sizes")
 
     @property
     def peak(self) -> tuple[float, int]:
@@ -180,15 +181,22 @@ def read_timeline(path: Path) -> MemoryTimeline:
     Raises:
         SchemaError: The file cannot be read, or holds none that this version reads.
     """
+    document = _read(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        _check_version(document["version"])
-        key, seconds, sizes = document["key"], tuple(document["seconds"]), tuple(document["allocated_bytes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SchemaError(f"{path}: no memory timeline ({error}).") from error
-    if not seconds or len(seconds) != len(sizes):
-        raise SchemaError(f"{path}: a memory timeline with {len(seconds)} times for {len(sizes)} sizes.")
-    return MemoryTimeline(key, seconds, sizes)
+        check_version(document.get("version") if isinstance(document, dict) else None, PROFILE_VERSION, "version")
+        return convert(document, MemoryTimeline, "a memory timeline")
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}.") from error
+
+
+def _read(path: Path) -> Any:
+    """The document in a file that was just listed; one that is gone by now cannot be read either."""
+    try:
+        return read_document(path)
+    except FileNotFoundError as error:
+        raise SchemaError(f"{path}: {error.strerror}.") from error
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}.") from error
 
 
 def write_profile(folder: Path, profile: Profile) -> Path:
@@ -202,14 +210,11 @@ def read_profile(path: Path) -> Profile:
     Raises:
         SchemaError: The file cannot be read, or holds no profile that this version reads.
     """
+    document = _read(path)
     try:
-        return Profile.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Profile.from_json(document)
     except SchemaError as error:
         raise SchemaError(f"{path}: {error}.") from error
-    except (ValueError, RecursionError) as error:  # not JSON, or not text at all
-        raise SchemaError(f"{path}: not JSON, or cut short ({error}).") from error
-    except OSError as error:
-        raise SchemaError(f"{path}: {error.strerror}.") from error
 
 
 def list_profiles(folder: Path) -> list[Profile]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
 
 from trainmark.store import glossary
 from trainmark.store.cell import Cell, join_key, label
-from trainmark.store.documents import SchemaError, convert
+from trainmark.store.documents import SchemaError, check, check_version, convert, moment
+from trainmark.store.documents import facts as facts_of
 from trainmark.store.metrics import METRICS
+from trainmark.store.parameters import PARAMETERS
+from trainmark.store.ranges import LARGEST, Amount, Count, Duration, Integer, Range, Rate, Real, Seconds, Some
 
 SCHEMA_VERSION = 1
 # 1  first version: cell, status, metrics, rounds, series, settings, disturbance, flags. A run may also hold its
@@ -39,6 +45,84 @@ def held_out_series(metric: str) -> str:
 
 
 HELD_OUT = "held_out_"
+NUMBERS = (int, float, type(None))  # types of a metric; a truth is none
+Curve = list[list[Real | None] | Real | None]
+Measured = Annotated[list[Real | str | None], Meta(min_length=2, max_length=2)]  # with its size
+
+
+class Settings(TypedDict, total=False):
+    """Those settings of a record whose kind matters to a reader."""
+
+    threads: Some | None
+    seeds: Some | None
+    seed: Integer | None
+
+
+class Series(TypedDict, total=False):
+    """Those series of a record whose kind matters to a reader, beside the curves on held-out data."""
+
+    seed: list[Integer]
+    train_loss: list[list[Real | None]]
+
+
+class Tensor(TypedDict):
+    """A trained tensor in a record's computation."""
+
+    name: str
+    shape: list[Count]
+    before: Measured
+    gradient: Real | str | None
+    after: Measured
+    steps: Count
+
+
+class Computation(TypedDict):
+    """What :mod:`trainmark.judge.sameness` compares."""
+
+    facts: dict[str, Any]
+    steps: list[dict[str, Measured | dict[str, Amount] | Real | str | None]]
+    evaluations: list[dict[str, Measured | dict[str, Amount] | Real | str | None]]
+    tensors: list[Tensor]
+
+
+class Options(TypedDict, total=False):
+    """Those options of a run that tell what it has left out."""
+
+    grid: str | None
+    exhaustive: bool
+    only: str | None
+    whole: bool
+    given: dict[str, list[str | int]] | None
+    workloads: dict[str, bool] | None
+
+
+class DevicePeaks(TypedDict, total=False):
+    """What probes reached on a device; see :class:`trainmark.meters.probes.Peaks`."""
+
+    flops_per_second: dict[str, Rate]
+    bytes_per_second: Rate | None
+    copy_bytes_per_second: Rate | None
+    updates_per_second: Rate | None
+    device: str
+    threads: Some
+    seconds_taken: Duration
+
+
+class Environment(TypedDict, total=False):
+    """Those facts of an environment whose kind matters to a reader."""
+
+    fingerprint: str | None
+    cpu: str | None
+    memory_gib: Amount | None
+    gpus: list[dict[str, Any]] | None
+
+
+class Commit(TypedDict, total=False):
+    """Those facts of a commit whose kind matters to a reader."""
+
+    id: str | None
+    dirty: bool | None
+    branch: str | None
 
 
 @dataclass(frozen=True)
@@ -70,10 +154,10 @@ class Record:
     status: str
     reason: str | None = None
     metrics: Mapping[str, float | int | None] = field(default_factory=dict)
-    rounds: tuple[float, ...] = ()
-    host_rounds: tuple[float, ...] = ()
-    steps_per_round: int | None = None
-    series: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    rounds: tuple[Seconds, ...] = ()
+    host_rounds: tuple[Seconds, ...] = ()
+    steps_per_round: Some | None = None
+    series: Mapping[str, Curve] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     disturbance: Mapping[str, float | int | str | None] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
@@ -87,8 +171,10 @@ class Record:
         if unknown:
             raise SchemaError(f"no metric named {', '.join(unknown)}: METRICS lists the known ones")
         for name, value in self.metrics.items():
-            if value is not None and not math.isfinite(value):
-                raise SchemaError(f"{name} of {self.label} is {value}: what was not measured is None")
+            if value is not None and value not in METRICS[name].range:
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise SchemaError(f"{name} of {self.label} is {value}: what was not measured is None")
+                raise SchemaError(f"{name} of {self.label} is {str(value)[:20]}, not {METRICS[name].range}")
         if not all(math.isfinite(seconds) for seconds in (*self.rounds, *self.host_rounds)):
             raise SchemaError(f"a round of {self.label} has no finite duration")
 
@@ -131,14 +217,64 @@ class Record:
         Unknown keys are ignored, so that a newer minor addition does no harm.
 
         Raises:
-            SchemaError: A needed part is missing or of the wrong kind.
+            SchemaError: A needed part is missing, of the wrong kind or out of its range.
         """
         try:
             cell = {"workload": document["workload"], "axes": list(document["axes"].items())}
             metrics = {name: value for name, value in document["metrics"].items() if name in METRICS}
         except (KeyError, TypeError, AttributeError) as error:
             raise SchemaError(f"not a record: {error!r}") from error
-        return convert({**document, "cell": cell, "metrics": metrics}, cls, "a record")
+        words = next((name for name, value in metrics.items() if type(value) not in NUMBERS), None)
+        if words is not None:
+            raise SchemaError(f"not a record: {words} is {metrics[words]!r:.80}, not a number")
+        record = convert({**document, "cell": cell, "metrics": metrics}, cls, "a record")
+        if record.status == "ok" and all(value is None for value in document["metrics"].values()):
+            raise SchemaError(f"not a record: {record.label} is ok, and nothing of it was measured")
+        _check_cell(record.cell)
+        _check_facts(record)
+        return record
+
+
+def _check_cell(cell: Cell) -> None:
+    """Refuses names that no join key can hold, and values that their parameter cannot have."""
+    for name in (cell.workload, *(name for name, _ in cell.axes)):
+        if not glossary.NAME.fullmatch(name):
+            raise SchemaError(f"not a record: {name[:80]!r} is no name of a workload or a parameter")
+    for name, value in cell.axes:
+        if name in PARAMETERS and not PARAMETERS[name].allows(value):
+            raise SchemaError(f"not a record: its {name} is {str(value)[:80]!r}")
+
+
+def _check_facts(record: Record) -> None:
+    """Refuses what the annotations of a record do not tell: of facts whose names nobody knows beforehand."""
+    if record.started is not None:
+        moment(record.started, "started")
+    check(facts_of(record.settings, "settings"), Settings, "a record's settings")
+    for name, value in record.disturbance.items():
+        if value is not None and not _disturbs(name, value):
+            raise SchemaError(f"not a record: {name} of its disturbance is {str(value)[:80]!r}")
+    if record.computation:
+        check(facts_of(record.computation, "computation"), Computation, "a record's computation")
+    check(record.series, Series, "a record's series")
+    for name in (name for name in record.series if name.startswith(HELD_OUT)):
+        check(record.series[name], list[list[Real | None]], f"a curve of {name}")
+        metric = METRICS.get(name.removeprefix(HELD_OUT)) or METRICS.get(name)
+        if metric is not None:
+            _check_curves(name, record.series[name], metric.range)
+
+
+def _disturbs(name: str, value: float | int | str) -> bool:
+    """Whether a fact can be one of a disturbance: reasons are words, the others numbers."""
+    if isinstance(value, str) or "reasons" in name:
+        return isinstance(value, str) and "reasons" in name
+    return (-LARGEST if "celsius" in name else 0) <= value <= LARGEST
+
+
+def _check_curves(name: str, curves: Curve, allowed: Range) -> None:
+    for curve in curves:
+        for value in curve if isinstance(curve, list) else [curve]:
+            if value is not None and value not in allowed:
+                raise SchemaError(f"not a record: a value of {name} is {str(value)[:20]}, not {allowed}")
 
 
 AGAIN = "measured_again"  # of a record's disturbance: how often
@@ -210,9 +346,15 @@ class RunFacts:
         """The facts that :meth:`to_json` wrote.
 
         Raises:
-            SchemaError: A needed part is missing.
+            SchemaError: A needed part is missing, of the wrong kind or out of its range.
         """
-        return convert(document, cls, "the facts of a run")
+        found = convert(document, cls, "the facts of a run")
+        moment(found.started, "started")
+        if found.finished is not None:
+            moment(found.finished, "finished")
+        check(facts_of(found.options, "options"), Options, "the options of a run")
+        check(found.peaks, dict[str, DevicePeaks], "the peaks of a run")
+        return found
 
 
 @dataclass(frozen=True)
@@ -254,32 +396,77 @@ def describe_records(records: Sequence[Record]) -> dict[str, Any]:
     )
 
 
-def read_records(documents: Sequence[Mapping[str, Any]], words: Any) -> tuple[Record, ...]:
+Report = Callable[[str], None]  # takes a sentence on what was left out
+
+
+def refuse(told: str) -> None:
+    """Leaves nothing out.
+
+    Raises:
+        SchemaError: Always.
+    """
+    raise SchemaError(told)
+
+
+def read_records(documents: Sequence[Any], words: Any, left_out: Report = refuse) -> tuple[Record, ...]:
     """The records of a run, by what it says of its own parameters, metrics and workloads.
 
     Args:
         documents: As :meth:`Record.to_json` gives them.
         words: What :func:`describe_records` gave; None of a run that is older than it.
+        left_out: Told of each record that cannot be read, and of those that are of one benchmark: which of
+            them counts, nobody knows.
 
     Raises:
-        SchemaError: A record or the glossary is not one.
+        SchemaError: The glossary is none, or nothing is left of the records.
     """
     try:
         glossary.learn(words)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SchemaError(f"what it says of its parameters and metrics cannot be read: {error!r}") from error
+    read: list[Record] = []
+    damaged: list[str] = []
+    for number, one in enumerate(documents, start=1):
+        try:
+            read.append(_filled(one, words))
+        except SchemaError as error:
+            damaged.append(f"record {number}{_named(one)}: {error}")
+    keys = Counter(record.key for record in read)
+    damaged += [f"{count} records are of one benchmark, {key}" for key, count in keys.items() if count > 1]
+    kept = tuple(record for record in read if keys[record.key] == 1)
+    if damaged and not kept:
+        raise SchemaError(damaged[0])
+    for told in damaged:
+        left_out(f"{told}; left out")
+    return kept
+
+
+def _filled(document: Any, words: Any) -> Record:
     try:
-        filled = [{**one, "axes": glossary.fill(one["axes"], one["workload"], words)} for one in documents]
+        axes = glossary.fill(document["axes"], document["workload"], words)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SchemaError(f"not a record: {error!r}") from error
-    return tuple(Record.from_json(one) for one in filled)
+    return Record.from_json({**document, "axes": axes})
 
 
-def parse_run(name: str, document: Any) -> Run:
+def _named(document: Any) -> str:
+    """Which benchmark a damaged record is of, where that can be told."""
+    try:
+        return f" ({label(document['workload'], document['axes'])[:80]!r})"
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return ""
+
+
+def parse_run(name: str, document: Any, left_out: Report = refuse) -> Run:
     """The run in a document that pytest-benchmark stored.
 
+    Args:
+        name: Of the run.
+        document: What JSON was read to.
+        left_out: Told what of it was left out.
+
     Raises:
-        SchemaError: The document holds no run, or one of a newer schema.
+        SchemaError: The document holds no run, or one of a newer schema; or what would be left out is refused.
     """
     if not isinstance(document, dict) or not isinstance(document.get(SECTION), dict):
         if isinstance(document, dict) and "benchmarks" in document:
@@ -289,16 +476,26 @@ def parse_run(name: str, document: Any) -> Run:
     check_schema_version(section.get("schema_version"))
     if not isinstance(section.get("run"), dict) or not isinstance(section.get("records"), list):
         raise SchemaError("its run or its records are missing")
-    environment, commit = document.get("machine_info") or {}, document.get("commit_info") or {}
-    if not isinstance(environment, dict) or not isinstance(commit, dict):
-        raise SchemaError("its machine or its commit is not a set of facts")
+    environment, commit = read_circumstances(document.get("machine_info") or {}, document.get("commit_info") or {})
     return Run(
         name=name,
         facts=RunFacts.from_json(section["run"]),
         environment=environment,
         commit=commit,
-        records=read_records(section["records"], section.get("glossary")),
+        records=read_records(section["records"], section.get("glossary"), left_out),
     )
+
+
+def read_circumstances(environment: Any, commit: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts of machine and software, and those of the commit, of a run.
+
+    Raises:
+        SchemaError: One is no set of facts, or one of them is of the wrong kind.
+    """
+    machine, code = facts_of(environment, "its machine"), facts_of(commit, "its commit")
+    check(machine, Environment, "the facts of a machine")
+    check(code, Commit, "the facts of a commit")
+    return machine, code
 
 
 def check_schema_version(version: Any) -> None:
@@ -307,9 +504,4 @@ def check_schema_version(version: Any) -> None:
     Raises:
         SchemaError: The version is newer than SCHEMA_VERSION, or no version at all.
     """
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise SchemaError(f"its schema version is {version!r}, not a whole number")
-    if version > SCHEMA_VERSION:
-        raise SchemaError(
-            f"written in schema {version}, this version reads up to {SCHEMA_VERSION}: update trainmark to read it"
-        )
+    check_version(version, SCHEMA_VERSION, "schema version")

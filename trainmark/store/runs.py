@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainmark.store.documents import SchemaError
+from trainmark.store.documents import SchemaError, read_document
 from trainmark.store.journal import FOLDER as JOURNAL_FOLDER
-from trainmark.store.record import Run, parse_run
+from trainmark.store.record import Report, Run, parse_run
 
 DEFAULT_FOLDER = Path("results")
 REFERENCE = "reference"  # holds runs of other machines that came with the project
@@ -29,24 +28,29 @@ class UnreadableRun(ValueError):
     """A file is there and holds no run that can be read."""
 
 
-def read_run(path: Path) -> Run:
-    """The run in one file.
+def read_run(path: Path, report: Report | None = None) -> Run:
+    """The run in one file; a record of it that cannot be read is left out.
+
+    Args:
+        path: Its file.
+        report: Told what was left out; a warning where there is none.
 
     Raises:
         UnreadableRun: The file is cut short, not JSON, of a newer schema, or not ours.
         RunNotFound: There is no such file.
     """
+    tell = report or warn
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return parse_run(path.stem, document)
+        return parse_run(path.stem, read_document(path), lambda told: tell(f"{path}: {told}."))
     except FileNotFoundError as error:
         raise RunNotFound(f"No run at {path}.") from error
     except SchemaError as error:
         raise UnreadableRun(f"{path}: {error}.") from error
-    except (ValueError, RecursionError) as error:  # not JSON, or not text at all
-        raise UnreadableRun(f"{path}: not JSON, or cut short ({error}).") from error
-    except OSError as error:
-        raise UnreadableRun(f"{path}: {error.strerror}.") from error
+
+
+def warn(told: str) -> None:
+    """Says what was left out as a warning of Python."""
+    warnings.warn(told, stacklevel=2)
 
 
 def run_files(folder: Path = DEFAULT_FOLDER) -> list[Path]:
@@ -56,17 +60,24 @@ def run_files(folder: Path = DEFAULT_FOLDER) -> list[Path]:
     return sorted(found, key=lambda path: (path.parent, int(path.name.split("_")[0]), path.name))
 
 
-def read_runs(paths: Iterable[Path]) -> list[Run]:
-    """The runs in the files that can be read; each that cannot gives one warning.
+def read_runs(paths: Iterable[Path], report: Report | None = None) -> list[Run]:
+    """The runs in the files that can be read.
 
     Of the files of one interrupted and resumed run only the fullest is kept.
+
+    Args:
+        paths: Of the files; one that is gone by now is left out.
+        report: Told of each file that cannot be read, and of what was left out of the others; a warning where
+            there is none.
     """
     fullest: dict[str, Run] = {}
     for path in paths:
         try:
-            run = read_run(path)
+            run = read_run(path, report)
         except UnreadableRun as error:
-            warnings.warn(str(error), stacklevel=2)
+            (report or warn)(str(error))
+            continue
+        except RunNotFound:
             continue
         known = fullest.get(run.facts.id)
         if known is None or len(known.records) <= len(run.records):
@@ -130,12 +141,20 @@ def _latest(files: list[Path]) -> Path:
     began: dict[Path, str] = {}
     for path in files:
         with contextlib.suppress(UnreadableRun, RunNotFound):  # gone meanwhile
-            began[path] = read_run(path).facts.started
-    return (
-        max(began, key=lambda path: (began[path], files.index(path)))
-        if began
-        else max(files, key=lambda path: path.stat().st_mtime)
-    )
+            began[path] = read_run(path, _said_later).facts.started
+    return max(began, key=lambda path: (began[path], files.index(path))) if began else max(files, key=written)
+
+
+def written(path: Path) -> float:
+    """When a file was written, in seconds since 1970; of a link that leads nowhere, the link."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return path.lstat().st_mtime if path.is_symlink() else 0.0
+
+
+def _said_later(_told: str) -> None:
+    """What is left out of a run is said when it is read for its records."""
 
 
 def _own(files: list[Path]) -> list[Path]:
@@ -145,9 +164,9 @@ def _own(files: list[Path]) -> list[Path]:
 
 def find_saved(run_id: str, folder: Path = DEFAULT_FOLDER) -> Path | None:
     """The newest file that holds the run of that id; None where none does."""
-    for path in sorted(run_files(folder), key=lambda path: path.stat().st_mtime, reverse=True):
-        with contextlib.suppress(UnreadableRun):
-            if read_run(path).facts.id == run_id:
+    for path in sorted(run_files(folder), key=written, reverse=True):
+        with contextlib.suppress(UnreadableRun, RunNotFound):
+            if read_run(path, _said_later).facts.id == run_id:
                 return path
     return None
 
