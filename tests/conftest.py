@@ -353,7 +353,8 @@ def regressed_page() -> str:
 
 def example_answers() -> tuple[Record, ...]:
     """An answer that is decided, one that is open, and one that leaves the default."""
-    from trainmark.advise.answer import SERIES, Evidence, Tried
+    from trainmark.advise.answer import Evidence
+    from trainmark.store.tried import SERIES, Tried
 
     def tried(seconds: float, pairs: Sequence[float] = (), **axes: Any) -> Tried:
         settings = Cell.of("accuracy", **{"loader": "resident", **axes}).settings

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from trainmark.advise.answer import SERIES, Answer, Evidence, Tried, answer, pair_seconds, read_evidence
+from trainmark.advise.answer import Answer, Evidence, answer, pair_seconds, read_evidence
 from trainmark.advise.recommend import default_setting
 from trainmark.against.two_settings import samples_of_a_step
 from trainmark.measure.context import Context
@@ -15,6 +15,7 @@ from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Outcome
 from trainmark.store.cell import WORKLOADS, Cell
 from trainmark.store.record import Record, held_out_series
+from trainmark.store.tried import SERIES, Tried
 from trainmark.workloads import of_role
 from trainmark.workloads.accuracy import SAMPLES
 

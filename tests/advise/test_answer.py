@@ -18,7 +18,6 @@ from trainmark.advise.answer import (
     PAIR_LOOKS,
     Answer,
     Evidence,
-    Tried,
     answer,
     answers,
     read_answer,
@@ -32,6 +31,7 @@ from trainmark.page.html import render
 from trainmark.store.cell import Cell
 from trainmark.store.documents import SchemaError
 from trainmark.store.record import Record
+from trainmark.store.tried import Tried
 from trainmark.workloads.answering import ANSWER
 
 SEEDS = range(SEED_LOOKS[0])
@@ -158,6 +158,7 @@ def test_evidence_comes_back_from_a_record_and_damage_is_told() -> None:
     record = Record(
         cell,
         "ok",
+        metrics={"answer_speedup": 1.0},
         series={"tried": evidence.to_series()},
         settings={"metric": "accuracy", "held_out_samples": 1000},
     )
@@ -166,8 +167,14 @@ def test_evidence_comes_back_from_a_record_and_damage_is_told() -> None:
     assert read_answer(again) == answer("mlp", "cpu", evidence)
     assert answers([again, Record(cell, "skipped", "why")]) == [answer("mlp", "cpu", evidence)]
     broken = {**evidence.to_series()[0], "seconds": -1.0}
+    for documents in ([broken], [{**broken, "seconds": 1.0, "axes": {}}], [1], {"a": 1}, [[0.5]]):
+        damaged = replace(record, series={"tried": documents})
+        with pytest.raises(SchemaError):
+            read_evidence(damaged)
+        with pytest.raises(SchemaError):
+            Record.from_json(damaged.to_json())
     with pytest.raises(SchemaError):
-        read_evidence(replace(record, series={"tried": [broken]}))
+        Record.from_json(replace(record, settings={"metric": "nothing"}).to_json())
     assert read_evidence(Record(cell, "ok")) is None
 
 

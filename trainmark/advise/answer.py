@@ -9,7 +9,7 @@ model to be no worse: by the default's arithmetic, or by trainings of the same s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,14 +17,13 @@ from typing import Any
 from trainmark.advise.recommend import BETWEEN_PROCESSES
 from trainmark.judge.non_inferiority import Judgement, judge_differences
 from trainmark.judge.statistics import hodges_lehmann, signed_rank_p
-from trainmark.store.documents import SchemaError, convert
+from trainmark.store.documents import SchemaError
 from trainmark.store.metrics import METRICS
-from trainmark.store.parameters import PARAMETERS, Value
 from trainmark.store.record import Record
 from trainmark.store.rounds import Interval
+from trainmark.store.tried import SERIES, Tried, read_tried
 from trainmark.workloads import of_role
 
-SERIES = "tried"  # of a record: the evidence
 GAIN = 0.05  # a setting that is sooner by less is not worth a change
 ALPHA = 0.05
 PAIR_LOOKS = (6, 12, 24)  # undisturbed pairs; of six that all agree the signed-rank test is sure enough
@@ -32,42 +31,6 @@ PAIR_OVERHEAD_SECONDS = 1.0
 STEPS_OF_A_PAIR = 9  # of long steps: some to be steady, then blocks of one
 COARSE_SAMPLES = 10_000  # of fewer held-out samples
 COARSE_MARGIN = 0.01  # a share may be lower by as much: two seeds of one setting differ by half of it
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A setting, and what is known of it.
-
-    Attributes:
-        axes: Parameters of its training, as an accuracy cell has them.
-        steps: Of a whole training.
-        seconds: Of a whole training without compiling, by the time of its steps when it was screened.
-        compile_seconds: Of the first step with an empty cache; 0 where nothing is compiled.
-        trained: Seed -> the metric after the last epoch, as pairs; of equal trainings the first alone.
-        log_ratios: Logarithms of its seconds a training over the default's, of undisturbed pairs.
-    """
-
-    axes: Mapping[str, Value]
-    steps: int
-    seconds: float
-    compile_seconds: float = 0.0
-    trained: tuple[tuple[int, float], ...] = ()
-    log_ratios: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        numbers = (self.seconds, self.compile_seconds, *self.log_ratios, *(value for _, value in self.trained))
-        sane = self.seconds > 0 and self.compile_seconds >= 0 and self.steps > 0
-        if not sane or not all(map(math.isfinite, numbers)):
-            raise SchemaError("not a setting that was tried: its times are above zero, and its numbers finite")
-
-    @property
-    def arithmetic(self) -> tuple[tuple[str, Value], ...]:
-        """What decides its accuracy: every parameter that may change a result."""
-        return tuple(
-            (name, value)
-            for name, value in sorted(self.axes.items())
-            if name not in PARAMETERS or not PARAMETERS[name].same_arithmetic
-        )
 
 
 @dataclass(frozen=True)
@@ -287,10 +250,9 @@ def read_evidence(record: Record) -> Evidence | None:
     Raises:
         SchemaError: It is none.
     """
-    documents = record.series.get(SERIES)
-    if not documents:
+    tried = read_tried(record.series.get(SERIES, ()))
+    if not tried:
         return None
-    tried = tuple(convert(one, Tried, "a setting that was tried") for one in documents)
     samples = record.settings.get("held_out_samples")
     metric = str(record.settings.get("metric", "accuracy"))
     if metric not in METRICS:

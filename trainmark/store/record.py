@@ -17,6 +17,8 @@ from trainmark.store.documents import facts as facts_of
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.ranges import LARGEST, Amount, Count, Duration, Integer, Range, Rate, Real, Seconds, Some
+from trainmark.store.tried import SERIES as TRIED
+from trainmark.store.tried import read_tried
 
 SCHEMA_VERSION = 1
 # 1  first version: cell, status, metrics, rounds, series, settings, disturbance, flags. A run may also hold its
@@ -138,7 +140,8 @@ class Record:
             number a round, as the primary clock told them: device events on CUDA, else the host.
         host_rounds: The same rounds by the synchronised host clock, where events were primary.
         steps_per_round: Steps timed as one block.
-        series: Curves, such as ``held_out_accuracy``: one list of epochs a seed.
+        series: Curves, such as ``held_out_accuracy``: one list of epochs a seed. Of an answer the settings that were
+            tried: see :mod:`trainmark.store.tried`.
         settings: What the cell was run with beside its axes: ``threads``, ``seeds``, ``seed`` …
             Two records are comparable only where these are equal.
         computation: What the cell computes, on a few samples: equal in two records of the same training; see
@@ -157,7 +160,7 @@ class Record:
     rounds: tuple[Seconds, ...] = ()
     host_rounds: tuple[Seconds, ...] = ()
     steps_per_round: Some | None = None
-    series: Mapping[str, Curve] = field(default_factory=dict)
+    series: Mapping[str, list[list[Real | None] | dict[str, Any] | Real | None]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     disturbance: Mapping[str, float | int | str | None] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
@@ -255,7 +258,12 @@ def _check_facts(record: Record) -> None:
             raise SchemaError(f"not a record: {name} of its disturbance is {str(value)[:80]!r}")
     if record.computation:
         check(facts_of(record.computation, "computation"), Computation, "a record's computation")
+    check({name: told for name, told in record.series.items() if name != TRIED}, dict[str, Curve], "a record's series")
     check(record.series, Series, "a record's series")
+    if read_tried(record.series.get(TRIED, ())) and record.settings.get("metric", "accuracy") not in METRICS:
+        raise SchemaError(
+            f"not a record: its metric is {str(record.settings['metric'])[:80]!r}, which nothing describes"
+        )
     for name in (name for name in record.series if name.startswith(HELD_OUT)):
         check(record.series[name], list[list[Real | None]], f"a curve of {name}")
         metric = METRICS.get(name.removeprefix(HELD_OUT)) or METRICS.get(name)
