@@ -156,7 +156,7 @@ def _end(child: int) -> None:
 
 def _serve_once(request: Mapping[str, Any], channel: Channel) -> None:
     """Does one task in this new process, and ends it."""
-    processes.end_with_parent()
+    processes.begin_anew()
     channel.hand_over()
     faulthandler.enable()
     with scratch("task") as folder, keeping_in(folder):
