@@ -223,7 +223,13 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def paired(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, dict[str, Record]]]:
     """Some of them on both sides of a comparison: the run, and side -> model -> record."""
     project = make_project(tmp_path_factory.mktemp("paired"))
-    run = project.ended(project.start("--against=self", "--budget=60s", *ONE_CELL, *options_of(*PAIRED)))
+    process = project.start("--against=self", "--budget=10m", *ONE_CELL, *options_of(*PAIRED))
+    until = time.monotonic() + 600
+    while sum(path.read_text().count('"record"') for path in project.results.glob("pairs/*.jsonl")) < 2 * len(PAIRED):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()[0]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)  # the pairs of those that can be measured would take their time
+    run = project.ended(process)
     files = paired_files(project.results)
     assert files, run.output
     sides = read_paired_run(files[0]).sides
