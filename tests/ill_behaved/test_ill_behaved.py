@@ -27,10 +27,15 @@ SECONDS = 8  # that a cell may take
 SLACK = 120.0  # seconds to end what it has started, on a busy machine: who sleeps does so for 600
 PATIENCE = 60.0  # seconds until the servers of a run that has ended must have ended
 FINE = "nets:fine"
-QUICK = (
-    *("--batch-size=8", "--precision=fp32", "--compile=off", "--device=cpu", "--threads=1"),
-    *(f"--timeout={SECONDS}", "--benchmark-max-time=0.01", "--benchmark-min-rounds=2"),
+ONE_CELL = (
+    "--batch-size=8",
+    "--precision=fp32",
+    "--compile=off",
+    "--device=cpu",
+    "--threads=1",
+    f"--timeout={SECONDS}",
 )
+QUICK = (*ONE_CELL, "--benchmark-autosave", "--benchmark-max-time=0.01", "--benchmark-min-rounds=2")
 BENCHMARK = """
 import pytest
 
@@ -211,14 +216,20 @@ def make_project(folder: Path) -> Project:
 def single(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """All of them in one run of one side."""
     project = make_project(tmp_path_factory.mktemp("single"))
-    return project.ended(project.start("--benchmark-autosave", *QUICK, *options_of(*SINGLE)))
+    return project.ended(project.start(*QUICK, *options_of(*SINGLE)))
 
 
 @pytest.fixture(scope="module")
 def paired(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, dict[str, Record]]]:
     """Some of them on both sides of a comparison: the run, and side -> model -> record."""
     project = make_project(tmp_path_factory.mktemp("paired"))
-    run = project.ended(project.start("--against=self", "--budget=70s", *QUICK, *options_of(*PAIRED)))
+    process = project.start("--against=self", "--budget=10m", *ONE_CELL, *options_of(*PAIRED))
+    until = time.monotonic() + 600
+    while sum(path.read_text().count('"record"') for path in project.results.glob("pairs/*.jsonl")) < 2 * len(PAIRED):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()[0]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)  # the pairs of those that can be measured would take their time
+    run = project.ended(process)
     files = paired_files(project.results)
     assert files, run.output
     sides = read_paired_run(files[0]).sides
@@ -278,7 +289,7 @@ def test_a_run_that_was_killed_among_them_leaves_nothing_running_and_is_resumed(
     """Killed while a cell sleeps that has left a daemon; what was finished stays as it was."""
     project = make_project(tmp_path)
     models = (FINE, "nets:built('leave')", "nets:forward('leave_and_sleep')", "nets:backward('leave_a_daemon')")
-    process = project.start("--benchmark-autosave", *QUICK, *options_of(*models))
+    process = project.start(*QUICK, *options_of(*models))
     assert process.stdout is not None
     until = time.monotonic() + 120
     while not any("exit code 3" in path.read_text() for path in project.results.glob("journal/*.jsonl")):

@@ -161,7 +161,7 @@ def _end(child: int) -> None:
 
 def serve_once(request: Mapping[str, Any], channel: Channel) -> NoReturn:
     """Does one task in this new process, and ends it."""
-    processes.end_with_parent()
+    processes.begin_anew()
     channel.hand_over()
     faulthandler.enable()
     with scratch("task") as folder, keeping_in(folder):

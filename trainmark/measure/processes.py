@@ -30,6 +30,8 @@ def serve() -> None:
     """Makes this process one that others are forked from: what they leave behind is its own, and ends with it."""
     adopt_orphans()
     warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")  # of what it has adopted
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of what follows; see begin_anew()
+    end_with_parent(signal.SIGTERM)  # whose end nothing else may tell: a daemon may hold all that would be closed
     server = os.getpid()
     atexit.register(lambda: kill_all(below(server)) if os.getpid() == server else None)
 
@@ -39,9 +41,16 @@ def adopt_orphans() -> None:
     _prctl(SET_CHILD_SUBREAPER, 1)
 
 
-def end_with_parent() -> None:
-    """Lets this process be killed when its parent ends, where the system is Linux."""
-    _prctl(SET_PDEATHSIG, signal.SIGKILL)
+def begin_anew() -> None:
+    """Makes a process that a server has forked one that is asked to end as any other, and that ends with the server."""
+    if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(signal.SIGKILL)
+
+
+def end_with_parent(number: int) -> None:
+    """Lets this process get a signal when its parent ends, where the system is Linux."""
+    _prctl(SET_PDEATHSIG, number)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -522,7 +522,7 @@ def _child(
     if not scratch.exists():
         os._exit(1)  # whoever asked was interrupted meanwhile, and knows nothing of this process
     _volunteer_for_the_oom_killer()
-    processes.end_with_parent()
+    processes.begin_anew()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     tell = _Outbox(sender, scratch)
     with log_path.open("a", encoding="utf-8", errors="replace") as log, Path(os.devnull).open("rb") as nothing:
@@ -550,7 +550,7 @@ def _stand_apart() -> None:
     child = os.fork()
     if not child:
         return
-    processes.end_with_parent()
+    processes.begin_anew()
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
