@@ -524,11 +524,10 @@ def _side_to_json(run: Run) -> dict[str, Any]:
 def _run_of(name: str, side: _Side, left_out: Report = refuse) -> Run:
     """A side of a paired run; of one that was stored as one document with its records."""
     environment, commit = read_circumstances(side.environment, side.commit)
-    whole = isinstance(side, _WholeSide)
     return Run(
         name=name,
         facts=RunFacts.from_json(side.facts),
         environment=environment,
         commit=commit,
-        records=read_records(side.records, side.glossary, left_out) if whole else (),
+        records=read_records(side.records, side.glossary, left_out) if isinstance(side, _WholeSide) else (),
     )

@@ -47,7 +47,7 @@ def held_out_series(metric: str) -> str:
 
 
 HELD_OUT = "held_out_"
-NUMBERS = (int, float, type(None))  # types of a metric; a truth is none
+NUMBERS = {int, float, type(None)}  # types of a metric; a truth is none
 Curve = list[list[Real | None] | Real | None]
 Measured = Annotated[list[Real | str | None], Meta(min_length=2, max_length=2)]  # with its size
 
@@ -160,7 +160,7 @@ class Record:
     rounds: tuple[Seconds, ...] = ()
     host_rounds: tuple[Seconds, ...] = ()
     steps_per_round: Some | None = None
-    series: Mapping[str, list[list[Real | None] | dict[str, Any] | Real | None]] = field(default_factory=dict)
+    series: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     disturbance: Mapping[str, float | int | str | None] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ class Record:
                 if isinstance(value, float) and not math.isfinite(value):
                     raise SchemaError(f"{name} of {self.label} is {value}: what was not measured is None")
                 raise SchemaError(f"{name} of {self.label} is {str(value)[:20]}, not {METRICS[name].range}")
-        if not all(math.isfinite(seconds) for seconds in (*self.rounds, *self.host_rounds)):
+        if not all(map(math.isfinite, (*self.rounds, *self.host_rounds))):
             raise SchemaError(f"a round of {self.label} has no finite duration")
 
     @property
@@ -227,8 +227,8 @@ class Record:
             metrics = {name: value for name, value in document["metrics"].items() if name in METRICS}
         except (KeyError, TypeError, AttributeError) as error:
             raise SchemaError(f"not a record: {error!r}") from error
-        words = next((name for name, value in metrics.items() if type(value) not in NUMBERS), None)
-        if words is not None:
+        if not NUMBERS.issuperset(map(type, metrics.values())):
+            words = next(name for name, value in metrics.items() if type(value) not in NUMBERS)
             raise SchemaError(f"not a record: {words} is {metrics[words]!r:.80}, not a number")
         record = convert({**document, "cell": cell, "metrics": metrics}, cls, "a record")
         if record.status == "ok" and all(value is None for value in document["metrics"].values()):
@@ -258,6 +258,8 @@ def _check_facts(record: Record) -> None:
             raise SchemaError(f"not a record: {name} of its disturbance is {str(value)[:80]!r}")
     if record.computation:
         check(facts_of(record.computation, "computation"), Computation, "a record's computation")
+    if not record.series:
+        return
     check({name: told for name, told in record.series.items() if name != TRIED}, dict[str, Curve], "a record's series")
     check(record.series, Series, "a record's series")
     if read_tried(record.series.get(TRIED, ())) and record.settings.get("metric", "accuracy") not in METRICS:
@@ -278,9 +280,9 @@ def _disturbs(name: str, value: float | int | str) -> bool:
     return (-LARGEST if "celsius" in name else 0) <= value <= LARGEST
 
 
-def _check_curves(name: str, curves: Curve, allowed: Range) -> None:
+def _check_curves(name: str, curves: Sequence[Sequence[float | None]], allowed: Range) -> None:
     for curve in curves:
-        for value in curve if isinstance(curve, list) else [curve]:
+        for value in curve:
             if value is not None and value not in allowed:
                 raise SchemaError(f"not a record: a value of {name} is {str(value)[:20]}, not {allowed}")
 
