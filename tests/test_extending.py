@@ -28,7 +28,10 @@ PLACES = {  # files, of which a new workload's folder counts as one
     "picture": {"trainmark/page/plots/latency.py", "trainmark/page/galleries.py"},
     "competing-library": {"bench/ngram/engines.py"},
 }
-MEASURED = ("--model=linear", "--label-smoothing=on", "--engine=dict", "--tokens=1000", "--batch-size=8", "--device=cpu")
+MEASURED = (
+    *("--model=linear", "--label-smoothing=on", "--engine=dict"),
+    *("--tokens=1000", "--batch-size=8", "--device=cpu"),
+)
 QUICK = (
     "--precision=fp32",
     "--compile=off",
