@@ -17,13 +17,13 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from trainmark.measure import data as data_sets
 from trainmark.measure.data import Adaptation, Data, Feed
 from trainmark.measure.failures import UnsupportedError
-from trainmark.measure.own_data import Split
 from trainmark.measure.phases import measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import prepare
 from trainmark.store.cell import Cell, plain
 from trainmark.task import Task
 
+HERE = "tests.measure.test_loading"
 SAMPLE_CPU_SECONDS = 5e-3
 
 
@@ -63,6 +63,7 @@ def linear() -> nn.Module:
 
 
 slow_disk, slow_transform = (Task(model=linear, data=dataset()) for dataset in (Waiting, Working))
+own_loader = Task(model=linear, data=lambda: DataLoader(Working()))  # which nobody knows before it is called
 
 
 def of(dataset: Dataset[Any]) -> Data:
@@ -125,19 +126,15 @@ def test_a_loader_is_given_what_its_cell_says_and_nothing_else(
     assert given == [options]
 
 
-def test_a_task_and_a_cell_cannot_both_say_how_to_load() -> None:
-    numbers = TensorDataset(torch.arange(10), torch.arange(10))
-    own = Data("own-data", numbers, None, Adaptation(), None, Split(numbers, {"num_workers": 1}, of_loader=True))
-    assert Feed(own, "dataloader", 4, "cpu").size == 10
-    with pytest.raises(UnsupportedError, match="the task says its own DataLoader: num_workers is for those"):
-        Feed(own, "dataloader", 4, "cpu", loading={"num_workers": 2})
-    dataset = Data("own-data", numbers, None, Adaptation(), None, Split(numbers))
-    assert order(Feed(dataset, "dataloader", 10, "cpu", loading={"num_workers": 1}).epoch(), 1)
+def test_a_task_and_a_cell_cannot_both_say_how_to_load(tmp_path: Path) -> None:
+    own = {"dataset": "own-data", "loader": "dataloader", "batch_size": 4}
+    prepare(Cell.of("train", model=f"{HERE}:own_loader", **own), Settings(), tmp_path)
+    with pytest.raises(UnsupportedError, match="the task says its own DataLoader: --workers 2 is for those that say"):
+        prepare(Cell.of("train", model=f"{HERE}:own_loader", **own, workers=2), Settings(), tmp_path)
 
 
 def loading_seconds(task: str, tmp_path: Path, **said: Any) -> float:
-    model = f"tests.measure.test_loading:{task}"
-    cell = Cell.of("train", model=model, dataset="own-data", loader="dataloader", batch_size=4, **said)
+    cell = Cell.of("train", model=f"{HERE}:{task}", dataset="own-data", loader="dataloader", batch_size=4, **said)
     steps = prepare(cell, Settings(), tmp_path)
     found = measure_phases(steps, "cpu", number=3).loading_cpu_seconds
     assert found is not None

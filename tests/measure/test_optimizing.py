@@ -143,7 +143,14 @@ def test_a_step_is_one_of_the_optimizer_and_has_the_samples_of_all_its_batches(t
     steps.advance_looking()
     assert taken == [1]
     assert steps.samples == count_samples(steps.feed.endless, 0)["samples_per_step"] == 64
+    assert count_samples(steps.feed.endless, 0)["repeated_samples_per_epoch"] < 32  # type: ignore[operator]
     assert [len(labels) for labels in next(steps.batches)[1]] == [16] * 4
+
+
+def test_a_step_that_is_given_the_same_samples_again_is_noticed() -> None:
+    batches = list(Feed(digits(64), "resident", 16, "cpu", accumulate=4).epoch())
+    found = count_samples(lambda: iter(batches), 0)
+    assert found == {"samples_per_step": 64, "repeated_samples_per_epoch": 64}
 
 
 def test_counts_of_such_a_step_are_of_all_of_it(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ class Parameter:
         """The command-line option of this parameter."""
         return "--" + self.name.replace("_", "-")
 
+    def left_to_task(self, value: Value) -> str:
+        """Why another value than the default is not measured of a task that says that part itself."""
+        return f"the task says its own {self.own_part}: {self.option} {value} is for those that say none"
+
     def worded(self, value: Value) -> str:
         """A value as a label shows it: with a word where it would not tell what it is of."""
         plural = self.wording.replace("{s}", "" if value == 1 else "s")

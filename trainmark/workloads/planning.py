@@ -113,7 +113,7 @@ def _idle(parameter: Parameter, value: Value, cell: Cell, facts: ModelFacts | No
     """Why a value beside the default means nothing in a cell, by the entry of its parameter; empty where it does."""
     asked, device = f"{parameter.option} {value}", cell.settings.get("device")
     if facts is not None and parameter.own_part in facts.own_parts:
-        return f"the task says its own {parameter.own_part}: {asked} is for those that say none"
+        return parameter.left_to_task(value)
     if parameter.devices and device not in parameter.devices:
         return f"{asked} changes nothing on the {device}: it is for {' and '.join(parameter.devices)}"
     for other in parameter.needs:
