@@ -337,7 +337,7 @@ def test_an_unknown_value_is_refused_with_all_valid_ones(axis: Any) -> None:
     assert all(str(value) in str(caught.value) for value in axis.values)
 
 
-@pytest.mark.parametrize("option", ["--batch-size", "--epochs"])
+@pytest.mark.parametrize("option", ["--batch-size", "--epochs", "--accumulate", "--prefetch"])
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "64,0", "²", "1e3"])
 def test_what_is_no_whole_number_above_zero_is_refused(option: str, text: str) -> None:
     with pytest.raises(pytest.UsageError, match=rf"{option} \S+: not a whole number above zero"):
