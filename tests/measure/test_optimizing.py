@@ -40,7 +40,7 @@ def made(scratch: Path, **said: Any) -> Steps:
 
 def losses(steps: Steps, number: int) -> list[float]:
     torch.manual_seed(0)
-    return [float(steps.advance()) for _ in range(number)]
+    return [float(steps.advance().detach()) for _ in range(number)]
 
 
 def optimizer_of(steps: Steps) -> torch.optim.Optimizer:
@@ -240,7 +240,7 @@ def test_blocks_are_members_of_stacks_and_else_the_smallest_parts_with_parts() -
     assert blocks(MODELS["cnn"].build()) == []
     assert len(blocks(Normal())) == 3
     assert len(blocks(MODELS["resnet50"].build())) == 3 + 4 + 6 + 3
-    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8), 4)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 4)
     assert len(blocks(encoder)) == len(blocks(nn.Sequential(nn.Linear(8, 8), encoder))) == 4
     assert blocks(nn.ModuleList([nn.Linear(8, 8)])) == blocks(nn.Sequential(nn.ModuleList([nn.Linear(8, 8)]))) == []
 

@@ -24,7 +24,7 @@ def test_an_axis_not_given_has_its_default() -> None:
 
 
 def test_a_value_for_an_axis_that_the_workload_does_not_take_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"input takes no epochs, model; it takes dataset, loader, batch_size, device"):
+    with pytest.raises(ValueError, match=r"input takes no epochs, model; it takes dataset, loader, workers, "):
         Cell.of("input", model="cnn", epochs=3)
 
 
