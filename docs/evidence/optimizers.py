@@ -29,7 +29,7 @@ from trainmark.meters.clock import clock_of
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS
 
-TURNS = 25  # of blocks in a process
+TURNS = 10  # of blocks in a process
 WARM_STEPS = 3
 CELLS = ("mlp-64", "mlp-256", "mlp-residual-64", "mlp-residual-256", "cnn-64", "cnn-256", "resnet20-16", "resnet20-64")
 USUAL = "default"
