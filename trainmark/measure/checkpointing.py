@@ -37,7 +37,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
     """
     found = blocks(model)
     for block in found:
-        block.forward = partial(_recomputed, block, block.forward)  # type: ignore[method-assign]
+        block.forward = partial(_recomputed, block, block.forward)
     if not found:
         if not isinstance(model, nn.Sequential) or len(model) < 2:
             raise UnsupportedError("the model is of single layers: it has no blocks whose activations could be dropped")

@@ -64,7 +64,7 @@ class Parameter:
 
     def worded(self, value: Value) -> str:
         """A value as a label shows it: with a word where it would not tell what it is of."""
-        plural = self.wording.replace("{s}", "" if value == 1 else "s")
+        plural = self.wording.replace("{s}", "" if str(value) == "1" else "s")
         return plural.replace("{value}", str(value))
 
 
