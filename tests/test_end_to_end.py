@@ -120,11 +120,20 @@ def test_axes_are_stored_as_plain_parameters(finished) -> None:
         "model": "mlp",
         "dataset": "mnist-5k",
         "loader": "resident",
+        "workers": 0,
+        "pin_memory": "off",
+        "persistent_workers": "off",
+        "prefetch": 2,
         "batch_size": 8,
+        "accumulate": 1,
         "device": "cpu",
         "precision": "fp32",
         "compile": "off",
+        "checkpointing": "off",
         "memory_format": "contiguous",
+        "cudnn_benchmark": "off",
+        "optimizer": "adamw",
+        "optimizer_implementation": "default",
     }
 
 

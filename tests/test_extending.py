@@ -29,12 +29,8 @@ PLACES = {  # files, of which a new workload's folder counts as one
     "competing-library": {"bench/ngram/engines.py"},
 }
 MEASURED = (
-    "--model=linear",
-    "--label-smoothing=on",
-    "--engine=dict",
-    "--tokens=1000",
-    "--batch-size=8",
-    "--device=cpu",
+    *("--model=linear", "--label-smoothing=on", "--engine=dict"),
+    *("--tokens=1000", "--batch-size=8", "--device=cpu"),
 )
 QUICK = (
     "--precision=fp32",

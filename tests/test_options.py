@@ -286,6 +286,10 @@ def test_pytest_itself_takes_both_options_of_one_name(tmp_path: Path) -> None:
         ("--precision", "bf16", "precision", ("bf16",)),
         ("--compile", "off,max-autotune", "compile", ("off", "max-autotune")),
         ("--memory-format", "channels_last", "memory_format", ("channels_last",)),
+        ("--workers", "0,1,2,16", "workers", (0, 1, 2, 16)),
+        ("--prefetch", "2,8", "prefetch", (2, 8)),
+        ("--accumulate", "1,4", "accumulate", (1, 4)),
+        ("--optimizer-implementation", "default,fused", "optimizer_implementation", ("default", "fused")),
         ("--loader", "resident,dataloader", "loader", ("resident", "dataloader")),
         ("--dataset", "mnist,synthetic", "dataset", ("mnist", "synthetic")),
         ("--corpus", "pydoc,zipf", "corpus", ("pydoc", "zipf")),
@@ -333,7 +337,7 @@ def test_an_unknown_value_is_refused_with_all_valid_ones(axis: Any) -> None:
     assert all(str(value) in str(caught.value) for value in axis.values)
 
 
-@pytest.mark.parametrize("option", ["--batch-size", "--epochs"])
+@pytest.mark.parametrize("option", ["--batch-size", "--epochs", "--accumulate", "--prefetch"])
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "64,0", "²", "1e3"])
 def test_what_is_no_whole_number_above_zero_is_refused(option: str, text: str) -> None:
     with pytest.raises(pytest.UsageError, match=rf"{option} \S+: not a whole number above zero"):

@@ -73,6 +73,8 @@ FORMATS, NUMBERS, MARKDOWN, TERMINAL = (
 SESSION, SETTINGS, INSTRUMENTS, PHASES = (
     f"trainmark/measure/{name}.py" for name in ("session", "settings", "instruments", "phases")
 )
+TRAINING, CHECKPOINTING = (f"trainmark/measure/{name}.py" for name in ("training", "checkpointing"))
+WAITING = "trainmark/advise/waiting.py"
 CLIENT, RUN, TURNS = (f"trainmark/against/{name}.py" for name in ("client", "run", "turns"))
 PAIRS, RECORD, RUNS, ROUNDS, JOURNAL = (
     f"trainmark/store/{name}.py" for name in ("pairs", "record", "runs", "rounds", "journal")
@@ -95,6 +97,9 @@ IN_VERDICT = ("tests/judge/test_verdict.py",)
 IN_PRESENCE = ("tests/judge/test_presence.py",)
 IN_EXPLANATION = ("tests/judge/test_explanation.py",)
 IN_RECOMMEND = ("tests/advise/test_recommend.py",)
+IN_WAITING = ("tests/advise/test_waiting.py",)
+IN_OPTIMIZING = ("tests/measure/test_optimizing.py",)
+IN_LOADING = ("tests/measure/test_loading.py",)
 IN_BREAK_EVEN = ("tests/advise/test_break_even.py",)
 IN_PLOTS = ("tests/page/test_drawn.py",)
 IN_TABLES = ("tests/page/test_instruments_on_the_page.py",)
@@ -421,9 +426,40 @@ SLIPS = (
     Slip(
         "a gain of the step for that of the sample",
         RECOMMEND,
-        '[seconds / int(axis(one, "batch_size")) for',
+        "[seconds / _samples(one) for",
         "[seconds for",
         IN_RECOMMEND,
+    ),
+    Slip(
+        "added up: a gain of the batch for that of the step",
+        RECOMMEND,
+        'int(axis(record, "batch_size")) * int(axis(record, "accumulate"))',
+        'int(axis(record, "batch_size"))',
+        IN_RECOMMEND,
+    ),
+    Slip("added up: losses unweighed", TRAINING, " * (samples_of(some, wanted) / samples)", "", IN_OPTIMIZING),
+    Slip(
+        "added up: a step of a batch each",
+        TRAINING,
+        "        losses.append(loss.detach())\n",
+        "        losses.append(loss.detach())\n        scaler.step(optimizer)\n",
+        IN_OPTIMIZING,
+    ),
+    Slip(
+        "computed again: running statistics moved twice",
+        CHECKPOINTING,
+        "        norm.momentum, norm.num_batches_tracked = 0.0, None\n",
+        "        pass\n",
+        IN_OPTIMIZING,
+    ),
+    Slip("waiting: a disk for a transform", WAITING, "if worked >= BUSY", "if worked < BUSY", IN_WAITING),
+    Slip("waiting: workers that do not count", PHASES, "(own_cpu + of_workers)", "own_cpu", IN_LOADING),
+    Slip(
+        "a need in the place of what a call says",
+        "trainmark/workloads/planning.py",
+        "given.setdefault(other, (value,))",
+        "given[other] = (value,)",
+        ("tests/workloads/test_planning.py",),
     ),
     Slip("not inferior only where better", RECOMMEND, "if worst > -margin else", "if worst > 0 else", IN_RECOMMEND),
     Slip(
@@ -532,8 +568,8 @@ SLIPS = (
     Slip(
         "a rate's interval that ends in itself",
         SPEED,
-        'panel["batch_size"] / panel["step_seconds_high"]',
-        'panel["batch_size"] / panel["step_seconds"]',
+        '_samples(panel) / panel["step_seconds_high"]',
+        '_samples(panel) / panel["step_seconds"]',
         IN_PLOTS,
     ),
     Slip(

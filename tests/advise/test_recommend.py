@@ -12,7 +12,7 @@ from trainmark.advise.phrases import accuracy_words, gain_words, measure_command
 from trainmark.advise.recommend import BETWEEN_PROCESSES, Advice, advise, default_setting
 from trainmark.store.cell import Cell
 from trainmark.store.metrics import METRICS, Metric
-from trainmark.store.parameters import PARAMETERS
+from trainmark.store.parameters import PARAMETERS, TRAINING_PARAMETERS, Value
 from trainmark.store.record import Record
 from trainmark.store.runs import REFERENCE, read_run, run_files
 
@@ -395,3 +395,49 @@ def test_the_memory_limit_of_the_command_is_a_size(
 
 def test_the_defaults_are_those_of_the_axes() -> None:
     assert setting(trained(batch_size=int(PARAMETERS["batch_size"].default))) == "fp32, batch 64, eager"
+
+
+# Whatever says how a training is done
+
+
+HOW = [name for name in TRAINING_PARAMETERS if name not in ("model", "dataset", "device", "batch_size")]
+
+
+def another(name: str) -> Value:
+    parameter = PARAMETERS[name]
+    others = [value for value in parameter.values if value != parameter.default]
+    return others[0] if others else int(parameter.default) + 1
+
+
+def varied(name: str, rate: float) -> Record:
+    """The default setting but for one parameter, so many samples a second."""
+    default = trained(rate=rate)
+    return replace(default, cell=Cell.of("train", model="mlp", **{name: another(name)}))
+
+
+@pytest.mark.parametrize("name", HOW)
+def test_no_other_way_of_training_is_taken_for_the_default(name: str) -> None:
+    default = trained(rate=1000)
+    assert default_setting([varied(name, 2000), default]) is default
+    assert default_setting([varied(name, 2000)]) is None
+
+
+@pytest.mark.parametrize("name", HOW)
+def test_a_faster_way_is_recommended_by_its_entry(name: str) -> None:
+    samples = 2 if name == "accumulate" else 1
+    fast = varied(name, 2000)
+    fast = replace(fast, rounds=tuple(seconds * samples for seconds in fast.rounds))
+    advice = only([trained(rate=1000), fast])
+    choice = advice.choice("speed")
+    assert choice is not None
+    if PARAMETERS[name].same_arithmetic:
+        assert choice.record is fast
+        assert choice.gain.middle == pytest.approx(2.0, rel=0.05)
+    else:
+        assert choice.record is not fast
+        assert advice.untested is not None and advice.untested.record is fast
+        assert advice.untested.gain.middle == pytest.approx(2.0, rel=0.05)
+        told = measure_command(advice, advice.untested)
+        assert f"{PARAMETERS[name].option} {PARAMETERS[name].default},{another(name)}" in told
+    if name not in ("precision", "compile"):
+        assert PARAMETERS[name].worded(another(name)) in setting(fast)

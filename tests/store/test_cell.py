@@ -24,7 +24,7 @@ def test_an_axis_not_given_has_its_default() -> None:
 
 
 def test_a_value_for_an_axis_that_the_workload_does_not_take_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"input takes no epochs, model; it takes dataset, loader, batch_size, device"):
+    with pytest.raises(ValueError, match=r"input takes no epochs, model; it takes dataset, loader, workers, "):
         Cell.of("input", model="cnn", epochs=3)
 
 
@@ -53,6 +53,15 @@ def test_defaults_are_those_that_stored_records_were_joined_by() -> None:
         "compile": "off",
         "memory_format": "contiguous",
         "epochs": 10,
+        "workers": 0,
+        "pin_memory": "off",
+        "persistent_workers": "off",
+        "prefetch": 2,
+        "accumulate": 1,
+        "checkpointing": "off",
+        "cudnn_benchmark": "off",
+        "optimizer": "adamw",
+        "optimizer_implementation": "default",
         "corpus": "pydoc",
         "tokens": 0,
         "order": 3,

@@ -13,7 +13,7 @@ from models import MODELS
 from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import WORKLOADS, Cell
-from trainmark.store.parameters import PARAMETERS, Value
+from trainmark.store.parameters import PARAMETERS, Parameter, Value
 from trainmark.workloads import SkipReason, entry_of
 from trainmark.workloads.grid import GRIDS, Grid
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, find_skip_reason, plan
@@ -384,6 +384,96 @@ def test_what_the_grid_alone_would_make_and_cannot_run_is_left_out() -> None:
 def test_of_two_devices_the_one_that_lacks_the_precision_has_the_skip_reason() -> None:
     planned = plan("inference", asking(model=["mlp"], precision=["bf16"]), WITH_CUDA)
     assert [(item.cell["device"], item.skip_reason is None) for item in planned] == [("cpu", False), ("cuda", True)]
+
+
+# What the entries of parameters say of where they mean nothing
+
+DECLARING = [
+    parameter
+    for parameter in PARAMETERS.values()
+    if parameter.devices or parameter.needs or parameter.excludes or parameter.own_part
+]
+BESIDE = pytest.mark.parametrize("parameter", DECLARING, ids=lambda parameter: parameter.name)
+
+
+def other_value(parameter: Parameter) -> Value:
+    """One that is not the default."""
+    if parameter.values:
+        return next(value for value in parameter.values if value != parameter.default)
+    return int(parameter.default) + 1
+
+
+def cell_with(parameter: Parameter, **values: Value) -> Cell:
+    device = parameter.devices[0] if parameter.devices else "cpu"
+    taken = {"device": device, **parameter.needs, parameter.name: other_value(parameter), **values}
+    return Cell.of("train", model="cnn", **taken)
+
+
+@BESIDE
+def test_a_value_with_all_that_it_needs_is_measured(parameter: Parameter) -> None:
+    assert skip_reason(cell_with(parameter), WITH_CUDA) is None
+
+
+@BESIDE
+def test_a_value_that_means_nothing_in_a_cell_is_skipped_with_one_sentence(parameter: Parameter) -> None:
+    asked = f"{parameter.option} {other_value(parameter)}"
+    found = {}
+    if parameter.devices:
+        found["changes nothing on the cpu: it is for"] = skip_reason(cell_with(parameter, device="cpu"), WITH_CUDA)
+    for other in parameter.needs:
+        default = PARAMETERS[other].default
+        told = f"means nothing with {PARAMETERS[other].option} {default}"
+        found[told] = skip_reason(cell_with(parameter, **{other: default}), WITH_CUDA)
+    for other in parameter.excludes:
+        value = other_value(PARAMETERS[other])
+        told = f"does not go with {PARAMETERS[other].option} {value}: "
+        found[told] = skip_reason(cell_with(parameter, **{other: value}), WITH_CUDA)
+    if parameter.own_part:
+        task = replace(FACTS["cnn"], own_parts=(parameter.own_part,))
+        told = f"the task says its own {parameter.own_part}: "
+        found[told] = skip_reason(cell_with(parameter), replace(WITH_CUDA, models={"cnn": task}))
+    for told, reason in found.items():
+        assert reason is not None, told
+        assert told in reason.sentence
+        assert asked in reason.sentence
+
+
+@BESIDE
+@pytest.mark.parametrize("workload", ["train", "inference", "input", "accuracy"])
+def test_what_a_parameter_needs_is_taken_where_a_call_says_nothing_of_it(parameter: Parameter, workload: str) -> None:
+    if parameter.name not in WORKLOADS[workload].parameters:
+        return
+    device = parameter.devices[:1] or ("cpu",)
+    given: dict[str, Sequence[Value]] = {parameter.name: (other_value(parameter),), "device": device, "model": ("cnn",)}
+    planned = plan(workload, asking(**given), WITH_CUDA)
+    assert planned
+    assert {one.skip_reason for one in planned} == {None}
+    for other, value in parameter.needs.items():
+        assert {one.cell[other] for one in planned} == {value}
+
+
+def test_what_is_named_beside_goes_before_what_is_needed() -> None:
+    planned = plan("input", asking(prefetch=[2, 4], workers=[0, 1]), PLAIN)
+    skipped = {(one.cell["workers"], one.cell["prefetch"]) for one in planned if one.skip_reason}
+    assert len(planned) == 4
+    assert skipped == {(0, 4)}
+    assert {one.cell["loader"] for one in planned} == {"dataloader"}
+
+
+@ON
+@EVERY_WORKLOAD
+@pytest.mark.parametrize("grid", ["quick", "full"])
+def test_no_grid_varies_what_is_asked_for_alone(machine: Machine, workload: str, grid: str) -> None:
+    alone = {"loader", "model", "dataset", "batch_size", "device", "precision", "compile", "memory_format"}
+    for cell in cells(workload, machine, asking(grid)):
+        assert set(varied(cell)) <= {*alone, "epochs", "grad_mode"}
+
+
+def test_a_parameter_of_training_is_none_of_an_inference() -> None:
+    for name in ("optimizer", "optimizer_implementation", "accumulate", "checkpointing"):
+        assert name in WORKLOADS["train"].parameters
+        assert name in WORKLOADS["accuracy"].parameters
+        assert name not in WORKLOADS["inference"].parameters
 
 
 # The estimate

@@ -96,10 +96,15 @@ def _others(parameters: set[str]) -> Iterator[str]:
                 yield f"| `{option.names()[0]}{value}` | {meaning}{choices} |"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Writes it, with the workloads of the suite in whose folder it is called."""
     import sys
 
     from trainmark import suite
 
     suite.current()
     sys.stdout.write(option_reference())
+
+
+if __name__ == "__main__":
+    main()

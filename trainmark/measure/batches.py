@@ -31,6 +31,12 @@ def _groups(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
         yield MicroBatches(inputs for inputs, _ in group), MicroBatches(targets for _, targets in group)
 
 
+def singly(batch: Batch) -> Iterator[Batch]:
+    """The batches that one step is given: itself, or each of its :class:`MicroBatches`."""
+    inputs, targets = batch
+    yield from zip(inputs, targets, strict=True) if isinstance(targets, MicroBatches) else (batch,)
+
+
 def part(batch: Any) -> Batch:
     """Inputs and targets of a batch as a loader gives it; see :class:`trainmark.task.Task` for how.
 
@@ -136,7 +142,7 @@ def samples_of(inputs: Any, targets: Any) -> int:
         ModelError: It has neither.
     """
     if isinstance(targets, MicroBatches):
-        return sum(map(samples_of, inputs, targets))
+        return sum(samples_of(*one) for one in singly((inputs, targets)))
     for value in (targets, inputs):
         for tensor in tensors(value):
             if tensor.ndim:

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from trainmark.measure.failures import UnsupportedError
 from trainmark.meters.counts import note_kept
 
-STACKS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+WITHOUT_FORWARD = (nn.ModuleList, nn.ModuleDict)
+STACKS = (nn.Sequential, *WITHOUT_FORWARD)
 NORMS = nn.modules.batchnorm._NormBase
 
 
@@ -36,7 +37,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
     """
     found = blocks(model)
     for block in found:
-        block.forward = partial(_recomputed, block, block.forward)  # type: ignore[method-assign]
+        block.forward = partial(_recomputed, block, block.forward)
     if not found:
         if not isinstance(model, nn.Sequential) or len(model) < 2:
             raise UnsupportedError("the model is of single layers: it has no blocks whose activations could be dropped")
@@ -44,19 +45,27 @@ def checkpoint_blocks(model: nn.Module) -> None:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """Parts with parts of their own: the members of stacks (Sequential, ModuleList, ModuleDict), outermost first.
+    """Parts with parts of their own: the members of the innermost stacks (Sequential, ModuleList, ModuleDict) of such.
 
-    Outside of stacks it is the smallest such parts. A single layer is none, and a list that is no module's forward.
+    Outside of stacks it is the smallest such parts. A single layer is none, nor is what has no forward of its own.
     """
     found: list[nn.Module] = []
-    for child in module.children():
-        if not any(True for _ in child.children()):
-            continue
-        if isinstance(module, STACKS) and not isinstance(child, STACKS[1:]):
-            found.append(child)
+    for child in filter(_has_parts, module.children()):
+        itself = [] if isinstance(child, WITHOUT_FORWARD) else [child]
+        if isinstance(module, STACKS) and not _holds_a_stack_of_blocks(child):
+            found += itself
         else:
-            found += blocks(child) or ([] if isinstance(child, STACKS[1:]) else [child])
+            found += blocks(child) or itself
     return found
+
+
+def _has_parts(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
+
+
+def _holds_a_stack_of_blocks(module: nn.Module) -> bool:
+    stacks = (part for part in module.modules() if isinstance(part, STACKS))
+    return any(_has_parts(member) for stack in stacks for member in stack.children())
 
 
 def _recomputed(block: nn.Module, forward: Any, *inputs: Any, **named: Any) -> Any:

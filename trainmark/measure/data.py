@@ -301,9 +301,6 @@ class Feed:
         channels_last: Whether images lie in that memory format.
         accumulate: Batches that a step is given at once.
         loading: Options of a DataLoader that the cell says, beside what a task says.
-
-    Raises:
-        UnsupportedError: Cell and task both say how batches are loaded.
     """
 
     def __init__(
@@ -316,8 +313,6 @@ class Feed:
         accumulate: int = 1,
         loading: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        if loading and data.loading is not None and data.loading.of_loader:
-            raise UnsupportedError(f"the task says its own DataLoader: {', '.join(loading)} is for those that say none")
         self.accumulate = accumulate
         self.options = loading
         self.batch_size = batch_size

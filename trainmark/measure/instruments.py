@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from trainmark.measure.batches import Batch, samples_of, tensors
+from trainmark.measure.batches import Batch, MicroBatches, samples_of, tensors
 from trainmark.measure.phases import measure_phases
 from trainmark.measure.settings import Settings
 from trainmark.measure.steps import Steps, TrainingParts, prepare
@@ -134,7 +134,17 @@ def count_samples(order: Callable[[], Iterator[Batch]], seed: int) -> Findings:
     """
     seed_everything(seed)
     (first, labels), (second, _) = next(order()), next(order())
-    return {"samples_per_step": samples_of(first, labels), "repeated_samples_per_epoch": _repeated(first, second)}
+    repeated = [_repeated(one, other) for one, other in _side_by_side(first, second)]
+    known = [number for number in repeated if number is not None]
+    return {
+        "samples_per_step": samples_of(first, labels),
+        "repeated_samples_per_epoch": sum(known) if len(known) == len(repeated) else None,
+    }
+
+
+def _side_by_side(first: Any, second: Any) -> Iterator[tuple[Any, Any]]:
+    """The inputs of two steps, those of each batch beside those of the other's."""
+    yield from zip(first, second, strict=False) if isinstance(first, MicroBatches) else [(first, second)]
 
 
 def _repeated(first: Any, second: Any) -> int | None:

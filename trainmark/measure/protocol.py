@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainmark.measure import switches
 from trainmark.measure.allocator import keep_freed_memory
-from trainmark.measure.batches import Batch, kind_of, tensors
+from trainmark.measure.batches import Batch, kind_of, singly, tensors
 from trainmark.measure.context import now
 from trainmark.measure.data import Data, Feed, as_tensors
 from trainmark.measure.failures import ModelError, NotFiniteError, UnsupportedError
@@ -252,11 +252,11 @@ def count_units(steps: Steps, step_seconds: float) -> Findings:
     task = steps.task
     if task is None or task.count is None or task.unit == "sample":
         return {}
-    counted = [task.count(*next(steps.batches)) for _ in range(UNIT_BATCHES)]
+    counted = [task.count(*batch) for _ in range(UNIT_BATCHES) for batch in singly(next(steps.batches))]
     for number in counted:
         if not isinstance(number, int):
             raise ModelError(f"the task's count gave {kind_of(number)}; needed is a whole number of {task.unit}s")
-    return {f"{task.unit}s_per_second": sum(counted) / len(counted) / step_seconds}
+    return {f"{task.unit}s_per_second": sum(counted) / UNIT_BATCHES / step_seconds}
 
 
 def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from trainmark.measure.training import (
 )
 from trainmark.model import load_task
 from trainmark.store.cell import Cell
-from trainmark.store.parameters import USUAL_BATCH
+from trainmark.store.parameters import LOADING_PARAMETERS, PARAMETERS, USUAL_BATCH
 from trainmark.task import Task
 from trainmark.workloads import entry_of
 
@@ -331,9 +331,19 @@ def input_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
 
 
 def task_and_data(cell: Cell, settings: Settings) -> tuple[Task, Data]:
-    """What the cell trains, and its data: the task's own, or a data set of images adapted to the model."""
+    """What the cell trains, and its data: the task's own, or a data set of images adapted to the model.
+
+    Raises:
+        UnsupportedError: Cell and task both say how batches are loaded; the plan knows of a DataLoader that is there.
+    """
     task = load_task(str(cell["model"]))
-    return task, load_for(task, str(cell["dataset"]), settings.places, int(cell["batch_size"]))
+    data = load_for(task, str(cell["dataset"]), settings.places, int(cell["batch_size"]))
+    if data.loading is not None and data.loading.of_loader:
+        for parameter in (PARAMETERS[name] for name in LOADING_PARAMETERS):
+            value = cell[parameter.name]
+            if parameter.own_part and value != parameter.default:
+                raise UnsupportedError(parameter.left_to_task(value))
+    return task, data
 
 
 def built(task: Task, cell: Cell, seed: int, source: Feed | None = None) -> nn.Module:

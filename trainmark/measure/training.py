@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainmark.measure.batches import Batch, MicroBatches, device_type, kind_of, samples_of
+from trainmark.measure.batches import Batch, MicroBatches, device_type, kind_of, samples_of, singly
 from trainmark.measure.failures import ModelError, NotFiniteError
 from trainmark.task import HeldOut
 
@@ -90,7 +90,7 @@ def accumulating_step(
     samples = samples_of(images, labels)
     losses = []
     optimizer.zero_grad()
-    for some, wanted in zip(images, labels, strict=True):
+    for some, wanted in singly((images, labels)):
         with torch.autocast(device_type(some), dtype, enabled=dtype is not None):
             loss = criterion(model(some), wanted) * (samples_of(some, wanted) / samples)
         scaler.scale(loss).backward()

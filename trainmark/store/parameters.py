@@ -69,9 +69,13 @@ class Parameter:
             return isinstance(value, str) and isinstance(self.default, str) and value != ""
         return min(self.default, 1) <= value <= LARGEST_COUNT
 
+    def left_to_task(self, value: Value) -> str:
+        """Why another value than the default is not measured of a task that says that part itself."""
+        return f"the task says its own {self.own_part}: {self.option} {value} is for those that say none"
+
     def worded(self, value: Value) -> str:
         """A value as a label shows it: with a word where it would not tell what it is of."""
-        plural = self.wording.replace("{s}", "" if value == 1 else "s")
+        plural = self.wording.replace("{s}", "" if str(value) == "1" else "s")
         return plural.replace("{value}", str(value))
 
 

@@ -60,7 +60,7 @@ class Accuracy(ModelWorkload):
     def estimate_seconds(self, planned: PlannedCell, machine: Machine, settings: Settings) -> float:
         """All steps of all epochs and seeds."""
         cell = planned.cell
-        steps = planned.seeds * int(cell["epochs"]) * SAMPLES / int(cell["batch_size"])
+        steps = planned.seeds * int(cell["epochs"]) * SAMPLES / (int(cell["batch_size"]) * int(cell["accumulate"]))
         return OVERHEAD_SECONDS + steps * self.step_seconds(cell, machine)
 
     def line(self, record: Record) -> str:

@@ -106,27 +106,28 @@ def find_skip_reason(entry: Workload, cell: Cell, machine: Machine) -> SkipReaso
         has = ", ".join(machine.devices)
         return SkipReason("device", f"this machine has no {device} device; it has {has}")
     facts = machine.models.get(str(cell.settings.get("model")))
-    for name, value in cell.axes:
-        sentence = "" if value == PARAMETERS[name].default else _idle(PARAMETERS[name], value, cell, facts)
-        if sentence:
-            return SkipReason(name, sentence)
+    for name, value in reversed(cell.axes):  # what needs another comes after it
+        reason = None if value == PARAMETERS[name].default else _idle(PARAMETERS[name], value, cell, facts)
+        if reason is not None:
+            return reason
     return entry.skip_reason(cell, machine)
 
 
-def _idle(parameter: Parameter, value: Value, cell: Cell, facts: ModelFacts | None) -> str:
-    """Why a value beside the default means nothing in a cell, by the entry of its parameter; empty where it does."""
+def _idle(parameter: Parameter, value: Value, cell: Cell, facts: ModelFacts | None) -> SkipReason | None:
+    """Why a value beside the default means nothing in a cell, by the entry of its parameter; None where it does."""
     asked, device = f"{parameter.option} {value}", cell.settings.get("device")
     if facts is not None and parameter.own_part in facts.own_parts:
-        return f"the task says its own {parameter.own_part}: {asked} is for those that say none"
+        return SkipReason(parameter.name, parameter.left_to_task(value))
     if parameter.devices and device not in parameter.devices:
-        return f"{asked} changes nothing on the {device}: it is for {' and '.join(parameter.devices)}"
+        told = f"{asked} changes nothing on the {device}: it is for {' and '.join(parameter.devices)}"
+        return SkipReason(parameter.name, told)
     for other in parameter.needs:
-        if cell.settings.get(other) == PARAMETERS[other].default:
-            return f"{asked} means nothing with {PARAMETERS[other].option} {cell[other]}"
+        if cell[other] == PARAMETERS[other].default:
+            return SkipReason(parameter.name, f"{asked} means nothing with {PARAMETERS[other].option} {cell[other]}")
     for other, why in parameter.excludes.items():
-        if cell.settings.get(other, PARAMETERS[other].default) != PARAMETERS[other].default:
-            return f"{asked} does not go with {PARAMETERS[other].option} {cell[other]}: {why}"
-    return ""
+        if cell[other] != PARAMETERS[other].default:  # which the grid alone may have added
+            return SkipReason(other, f"{asked} does not go with {PARAMETERS[other].option} {cell[other]}: {why}")
+    return None
 
 
 def estimate_seconds(planned: PlannedCell, machine: Machine, settings: Settings) -> float:

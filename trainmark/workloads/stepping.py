@@ -78,7 +78,8 @@ class ModelWorkload(Workload):
             return 2e-3
         faster = FASTER_IN_BF16 if values["precision"] == "bf16" else 1.0
         speed = SHARE_OF_PRODUCT_SPEED * machine.cpu_flops * faster
-        return 2e-3 + self.passes * flops * int(values["batch_size"]) / speed
+        samples = int(values["batch_size"]) * int(values.get("accumulate", 1))
+        return 2e-3 + self.passes * flops * samples / speed
 
 
 @dataclass(frozen=True, kw_only=True)

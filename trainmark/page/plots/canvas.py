@@ -173,7 +173,7 @@ def panels(records: pd.DataFrame, within: Sequence[str] = ()) -> Iterator[tuple[
     )
     for values, panel in named.groupby(apart, sort=False):
         told = [
-            _AXIS_WORDS[axis].format(value) if axis in _AXIS_WORDS else PARAMETERS[axis].worded(value)
+            _AXIS_WORDS[axis].format(value) if axis in _AXIS_WORDS else PARAMETERS[axis].worded(str(value))
             for axis, value in zip(apart, values, strict=True)
             if axis == "model" or value not in ("", str(PARAMETERS[axis].default))
         ]
