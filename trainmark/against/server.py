@@ -33,6 +33,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from trainmark.measure.worker import finish
 from trainmark.scratch import keeping_in, scratch
 from trainmark.store import glossary
 from trainmark.store.cell import Cell
-from trainmark.store.parameters import PARAMETERS
+from trainmark.store.parameters import PARAMETERS, is_name_of_data
 
 SOURCES = "src"  # where a project keeps its packages, if not beside the suite
 PROTOCOL = 2  # 2: a suite is opened first, and a workload's entry measures
@@ -153,12 +154,15 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
             load_model(name)
         except UnknownModel as error:
             _raise_lent(error)
+    if "dataset" in given:
+        given["dataset"] = tuple(name for name in given["dataset"] if _is_there(str(name)))
+        asked = replace(asked, given=given)
     machine = describe(known, (), settings.places, settings.threads, lambda _doing: None, scratch)
     planned = [item for entry in entries() for item in plan(entry.name, asked, machine)]
     return {
         "environment": dict(machine.environment),
         "packages": installed_packages(),
-        "files": files_of(machine.models),
+        "files": files_of([*machine.models, *filter(is_name_of_data, map(str, given.get("dataset", ())))]),
         "copies": copies_of(suite.current().root / SOURCES),
         "threads": settings.threads,
         "glossary": glossary.describe((), {name for facts in machine.models.values() for name in facts.metrics}),
@@ -169,6 +173,22 @@ def plan(request: Mapping[str, Any], _channel: Channel, scratch: Path) -> dict[s
     }
 
 
+def _is_there(name: str) -> bool:
+    """Whether this side has a data set, where that is one behind a name of the user's own."""
+    from trainmark.measure.data import find_data
+    from trainmark.measure.failures import BrokenTask, MissingDataError
+
+    try:
+        if is_name_of_data(name):
+            find_data(name)
+    except BrokenTask:
+        pass  # its cells say so
+    except MissingDataError as error:
+        _raise_lent(error)
+        return False
+    return True
+
+
 def _raise_lent(error: Exception) -> None:
     """What only the working tree would have lent is told in the words of that, and not as a model that is nowhere."""
     if getattr(error.__cause__, "lent", False):
@@ -177,7 +197,7 @@ def _raise_lent(error: Exception) -> None:
 
 
 def files_of(models: Iterable[str]) -> dict[str, str]:
-    """Model -> the file of the module that names it."""
+    """Model, or data set of the user's own, -> the file of the module that names it."""
     ours = suite.current()
     registered = ours.models_by_name()
     modules = {name: str(ours.models) if name in registered else name for name in models}
@@ -275,12 +295,13 @@ def control_seconds() -> float:
 
 
 def _learn_metrics(cell: Cell) -> None:
-    """Makes known what a cell's task is judged by; of a task that fails its record says so."""
+    """Makes known what the task of a cell, or of its data, is judged by; of a task that fails its record says so."""
     from trainmark.measure.failures import BrokenTask
     from trainmark.model import UnknownModel, load_model
 
-    with contextlib.suppress(BrokenTask, UnknownModel):
-        load_model(str(cell.settings.get("model")))
+    for name in (cell.settings.get("model"), cell.settings.get("dataset")):
+        with contextlib.suppress(BrokenTask, UnknownModel):
+            load_model(str(name))
 
 
 def _cell(document: Mapping[str, Any]) -> Cell:
