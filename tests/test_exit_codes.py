@@ -22,6 +22,16 @@ def failing():
     return nn.Sequential(nn.Flatten(), nn.Linear(783, 10))
 
 """
+TASKS = """
+import torch
+from torch import nn
+from trainmark.task import HeldOut, Task
+
+rows = (torch.zeros(64, 3), torch.zeros(64, 1))
+right = Task(model=lambda: nn.Linear(3, 1), data=rows, criterion=nn.MSELoss())
+wrong = Task(model=nn.Linear(3, 1), data=rows, criterion=nn.MSELoss())
+judged = Task(model=lambda: nn.Linear(3, 1), data=rows, metrics={"error": HeldOut(nn.L1Loss(), "smaller")})
+"""
 BREAKS = """
 def pytest_collection_finish(session):
     raise RuntimeError("a fault in the program")
@@ -36,6 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project that is a suite."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "nets.py").write_text(NETS, encoding="utf-8")
+    (folder / "tasks.py").write_text(TASKS, encoding="utf-8")
     (folder / "broken_nets.py").write_text("from torch import nn\n\nnn.NoSuchLayer\n", encoding="utf-8")
     (folder / "test_own.py").write_text("def test_own():\n    pass\n", encoding="utf-8")
     command = [sys.executable, "-m", "trainmark", "init", "--model", "nets:fine"]
@@ -111,6 +122,16 @@ def test_a_fault_of_the_program_never_reads_as_a_verdict(call: Call) -> None:
     code, output = call(*CHOSEN, "--collect-only", conftest=BREAKS)
     assert code == 70 in documented(1), output
     assert "INTERNALERROR" in output
+
+
+def test_tasks_that_are_put_together_wrongly_fail_alone(call: Call) -> None:
+    """Each is one failed benchmark that names its line; the others of the same file are measured."""
+    code, output = call(*CHOSEN, "--task", "tasks:right,tasks:wrong,tasks:judged")
+    assert code == 1 in documented(1), output
+    assert "1 ok, 2 error" in output
+    assert "tasks.py, line 8, is put together wrongly: model is a module; each training begins with a new one" in output
+    assert "tasks.py, line 9, is put together wrongly: a held-out metric is better when higher or lower" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(

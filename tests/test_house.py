@@ -24,7 +24,7 @@ BELOW = {
     "page": {"store", "judge", "advise", "formatting", "workloads", "suite"},
     "export": {"store", "judge", "advise", "formatting", "workloads"},
     "meters": {"store", "scratch"},
-    "measure": {"store", "meters", "workloads", "suite", "model", "task", "git", "scratch", "formatting"},
+    "measure": {"store", "meters", "workloads", "suite", "model", "named", "task", "git", "scratch", "formatting"},
     "task": {"store"},
     "against": {"store", "measure", "meters", "workloads", "suite", "formatting", "git", "scratch"},
     "git": set(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -460,6 +461,50 @@ def test_one_folder_spelled_twice_is_one_data_set(again: str) -> None:
     assert asked.request.given["dataset"] == ("folder:pets",)
 
 
+def test_a_folder_is_known_by_its_arguments_too_in_one_spelling(tmp_path: Path) -> None:
+    written = f"folder:{tmp_path}/pets( size = 64, normalize=(( 0.5,0.5,.5), 0.25) ),folder:{tmp_path}/pets"
+    asked = read("--dataset", written)
+    names = ("folder:pets(size=64,normalize=((0.5,0.5,0.5),0.25))", "folder:pets")
+    assert asked.request.given["dataset"] == names
+    assert asked.settings.places.named["dataset"] == dict.fromkeys(names, tmp_path / "pets")
+
+
+def test_a_folder_whose_own_name_has_brackets_has_no_arguments(tmp_path: Path) -> None:
+    (tmp_path / "pets(size=8)").mkdir()
+    asked = read("--dataset", f"folder:{tmp_path}/pets(size=8)")
+    assert asked.settings.places.named["dataset"] == {"folder:pets(size=8)": tmp_path / "pets(size=8)"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("(64)", "a folder takes size= and normalize=, not 64"),
+        ("(crop=3)", "a folder takes size= and normalize=, not crop"),
+        ("(size='big')", "size is 'big': write pixels, as 64"),
+        ("(size=0)", "size is 0: write pixels"),
+        ("(size=(1,2,3))", "size is (1,2,3): write pixels"),
+        ("(size=None)", "size is None: write pixels"),
+        ("(normalize='half')", "normalize is 'half': write 'imagenet', or mean and standard deviation"),
+        ("(normalize=(0.5,0))", "normalize is (0.5,0): write"),
+        ("(normalize=((1,2),(1,2)))", "normalize is ((1,2),(1,2)): write"),
+        ("(size=n)", "its argument n is no literal"),
+        ("(size=3)(size=4)", "it goes on behind its arguments"),
+    ],
+)
+def test_what_a_folder_does_not_take_is_refused_where_it_is_named(arguments: str, told: str) -> None:
+    with pytest.raises(pytest.UsageError, match=re.escape(told)):
+        read("--dataset", f"folder:/a/pets{arguments}")
+
+
+def test_data_of_ones_own_are_named_as_models_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "PYTHONPATH", "")
+    (tmp_path / "rows.py").write_text("")
+    (tmp_path / "pets").mkdir()
+    asked = read("--dataset", f"package.rows:rows( 3 ),{tmp_path}/rows.py:rows(n = 3),folder:{tmp_path}/pets")
+    assert asked.request.given["dataset"] == ("package.rows:rows(3)", "rows.py:rows(n=3)", "folder:pets")
+    assert os.environ["PYTHONPATH"] == str(tmp_path)  # of the file alone
+
+
 @pytest.mark.parametrize("text", ["folder:", "folder:/"])
 def test_a_folder_without_a_name_is_refused(text: str) -> None:
     with pytest.raises(pytest.UsageError, match="--dataset folder:"):
@@ -570,6 +615,18 @@ def test_an_interrupted_run_is_resumed_with_its_own_options(tmp_path: Path) -> N
     restore_options(resumed, kept)  # type: ignore[arg-type]
     assert read_options(resumed) == read_options(begun)  # type: ignore[arg-type]
     assert resumed.getoption("benchmark_autosave") == "1a2b3c"
+
+
+def test_so_are_folders_and_data_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "PYTHONPATH", "")
+    (tmp_path / "rows.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    begun = FakeConfig("--dataset", "rows.py:rows(3),folder:pets(size=8),mnist", "--data-root", str(tmp_path))
+    kept, asked = keep_options(begun), read_options(begun)  # type: ignore[arg-type]
+    monkeypatch.chdir("/")
+    resumed = FakeConfig("--resume")
+    restore_options(resumed, kept)  # type: ignore[arg-type]
+    assert read_options(resumed) == asked  # type: ignore[arg-type]
 
 
 def test_a_file_is_found_from_wherever_a_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from trainmark import suite
 from trainmark.measure.failures import BrokenTask
 from trainmark.named import FailedImport, UnknownObject, UnreadableName, find, layers, read_name, refuse_wrong_arguments
 from trainmark.store.metrics import register_metrics
-from trainmark.task import CLASSES, GREY_28, NotATask, Task, TaskFactory
+from trainmark.task import CLASSES, GREY_28, NotATask, Task, TaskError, TaskFactory
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,6 +72,7 @@ def load_model(name: str) -> ModelSpec:
 
     Raises:
         UnknownModel: No entry has that name; or its module, its file or its attribute is not there, or gives no model.
+        BrokenTask: It is a task that is put together wrongly.
     """
     registered = suite.current().models_by_name()
     if name in registered:
@@ -159,10 +160,10 @@ def _task_of(found: Any) -> Task | None:
     """The task behind a name; None where it is of a model.
 
     Raises:
-        BrokenTask: A function that is marked as one of a task's fails.
+        BrokenTask: A function that is marked as one of a task's fails, or the task has a part of the wrong kind.
     """
     if isinstance(found, Task):
-        return found
+        return _rightly_made(found)
     function = found.func if isinstance(found, partial) else found
     if not isinstance(function, TaskFactory):
         return None
@@ -171,6 +172,15 @@ def _task_of(found: Any) -> Task | None:
     except Exception as error:  # whatever the function does
         place = "" if isinstance(error, NotATask) else suite.where(error)
         raise BrokenTask(f"making the task fails{place}: {suite.told(error)}") from error
+    return _rightly_made(task)
+
+
+def _rightly_made(task: Task) -> Task:
+    try:
+        task.refuse_wrong_parts()
+    except TaskError as error:
+        file, line = task.written
+        raise BrokenTask(f"the task in {file}, line {line}, is put together wrongly: {error}") from error
     return task
 
 

@@ -5,6 +5,7 @@
 ``path/to/file.py:factory``         what a file holds, whatever folders of packages it lies in
 ``package.module:Nets.wide``        an attribute of what it holds
 ``nets:wide(512, depth=2)``         any of these with arguments: a ``functools.partial`` of it
+``folder:path/to/images(size=64)``  a folder of images, and how they are made one size
 ==================================  ==========================================================================
 
 Arguments are literals (numbers, strings, booleans, None; tuples, lists and dicts of them); nothing is evaluated.
@@ -42,6 +43,7 @@ UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no 
 LITERALS = "numbers, strings, True, False, None, tuples, lists and dicts"
 _IDENTIFIER = r"[^\W\d]\w*"
 _DOTTED = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
+_FOLDER = re.compile(r"(?P<path>.*?[^\s(])\s*(?P<call>\(.*\))", re.DOTALL)
 _FORM = re.compile(rf"(?P<place>{_DOTTED}|.+?\.py)\s*:\s*(?P<attribute>{_DOTTED})\s*(?P<call>\(.*)?", re.DOTALL)
 
 
@@ -74,8 +76,7 @@ class Name:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        written = [*map(_written, self.args), *(f"{name}={_written(value)}" for name, value in self.kwargs.items())]
-        return f"{self.place}:{self.attribute}" + (f"({','.join(written)})" if written else "")
+        return f"{self.place}:{self.attribute}{_written_call(self.args, self.kwargs)}"
 
     @property
     def is_of_a_file(self) -> bool:
@@ -99,6 +100,88 @@ def read_name(text: str) -> Name | None:
             raise UnreadableName(f"{place!r} has a character that cannot be shown; rename the file or the folder")
     args, kwargs = _read_call(call) if call else ((), {})
     return Name(place, attribute, args, kwargs)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """By what each channel of an image is shifted, and then divided.
+
+    Attributes:
+        mean: One for each channel, or one for all.
+        std: Likewise.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+CHANNELS = {1, 3}  # of a folder's images there are three: a number for each, or one for all
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, of its trained models
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """What is said of a folder of images.
+
+    Attributes:
+        size: Height and width that all are brought to; a single number for the shorter side, of which the square in
+            the middle is taken. None for images that are of one size as they are.
+        normalize: What is done to their channels; None for nothing.
+    """
+
+    size: int | tuple[int, int] | None = None
+    normalize: Normalisation | None = None
+
+
+def read_folder(text: str) -> tuple[str, str]:
+    """Path and arguments of ``path/to/images(size=64)``, these as a record keeps them; empty where there are none.
+
+    Raises:
+        UnreadableName: See :func:`read_image_options`.
+    """
+    path, call = parts_of_folder(text)
+    if not call or absolute(text).is_dir():  # whose own name has brackets
+        return text, ""
+    read_image_options(call)
+    return path, _written_call(*_read_call(call))
+
+
+def parts_of_folder(text: str) -> tuple[str, str]:
+    """Path and arguments as they are written; empty where there are none."""
+    form = _FOLDER.fullmatch(text)
+    return (text, "") if form is None else (form["path"], form["call"])
+
+
+def read_image_options(call: str) -> ImageOptions:
+    """What the arguments of a folder say, such as ``(size=64, normalize="imagenet")``; by default nothing.
+
+    Raises:
+        UnreadableName: One is not known, or of the wrong kind.
+    """
+    args, given = _read_call(call) if call else ((), {})
+    other = next((name for name in given if name not in ("size", "normalize")), None)
+    if args or other is not None:
+        raise UnreadableName(f"a folder takes size= and normalize=, not {other or _written(args[0])}")
+    size, normalize = given.get("size"), given.get("normalize")
+    sides = size if isinstance(size, tuple) and len(size) == 2 else (size,)
+    if "size" in given and not all(type(side) is int and side > 0 for side in sides):
+        raise UnreadableName(f"size is {_written(size)}: write pixels, as 64, or height and width, as (48, 64)")
+    return ImageOptions(size, _normalisation(normalize) if "normalize" in given else None)
+
+
+def _normalisation(given: Any) -> Normalisation:
+    if given == "imagenet":
+        return IMAGENET
+    parts = [part if isinstance(part, tuple) else (part,) for part in given] if isinstance(given, tuple) else []
+    numbers = [number for part in parts for number in part]
+    are_numbers = all(type(number) in (int, float) for number in numbers)
+    if len(parts) != 2 or not are_numbers or not {*map(len, parts)} <= CHANNELS or not all(parts[1]):
+        raise UnreadableName(
+            f"normalize is {_written(given)}: write 'imagenet', or mean and standard deviation, (0.5, 0.25), each of "
+            "which may be a tuple of three"
+        )
+    mean, std = (tuple(map(float, part)) for part in parts)
+    return Normalisation(mean, std)
 
 
 def canonical(text: str) -> str:
@@ -255,6 +338,11 @@ def _written(value: Any) -> str:
     if value is None or isinstance(value, bool | int | str):
         return repr(value)
     raise TypeError(type(value).__name__)
+
+
+def _written_call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    written = [*map(_written, args), *(f"{name}={_written(value)}" for name, value in kwargs.items())]
+    return f"({','.join(written)})" if written else ""
 
 
 def _within(root: Path, file: Path) -> str | None:

@@ -21,7 +21,7 @@ from trainmark.measure.session import Invocation
 from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import Limits
 from trainmark.named import PATH_VARIABLE, put_on_path
-from trainmark.store.parameters import PARAMETERS, Parameter, Value, split_values
+from trainmark.store.parameters import FOLDER, PARAMETERS, Parameter, Value, split_values
 from trainmark.units import parse_count, parse_seconds, parse_size
 from trainmark.workloads import entries
 from trainmark.workloads.grid import GRIDS
@@ -53,7 +53,7 @@ OF_AGAINST: dict[str, Any] = {
     "changed": None,
     "counts": "pass",
 }
-OF_CODE = ("model",)  # parameters whose values are imported, from a file where they name one
+OF_CODE = ("model", "dataset")  # parameters whose values are imported, from a file where they name one
 OF_THREADS = f"{VARIABLE}OMP_NUM_THREADS="
 NOT_AGAINST = ("in_process", "profile", "memory_limit")
 # pytest-benchmark's that mean something there: how long the record of a side is timed, and where runs lie.
@@ -181,7 +181,7 @@ def read_options(config: pytest.Config) -> Invocation:
     """
     given, named = _given(config)
     for parameter in OF_CODE:
-        put_on_path(named.get(parameter, {}).values())
+        put_on_path(_files(parameter, named).values())
     alone = [entry.name for entry in entries() if entry.option and option(config, _name(entry.option))]
     if len(alone) > 1:
         raise pytest.UsageError(f"{' and '.join(alone)} are measured alone: ask for one of them.")
@@ -273,7 +273,7 @@ def _refuse_files_of_one_side(config: pytest.Config, side: Side, root: Path) -> 
         return
     _, named = _given(config)
     for parameter in OF_CODE:
-        for name in named.get(parameter, {}):
+        for name in _files(parameter, named):
             raise pytest.UsageError(
                 f"--{parameter} {name}: the file is outside of {root}, and {side.name} has none of its own: "
                 "put it into the suite to compare it."
@@ -291,9 +291,17 @@ def keep_options(config: pytest.Config) -> dict[str, Any]:
     return ours | {name: config.getoption(name) for name in KEPT_OF_BENCHMARK}
 
 
+def _files(parameter: str, named: Mapping[str, Mapping[str, Path]]) -> dict[str, Path]:
+    """Name -> file, of the values of a parameter that are imported from one; a folder of images is none."""
+    return {name: path for name, path in named.get(parameter, {}).items() if not name.startswith(FOLDER)}
+
+
 def _from_anywhere(name: str, places: Mapping[str, Path]) -> str:
     """A name that means the same wherever the user stands when the run is resumed."""
-    return f"{places[name].parent / name}" if name in places else name
+    if name not in places:
+        return name
+    kind = FOLDER if name.startswith(FOLDER) else ""
+    return f"{kind}{places[name].parent / name.removeprefix(kind)}"
 
 
 def restore_options(config: pytest.Config, kept: Mapping[str, Any]) -> None:

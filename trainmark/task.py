@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trainmark.store.metrics import SHARE, Metric
@@ -48,13 +50,21 @@ class HeldOut:
     margin: float | None = None
     meaning: str = ""
 
-    def __post_init__(self) -> None:
+    def refuse_wrong_parts(self) -> None:
+        """Looks at each part.
+
+        Raises:
+            TaskError: One is of the wrong kind.
+        """
         if not callable(self.function):
             raise TaskError(f"a held-out metric is a function of output and targets, not {_kind(self.function)}")
         if self.better not in DIRECTIONS:
             raise TaskError(f"a held-out metric is better when {' or '.join(DIRECTIONS)}, not {self.better!r}")
         if self.margin is not None and not (isinstance(self.margin, int | float) and self.margin > 0):
             raise TaskError(f"the margin of a held-out metric is a number above 0 or None, not {self.margin!r}")
+        for name in ("unit", "meaning"):
+            if not isinstance(getattr(self, name), str):
+                raise TaskError(f"the {name} of a held-out metric is a string, not {_kind(getattr(self, name))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +74,9 @@ class Task:
     A batch is parted into inputs and targets: a pair as it is, of more parts the last are the targets, of one with
     names those called ``target``, ``targets``, ``label``, ``labels`` or ``y``; a lone tensor is both. Inputs that are a
     tuple or a list are the model's arguments, inputs with names its arguments by name.
+
+    A part of the wrong kind is told when the task is measured, and not where it is written: other tasks of the same
+    file go on.
 
     Attributes:
         model: Gives a new model with random weights on the CPU.
@@ -85,9 +98,7 @@ class Task:
         count: From inputs and targets to how many of these a batch has; needed for any other than samples.
         input_shape: Of one sample, where ``data`` is None: channels, height, width.
         classes: Logits of a sample, likewise.
-
-    Raises:
-        TaskError: A part is of the wrong kind.
+        written: File and line where it is.
     """
 
     model: Callable[[], nn.Module]
@@ -104,8 +115,17 @@ class Task:
     count: Callable[[Any, Any], int] | None = None
     input_shape: tuple[int, int, int] = GREY_28
     classes: int = CLASSES
+    written: tuple[str, int] = field(default=("", 0), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "written", _caller())
+
+    def refuse_wrong_parts(self) -> None:
+        """Looks at each part.
+
+        Raises:
+            TaskError: One is of the wrong kind.
+        """
         from torch import nn
 
         if isinstance(self.model, nn.Module):
@@ -117,17 +137,29 @@ class Task:
                 raise TaskError(f"{name} is {_kind(part)}, not a function")
         if self.schedule_interval not in INTERVALS:
             raise TaskError(f"schedule_interval is {self.schedule_interval!r}, not {' or '.join(INTERVALS)}")
+        self._refuse_wrong_metrics()
+        if not _is_identifier(self.unit) or (self.unit != "sample" and self.count is None):
+            raise TaskError(f"unit is {self.unit!r}: write one word, and count=… where it is not sample")
+        if not (
+            isinstance(self.input_shape, tuple | list) and len(self.input_shape) == 3 and _are_counts(*self.input_shape)
+        ):
+            raise TaskError(f"input_shape is {self.input_shape!r}, not channels, height and width of an image")
+        if not _are_counts(self.classes):
+            raise TaskError(f"classes is {self.classes!r}, not a whole number above zero")
+
+    def _refuse_wrong_metrics(self) -> None:
+        if not isinstance(self.metrics, Mapping | None):
+            raise TaskError(f"metrics is {_kind(self.metrics)}, not a dict of names to HeldOut(function, better=…)")
         for name, metric in (self.metrics or {}).items():
             if not isinstance(metric, HeldOut):
                 raise TaskError(f"metric {name} is {_kind(metric)}: write HeldOut(function, better=…)")
-            if not name.isidentifier():
+            metric.refuse_wrong_parts()
+            if not _is_identifier(name):
                 raise TaskError(f"{name!r} is no name for a metric: write it as a Python identifier")
             if name == ACCURACY and (metric.better, metric.unit, metric.margin) != ("higher", SHARE, None):
                 raise TaskError(
                     'accuracy is HeldOut(function, "higher", "share"), of a known margin; or name it otherwise'
                 )
-        if not self.unit.isidentifier() or (self.unit != "sample" and self.count is None):
-            raise TaskError(f"unit is {self.unit!r}: write one word, and count=… where it is not sample")
 
     @property
     def is_plain(self) -> bool:
@@ -201,3 +233,22 @@ def _kind(value: Any) -> str:
         return "None"
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _is_identifier(value: Any) -> bool:
+    return isinstance(value, str) and value.isidentifier()
+
+
+def _are_counts(*values: Any) -> bool:
+    return all(type(value) is int and value > 0 for value in values)
+
+
+def _caller() -> tuple[str, int]:
+    """File and line of the code that makes a task, by its name or by ``dataclasses.replace``."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename in _MAKING:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+_MAKING = (__file__, dataclasses.__file__, "<string>")  # the last one is where a dataclass has its __init__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import shutil
 import urllib.request
 from collections import Counter
@@ -378,6 +379,55 @@ def test_different_classes_in_train_and_test_are_refused(tmp_path: Path) -> None
     places = image_folder(tmp_path, train={"cat": [(8, 8)]}, test={"dog": [(8, 8)]})
     with pytest.raises(MissingDataError, match="folder:pets: train/ and test/ have different classes"):
         check("folder:pets", places)
+
+
+def sized(places: Places, arguments: str) -> tuple[str, Places]:
+    """The name of the folder with those arguments, as the command line would have it."""
+    (path,) = places.named["dataset"].values()
+    name = f"folder:pets{arguments}"
+    return name, Places(named={"dataset": {name: path}})
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    ("arguments", "shape"), [("(size=16)", (3, 16, 16)), ("(size=(20,24),normalize='imagenet')", (3, 20, 24))]
+)
+def test_pictures_of_any_size_are_brought_to_one(
+    tmp_path: Path, loader: str, arguments: str, shape: tuple[int, int, int]
+) -> None:
+    pets = {"cat": [(32, 32), (30, 40)], "dog": [(17, 90)]}
+    name, places = sized(image_folder(tmp_path, train=pets, test=pets), arguments)
+    check(name, places)
+    data = load(name, places, shape, 2, samples=1)
+    images, labels = next(Feed(data, loader, 3, "cpu").endless())
+    assert images.shape == (3, *shape)
+    assert Counter(labels.tolist()) == {0: 2, 1: 1}
+    assert data.held_out is not None
+    assert data.held_out[0][0].shape == shape
+
+
+@pytest.mark.parametrize(
+    ("normalize", "blue"),
+    [("'imagenet'", (1 - 0.406) / 0.225), ("(0.5,0.25)", 2.0), ("((0.1,0.2,0.6),(0.1,0.2,0.4))", 1.0)],
+)
+def test_channels_are_normalised_as_torchvision_does_and_the_transforms_tell(
+    tmp_path: Path, normalize: str, blue: float
+) -> None:
+    pets = {"cat": [(32, 32)]}
+    name, places = sized(image_folder(tmp_path, train=pets, test=pets), f"(size=8,normalize={normalize})")
+    data = load(name, places, None, None, samples=1)
+    assert data.train[0][0][2] == pytest.approx(torch.full((8, 8), blue), abs=1e-5)
+    told = str(data.train.transform.steps)  # type: ignore[attr-defined]  # which a record keeps
+    assert all(word in told for word in ("Resize(size=8", "CenterCrop(size=(8, 8))", "ToTensor()", "Normalize(mean="))
+
+
+def test_a_folder_of_another_size_than_the_model_takes_is_told_with_what_makes_it_fit(tmp_path: Path) -> None:
+    pets = {"cat": [(50, 40)]}
+    places = image_folder(tmp_path, train=pets, test=pets)
+    with pytest.raises(
+        UnsupportedError, match=re.escape("has images of 3x40x50, the model takes 3x32x32: write folder:PA")
+    ):
+        load("folder:pets", places, COLOUR, 10, samples=1)
 
 
 @pytest.mark.parametrize("loader", LOADERS)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from inspect import currentframe
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +24,7 @@ from trainmark.measure.worker import finish
 from trainmark.store.cell import Cell
 from trainmark.store.metrics import METRICS
 from trainmark.suite import Suite
-from trainmark.task import HeldOut, Task, TaskError, task
+from trainmark.task import HeldOut, Task, task
 
 X, Y = torch.randn(24, 3), torch.randn(24, 1)
 OUR_SENTENCES = (ModelError, UnsupportedError, NotFiniteError, MissingDataError)
@@ -217,29 +219,50 @@ def test_a_task_that_is_right_is_measured(ending: Callable[..., Any]) -> None:
     assert ending("accuracy", good())[:2] == ("ok", "")
 
 
-@pytest.mark.parametrize(
-    ("parts", "told"),
-    [
-        ({"model": nn.Linear(3, 1)}, "model is a module"),
-        ({"model": None}, "model is None, not a function"),
-        ({"criterion": 5}, "criterion is an int, not a function"),
-        ({"optimizer": "adam"}, "optimizer is a str, not a function"),
-        ({"schedule_interval": "minute"}, "schedule_interval is 'minute', not step or epoch"),
-        ({"metrics": {"error": print}}, "metric error is a builtin_function_or_method: write HeldOut"),
-        ({"metrics": {"two words": HeldOut(print, "lower")}}, "is no name for a metric"),
-        ({"metrics": {"accuracy": HeldOut(print, "lower")}}, "accuracy is HeldOut"),
-        ({"unit": "token"}, "unit is 'token': write one word, and count="),
-    ],
-)
-def test_a_part_of_the_wrong_kind_is_refused_where_the_task_is_written(parts: dict[str, Any], told: str) -> None:
-    with pytest.raises(TaskError, match=told):
-        good(**parts)
+PARTS_OF_A_WRONG_KIND: list[tuple[dict[str, Any], str]] = [
+    ({"model": nn.Linear(3, 1)}, "model is a module"),
+    ({"model": None}, "model is None, not a function"),
+    ({"criterion": 5}, "criterion is an int, not a function"),
+    ({"optimizer": "adam"}, "optimizer is a str, not a function"),
+    ({"schedule": 0.1}, "schedule is a float, not a function"),
+    ({"step": 3}, "step is an int, not a function"),
+    ({"split": "x"}, "split is a str, not a function"),
+    ({"collate": []}, "collate is a list, not a function"),
+    ({"count": 7}, "count is an int, not a function"),
+    ({"schedule_interval": "minute"}, "schedule_interval is 'minute', not step or epoch"),
+    ({"metrics": nn.L1Loss()}, "metrics is a L1Loss, not a dict of names"),
+    ({"metrics": {"error": print}}, "metric error is a builtin_function_or_method: write HeldOut"),
+    ({"metrics": {"two words": HeldOut(print, "lower")}}, "is no name for a metric"),
+    ({"metrics": {3: HeldOut(print, "lower")}}, "3 is no name for a metric"),
+    ({"metrics": {"accuracy": HeldOut(print, "lower")}}, "accuracy is HeldOut"),
+    ({"metrics": {"error": HeldOut(5, "lower")}}, "a function of output and targets, not an int"),  # type: ignore[arg-type]
+    ({"metrics": {"error": HeldOut(print, "smaller")}}, "better when higher or lower, not 'smaller'"),
+    ({"metrics": {"error": HeldOut(print, "lower", "m", -1)}}, "a number above 0 or None, not -1"),
+    ({"metrics": {"error": HeldOut(print, "lower", 5)}}, "the unit of a held-out metric is a string, not an int"),  # type: ignore[arg-type]
+    ({"unit": "token"}, "unit is 'token': write one word, and count="),
+    ({"unit": 5}, "unit is 5: write one word"),
+    ({"input_shape": 28}, "input_shape is 28, not channels, height and width"),
+    ({"classes": "ten"}, "classes is 'ten', not a whole number"),
+]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [((5, "lower"), "not an int"), ((print, "smaller"), "not 'smaller'"), ((print, "lower", "m", -1), "not -1")],
-)
-def test_a_metric_of_the_wrong_kind_is_refused_where_it_is_written(arguments: tuple[Any, ...], told: str) -> None:
-    with pytest.raises(TaskError, match=told):
-        HeldOut(*arguments)
+@pytest.mark.parametrize(("parts", "told"), PARTS_OF_A_WRONG_KIND)
+def test_a_part_of_the_wrong_kind_is_told_with_the_line_of_its_task(
+    ending: Callable[..., Any], parts: dict[str, Any], told: str
+) -> None:
+    """And not where the task is written: an import would fail, and with it each other task of the file."""
+    status, reason, error = ending("train", good(**parts))
+    line = good.__code__.co_firstlineno + 1
+    assert status == "error" and told in reason, reason
+    assert reason.startswith(f"the task in {__file__}, line {line}, is put together wrongly: ")
+    assert not of_an_accident(error)
+
+
+def test_the_line_is_that_of_whoever_makes_the_task() -> None:
+    """By its name, by a partial, or as a copy of another."""
+    begun = currentframe().f_lineno  # type: ignore[union-attr]
+    made = Task(model=nn.Identity)
+    bound = partial(Task, model=nn.Identity)()
+    copied = replace(made, classes=3)
+    assert [one.written for one in (made, bound, copied)] == [(__file__, begun + place) for place in (1, 2, 3)]
+    assert made == bound  # where it is written is none of what it is

@@ -187,6 +187,28 @@ def test_the_quick_grid_has_both_ways_of_feeding_on_every_device(machine: Machin
     assert len(found) == len(wanted)
 
 
+OWN = ModelFacts("tasks:words", "own-data", None, has_convolution=False)
+
+
+@pytest.mark.parametrize(
+    ("models", "given", "wanted"),
+    [
+        ({"tasks:words": OWN}, {}, {"tasks:words"}),
+        ({"mlp": FACTS["mlp"], "tasks:words": OWN}, {}, {"mnist-5k", "tasks:words"}),
+        ({"mlp": FACTS["mlp"], "tasks:words": OWN}, {"model": ("tasks:words",)}, {"tasks:words"}),
+        ({"mlp": FACTS["mlp"], "tasks:words": OWN}, {"dataset": ("own-data",)}, {"tasks:words"}),
+        ({"tasks:words": OWN}, {"dataset": ("synthetic", "rows:rows")}, {"synthetic", "rows:rows"}),
+        ({"mlp": FACTS["mlp"]}, {"dataset": ("own-data",)}, set()),
+        ({}, {}, {"mnist-5k"}),
+    ],
+)
+def test_the_input_of_a_task_is_its_own_data_by_the_name_of_the_task(
+    models: dict[str, ModelFacts], given: dict[str, tuple[str, ...]], wanted: set[str]
+) -> None:
+    machine = replace(PLAIN, models=models)
+    assert values(cells("input", machine, asking(**given)), "dataset") == wanted
+
+
 @ON
 @EVERY_WORKLOAD
 @pytest.mark.parametrize("grid", ["quick", "full"])

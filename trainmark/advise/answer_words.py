@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from trainmark import formatting
 from trainmark.advise.answer import GAIN, Answer, Standing
 from trainmark.store.metrics import METRICS
-from trainmark.store.parameters import PARAMETERS, Value
+from trainmark.store.parameters import OWN_DATA, PARAMETERS, Value
 
 SETTING = ("precision", "batch_size", "lr_scaling", "compile", "memory_format")  # the first two are always told
 ALWAYS = 2
-OWN_DATA = "own-data"  # a task's: what a call names where it names no data set
 SLACK = 1.3  # of the time that an estimate asks for: the machine may be slower then
 
 

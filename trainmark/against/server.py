@@ -32,8 +32,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,7 +44,7 @@ from trainmark.measure.worker import finish
 from trainmark.scratch import keeping_in, scratch
 from trainmark.store import glossary
 from trainmark.store.cell import Cell
-from trainmark.store.parameters import PARAMETERS
+from trainmark.store.parameters import PARAMETERS, is_name_of_data
 
 PROTOCOL = 2  # 2: a suite is opened first, and a workload's entry measures
 WAITING = Path("/proc/thread-self/schedstat")
@@ -189,12 +189,16 @@ def plan(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dict[
         if isinstance(found, Refusal) and (found.lent or found.of_suite or not asked.models):
             raise found.error  # else a model of the other side alone
     known = {name: found for name, found in looked.items() if isinstance(found, ModelFacts)}
+    if "dataset" in given:
+        given["dataset"] = tuple(name for name in given["dataset"] if _is_there(str(name)))
+        asked = replace(asked, given=given)
     machine = describe_with(known, (), settings.places, settings.threads, lambda _doing: None)
     planned = [item for entry in entries() for item in plan(entry.name, asked, machine)]
     return {
         "environment": dict(machine.environment),
         "packages": installed_packages(),
-        "files": {name: facts.file for name, facts in known.items() if facts.file},
+        "files": {name: facts.file for name, facts in known.items() if facts.file}
+        | files_of(filter(is_name_of_data, map(str, given.get("dataset", ())))),
         "copies": {name: file for facts in known.values() for name, file in facts.copies.items()},
         "threads": settings.threads,
         "glossary": glossary.describe((), {name for facts in machine.models.values() for name in facts.metrics}),
@@ -208,6 +212,35 @@ def plan(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dict[
             for item in planned
         ],
     }
+
+
+def _is_there(name: str) -> bool:
+    """Whether this side has a data set, where that is one behind a name of the user's own."""
+    from trainmark.measure.data import find_data
+    from trainmark.measure.failures import BrokenTask, MissingDataError
+
+    try:
+        if is_name_of_data(name):
+            find_data(name)
+    except BrokenTask:
+        pass  # its cells say so
+    except MissingDataError as error:
+        _raise_lent(error)
+        return False
+    return True
+
+
+def _raise_lent(error: Exception) -> None:
+    """What only the working tree would have lent is told in the words of that, and not as a model that is nowhere."""
+    if getattr(error.__cause__, "lent", False):
+        assert error.__cause__ is not None  # it has been asked for an attribute
+        raise error.__cause__
+
+
+def files_of(names: Iterable[str]) -> dict[str, str]:
+    """Data set of the user's own -> the file of the module that names it."""
+    files = {name: getattr(sys.modules.get(name.partition(":")[0]), "__file__", None) for name in names}
+    return {name: file for name, file in files.items() if file}
 
 
 def installed_packages() -> str:

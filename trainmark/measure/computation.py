@@ -108,7 +108,7 @@ def of_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -
     report("training on a few samples")
     task, data = task_and_data(cell, settings)
     batches, held_out = feed(cell, data), HeldOutData.of(cell, task, data)
-    few, judged_by = batches.some(_spread(batches.size)), held_out.some(_spread(held_out.samples))
+    few, judged_by = batches.some(_spread(batches.samples)), held_out.some(_spread(held_out.samples))
 
     def take(report: Report) -> Taken:
         with _Watch() as watch:
@@ -139,7 +139,12 @@ def of_training(cell: Cell, settings: Settings, report: Report, scratch: Path) -
 
 
 def order_of(batches: Feed, seed: int, way: Callable[[Feed], Iterator[Any]]) -> dict[str, Any]:
-    """How many samples two epochs have, and a digest of their order: of numbers that stand for the samples."""
+    """How many samples two epochs have, and a digest of their order: of numbers that stand for the samples.
+
+    Nothing of a stream, whose order is its own.
+    """
+    if batches.samples is None:
+        return {}
     source = batches.numbered(min(ORDER_BATCH, batches.size))
     seed_everything(seed)
     one = -(-batches.size // source.batch_size) if way is Feed.epoch else batches.size // source.batch_size
@@ -510,8 +515,10 @@ def _schedules_kept_in(kept: list[LRScheduler]) -> Iterator[None]:
         LRScheduler.__init__ = original  # type: ignore[method-assign]
 
 
-def _spread(number: int) -> Tensor:
-    """Places of a few samples, spread over all of them: many a data set is sorted by its labels."""
+def _spread(number: int | None) -> Tensor:
+    """Places of a few samples, spread over all of them: many a data set is sorted by its labels; else the first."""
+    if number is None:
+        return torch.arange(FEW["batch_size"])
     return torch.linspace(0, number - 1, min(FEW["batch_size"], number)).long()
 
 

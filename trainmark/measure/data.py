@@ -1,7 +1,7 @@
 """Data sets by name, adapted once to the model's input, and the two ways to feed a step.
 
 The data sets themselves are the suite's: ``data`` of its table names a mapping of :class:`Source`.
-What this module has are ``synthetic`` and ``folder:PATH``.
+What this module has are ``synthetic``, ``folder:PATH``, and data behind a name of the user's own.
 """
 
 from __future__ import annotations
@@ -23,14 +23,27 @@ from trainmark.measure import own_data
 from trainmark.measure.batches import Batch, grouped, on_device, part, parted_by, tensors
 from trainmark.measure.failures import MissingDataError, UnsupportedError
 from trainmark.measure.settings import Places
-from trainmark.store.parameters import FOLDER
-from trainmark.task import Task
+from trainmark.model import load_task
+from trainmark.named import (
+    ImageOptions,
+    UnknownObject,
+    UnreadableName,
+    find,
+    layers,
+    parts_of_folder,
+    read_image_options,
+    read_name,
+    refuse_wrong_arguments,
+)
+from trainmark.store.parameters import FOLDER, OWN_DATA, is_name_of_data
+from trainmark.task import Task, TaskFactory
 
 Shape = tuple[int, int, int]  # channels, height, width
 Samples = Dataset[Any]  # items are (image, label)
-SYNTHETIC, OWN_DATA = "synthetic", "own-data"
+SYNTHETIC = "synthetic"
 KEPT_BATCHES = 64  # at most, of data that cannot lie on the device as a whole
 KEPT_BYTES = 2**30  # likewise
+AS_THEY_ARE = ImageOptions()
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,47 @@ def sources() -> Mapping[str, Source]:
 
 def names() -> tuple[str, ...]:
     """What ``--dataset`` takes."""
-    return (*sources(), SYNTHETIC, OWN_DATA, f"{FOLDER}PATH")
+    return (*sources(), SYNTHETIC, OWN_DATA, f"{FOLDER}PATH", "package.module:factory")
+
+
+def find_data(name: str) -> Any:
+    """What is behind a name of the user's own: a Source, a Task whose data is meant, or data as a Task has them.
+
+    Raises:
+        MissingDataError: It is not there, or cannot be called with the arguments that it has.
+        BrokenTask: It is a task that is put together wrongly.
+    """
+    try:
+        read = read_name(name)
+        if read is None:
+            raise MissingDataError(f'No data set named "{name}". Name one of {", ".join(names())}.')
+        found = find(read, "data set")
+        if isinstance(layers(found)[-1], Task | TaskFactory):
+            return load_task(name)
+        if callable(found) and not isinstance(found, Source | Dataset | DataLoader):
+            refuse_wrong_arguments(found, read, "data set")
+    except UnreadableName as error:
+        raise MissingDataError(f'The data set "{name}" cannot be read: {error}.') from error
+    except UnknownObject as error:
+        raise MissingDataError(str(error)) from error.__cause__
+    return found
+
+
+def fed(task: Task, name: str) -> Task:
+    """The task with the data of that name in the place of its own, where that is a name of the user's own.
+
+    Raises:
+        MissingDataError: See :func:`find_data`.
+        UnsupportedError: It is a task, and has no data.
+    """
+    given = find_data(name) if is_name_of_data(name) else None
+    if given is None or isinstance(given, Source):
+        return task
+    if not isinstance(given, Task):
+        return replace(task, data=given)
+    if given.data is None:
+        raise UnsupportedError(f"{name} has no data of its own")
+    return replace(task, data=given.data, split=given.split, collate=given.collate)
 
 
 @dataclass(frozen=True)
@@ -95,7 +148,10 @@ class Adaptation:
         fits = missing >= 0 and missing % 2 == 0 and missing <= height // 2 and want[2] - width == missing
         if fits and (channels == want[0] or channels == 1):
             return cls(padding=missing // 2, repeat=want[0] // channels)
-        raise UnsupportedError(f"{dataset} has images of {_text(have)}, the model takes {_text(want)}")
+        remedy = (
+            f": write {FOLDER}PATH(size={_side(want)})" if dataset.startswith(FOLDER) and channels == want[0] else ""
+        )
+        raise UnsupportedError(f"{dataset} has images of {_text(have)}, the model takes {_text(want)}{remedy}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +169,10 @@ class OneSize:
         """
         if image.shape != self.shape:
             found = _text((image.shape[0], image.shape[1], image.shape[2]))
-            raise UnsupportedError(f"{self.dataset} begins with an image of {_text(self.shape)} and has one of {found}")
+            raise UnsupportedError(
+                f"{self.dataset} begins with an image of {_text(self.shape)} and has one of {found}: "
+                f"write {FOLDER}PATH(size={max(self.shape[1:])}), or whichever size all shall have"
+            )
         return image
 
 
@@ -143,6 +202,11 @@ class Data:
     made_up: tuple[Batch, ...] = ()
     split: Callable[[Any], Batch] | None = None
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether its samples come in an order of their own, and nobody knows how many."""
+        return self.loading is not None and self.loading.is_stream
+
     def of_held_out(self) -> Data:
         """The held-out split in the place of the training split."""
         assert self.held_out is not None  # asked for where there is one
@@ -153,7 +217,7 @@ def load_for(task: Task, name: str, places: Places, samples: int) -> Data:
     """The data set of that name for a task: its own, made up after the example of that, or one of images.
 
     Args:
-        task: What is trained.
+        task: What is trained, :func:`fed` with what the name says.
         name: One of :func:`names`.
         places: Where files lie.
         samples: Of a batch.
@@ -169,7 +233,7 @@ def load_for(task: Task, name: str, places: Places, samples: int) -> Data:
         found = load(name, places, task.input_shape, task.classes, samples)
         split = None if task.collate is None else own_data.Split(found.train, {"collate_fn": task.collate})
         return replace(found, loading=split, held_out_loading=split, split=task.split)
-    if name not in (OWN_DATA, SYNTHETIC):
+    if name not in (OWN_DATA, SYNTHETIC) and not is_name_of_data(name):
         raise UnsupportedError(f"the task has data of its own: --dataset {OWN_DATA} or {SYNTHETIC}, not {name}")
     train, held_out = own_data.read_own_data(task)
     made_up = own_data.made_up(train, task.split, samples) if name == SYNTHETIC else []
@@ -184,6 +248,26 @@ def load_for(task: Task, name: str, places: Places, samples: int) -> Data:
         tuple(made_up),
         task.split,
     )
+
+
+def load_alone(name: str, places: Places, samples: int) -> tuple[Task | None, Data]:
+    """The data set of that name without a model, as it is; and the task whose data it is, where it is one's.
+
+    Args:
+        name: One of :func:`names`, or a task's.
+        places: Where files lie.
+        samples: Of a batch.
+
+    Raises:
+        MissingDataError: The files, or what the name says, are not there.
+        BrokenTask: The task is put together wrongly.
+        ModelError: The data are none.
+    """
+    given = find_data(name) if is_name_of_data(name) else None
+    if given is None or isinstance(given, Source):
+        return None, load(name, places, None, None, samples)
+    task = given if isinstance(given, Task) else Task(model=torch.nn.Identity, data=given)
+    return task, load_for(task, OWN_DATA if task.data is None else name, places, samples)
 
 
 def load(name: str, places: Places, shape: Shape | None, classes: int | None, samples: int) -> Data:
@@ -202,7 +286,7 @@ def load(name: str, places: Places, shape: Shape | None, classes: int | None, sa
     """
     if name == SYNTHETIC:
         return _synthetic(shape or (3, 32, 32), classes or 10, samples)
-    transform = Transform()
+    transform = Transform(_image_options(name, places))
     train, held_out, own_shape, own_classes = _read(name, places, transform)
     if classes is not None and own_classes > classes:
         raise UnsupportedError(f"{name} has {own_classes} classes, the model {classes} outputs")
@@ -213,12 +297,22 @@ def load(name: str, places: Places, shape: Shape | None, classes: int | None, sa
 
 
 class Transform:
-    """The lecture's ``ToTensor``, and what is done after it: steps may be added until the first image is read."""
+    """The lecture's ``ToTensor``, and what is done around it: steps may be added until the first image is read.
 
-    def __init__(self) -> None:
+    Args:
+        options: What is said of a folder: its images are brought to a size, and normalised.
+    """
+
+    def __init__(self, options: ImageOptions = AS_THEY_ARE) -> None:
         from torchvision import transforms
 
-        self.steps: list[Callable[[Any], Tensor]] = [transforms.ToTensor()]
+        self.steps: list[Callable[[Any], Any]] = [transforms.ToTensor()]
+        if isinstance(options.size, int):
+            self.steps.insert(0, transforms.CenterCrop(options.size))
+        if options.size is not None:
+            self.steps.insert(0, transforms.Resize(options.size))
+        if options.normalize is not None:
+            self.steps.append(transforms.Normalize(options.normalize.mean, options.normalize.std))
 
     def __call__(self, image: Any) -> Tensor:
         """From a PIL image to a tensor [C, H, W] in [0, 1]."""
@@ -236,15 +330,26 @@ def check(name: str, places: Places) -> None:
     """
     if name in (SYNTHETIC, OWN_DATA):
         return
-    if name not in sources() and not name.startswith(FOLDER):
-        raise MissingDataError(f'No data set named "{name}". Name one of {", ".join(names())}.')
-    _read(name, places, Transform())
+    if name in sources() or name.startswith(FOLDER):
+        _read(name, places, Transform(_image_options(name, places)))
+        return
+    found = find_data(name)
+    if isinstance(found, Source):
+        found.read(places, Transform())
+
+
+def _image_options(name: str, places: Places) -> ImageOptions:
+    """What the name of a folder of images says of them."""
+    path, (_, call) = places.find("dataset", name), parts_of_folder(name.removeprefix(FOLDER))
+    has_none = path is None or name == f"{FOLDER}{path.name}"  # whose own name may have brackets
+    return AS_THEY_ARE if has_none else read_image_options(call)
 
 
 def _read(name: str, places: Places, transform: Transform) -> tuple[Samples, Samples, Shape, int]:
     """Training split, held-out split, shape of an image, number of classes."""
     if not name.startswith(FOLDER):
-        return sources()[name].read(places, transform)
+        source = find_data(name) if is_name_of_data(name) else sources()[name]
+        return source.read(places, transform)  # of a user's own it is as it promises
     from torchvision.datasets import ImageFolder
 
     path = places.find("dataset", name)
@@ -321,7 +426,7 @@ class Feed:
         self.dataset = data.train
         self.loading = data.loading
         self.part = part if data.split is None else parted_by(data.split)
-        self.size = len(data.train)  # type: ignore[arg-type]  # every data set here has a length
+        self.size = 0 if data.is_stream else len(data.train)  # type: ignore[arg-type]  # all others have a length
         self.transfer: Callable[[Any, Any], Batch] = self._to_device  # an instrument may time it
         self.resident: Batch | None = None
         self.kept = [self._to_device(*batch) for batch in data.made_up]
@@ -334,6 +439,11 @@ class Feed:
                 self.resident = own_data.mapped_batch(lambda tensor: tensor.to(device), whole)
                 if not isinstance(whole[0], Tensor) or whole[0].ndim != 4:
                     self.layout = torch.contiguous_format
+
+    @property
+    def samples(self) -> int | None:
+        """Of an epoch; None where nobody knows."""
+        return self.size
 
     @property
     def is_resident(self) -> bool:
@@ -428,7 +538,7 @@ class Feed:
 
     def _own_loader(self, loading: own_data.Split, sampler: Any, drop_last: bool) -> DataLoader[Any]:
         """A DataLoader as a task says."""
-        if sampler is None:
+        if sampler is None and not loading.is_stream:
             sampler = RandomSampler(self.dataset)  # type: ignore[arg-type]  # it has a length
         return self._loader_by(**loading.options, sampler=sampler, drop_last=drop_last)
 
@@ -453,14 +563,16 @@ class Feed:
         """As many batches as may be kept on the device."""
         kept: list[Batch] = []
         size = 0
-        batches = self.single_batches()
-        for _ in range(min(KEPT_BATCHES, max(1, self.size // self.batch_size))):
-            kept.append(next(batches))
-            size += sum(tensor.numel() * tensor.element_size() for tensor in tensors(kept[-1]))
+        for batch in islice(self._to_keep(), KEPT_BATCHES):
+            kept.append(batch)
+            size += sum(tensor.numel() * tensor.element_size() for tensor in tensors(batch))
             if size > KEPT_BYTES:
                 break
         self._loader = None  # its processes are no longer needed
         return kept
+
+    def _to_keep(self) -> Iterator[Batch]:
+        return islice(self.single_batches(), max(1, self.size // self.batch_size))
 
     def _chosen(self, order: Tensor) -> Iterator[Batch]:
         assert self.resident is not None
@@ -479,6 +591,54 @@ class Feed:
 
     def _to_device(self, inputs: Any, targets: Any) -> Batch:
         return on_device((inputs, targets), self.device, self.layout, bool(self.options.get("pin_memory")))
+
+
+class StreamFeed(Feed):
+    """Batches of an IterableDataset: in its own order, and of as many samples as come."""
+
+    def __init__(self, data: Data, *how: Any, **more: Any) -> None:
+        self._data = data
+        super().__init__(data, *how, **more)
+
+    @property
+    def samples(self) -> None:
+        """Nobody knows."""
+        return
+
+    def steps_of_epoch(self) -> int:
+        """How many steps come, if the stream ends; it is gone through to know."""
+        return sum(1 for _ in self.epoch())
+
+    def some(self, places: Tensor) -> Feed:
+        """The same way of feeding, over as many samples: the first that come."""
+        first: Any = [*islice(iter(self.dataset), len(places))]
+        loading = None if self.loading is None else replace(self.loading, dataset=first)
+        return Feed(replace(self._data, train=first, loading=loading), "dataloader", self.batch_size, self.device)
+
+    def single_batches(self) -> Iterator[Batch]:
+        """Whole batches only, pass after pass."""
+        if self.kept:
+            yield from own_data.endlessly(self.kept)
+        while True:
+            some = False
+            for batch in self._pass():
+                some = True
+                yield batch
+            if not some:
+                raise UnsupportedError("the data are a stream of fewer samples than a batch")
+
+    def _pass(self) -> Iterator[Batch]:
+        assert self.loading is not None  # a stream is a task's own
+        return self._loaded(self._own_loader(self.loading, None, drop_last=True))
+
+    def _to_keep(self) -> Iterator[Batch]:
+        return self._pass()
+
+
+def _side(shape: Shape) -> str:
+    """As a folder's size says it: one number for a square."""
+    _, height, width = shape
+    return str(height) if height == width else f"({height},{width})"
 
 
 def _text(shape: Shape) -> str:

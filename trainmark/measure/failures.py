@@ -10,7 +10,7 @@ class ModelError(Exception):
 
 
 class BrokenTask(ModelError):
-    """The function that gives a task fails, or gives something else."""
+    """A task is put together wrongly, or the function that gives it fails or gives something else."""
 
 
 class NotFiniteError(ArithmeticError):

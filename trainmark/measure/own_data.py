@@ -49,7 +49,7 @@ class Split:
     """Samples, and how batches are made of them.
 
     Attributes:
-        dataset: Has a length.
+        dataset: Has a length, but for an IterableDataset.
         options: Of a DataLoader.
         sampler: Whose order it is; None for a new random one each epoch.
         drop_last: Whether a smaller last batch is left out.
@@ -61,6 +61,11 @@ class Split:
     sampler: Any = None
     drop_last: bool = False
     of_loader: bool = False
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the samples come in an order of their own, and nobody knows how many."""
+        return isinstance(self.dataset, IterableDataset)
 
 
 def own_parts(task: Task) -> tuple[str, ...]:
@@ -98,27 +103,34 @@ def _split(given: Any, task: Task, name: str) -> Split:
     if isinstance(given, DataLoader):
         dataset = given.dataset
         if given.batch_size is None:
+            has = "no batch_size" if given.batch_sampler is None else "a batch_sampler"
             raise UnsupportedError(
-                f"the DataLoader of the {name} data has a batch_sampler, and its batch size is its own: give the "
-                "data set, and collate= where it needs one"
+                f"the DataLoader of the {name} data has {has}, and its batch size is its own: give the data set, and "
+                "collate= where it needs one"
             )
         options = {option: getattr(given, option) for option in KEPT_OPTIONS}
         if not options["num_workers"]:
             for option in ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout"):
                 del options[option]
-        sampler = None if isinstance(given.sampler, RandomSampler) else given.sampler
+        own_order = not isinstance(given.sampler, RandomSampler) and not isinstance(dataset, IterableDataset)
+        sampler = given.sampler if own_order else None
         drop_last = given.drop_last
     elif _are_tensors(given):
         dataset = TensorSamples(given)
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+    if not isinstance(dataset, IterableDataset):
+        _refuse_no_samples(dataset, given, name)
+    if task.collate is not None:
+        options["collate_fn"] = task.collate
+    return Split(dataset, options, sampler, drop_last, isinstance(given, DataLoader))
+
+
+def _refuse_no_samples(dataset: Any, given: Any, name: str) -> None:
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ModelError(f"the {name} data are {kind_of(given)}, without a length: {NEEDED}")
     if isinstance(dataset, str | Mapping):
         raise ModelError(f"the {name} data are {kind_of(given)}: {NEEDED}")
     if not len(dataset):
         raise ModelError(f"the {name} data have no samples")
-    if task.collate is not None:
-        options["collate_fn"] = task.collate
-    return Split(dataset, options, sampler, drop_last, isinstance(given, DataLoader))
 
 
 def _are_tensors(given: Any) -> bool:
@@ -141,13 +153,19 @@ def made_up(split: Split, way: Callable[[Any], Batch] | None, batch_size: int) -
         batch_size: Samples of a batch.
     """
     generator = torch.Generator().manual_seed(0)
+    parted = part if way is None else parted_by(way)
+    examples = _examples(split, batch_size, generator)
+    return [mapped_batch(lambda tensor: _like(tensor, generator), parted(batch)) for batch in examples]
+
+
+def _examples(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[Any]:
+    if split.is_stream:
+        return islice(DataLoader(split.dataset, batch_size, drop_last=True, **split.options), EXAMPLES)
     order = torch.randperm(len(split.dataset), generator=generator).tolist()  # type: ignore[arg-type]  # it has one
     wanted = EXAMPLES * batch_size
     places = (order * -(-wanted // len(order)))[:wanted]
     loader: DataLoader[Any] = DataLoader(split.dataset, batch_size, sampler=places, drop_last=True, **split.options)
-    examples = islice(iter(loader), min(EXAMPLES, max(1, len(order) // batch_size)))
-    parted = part if way is None else parted_by(way)
-    return [mapped_batch(lambda tensor: _like(tensor, generator), parted(batch)) for batch in examples]
+    return islice(iter(loader), min(EXAMPLES, max(1, len(order) // batch_size)))
 
 
 def mapped_batch(function: Callable[[Tensor], Tensor], batch: Batch) -> Batch:

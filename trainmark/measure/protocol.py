@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,6 +144,8 @@ def set_up(settings: Settings, scratch: Path) -> None:
     os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
     keep_freed_memory()
     torch.set_num_threads(settings.threads)
+    # A worker's own process was started otherwise; those of a DataLoader start as they would in the user's program.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     switches.hold()
     switches.seed_everything(settings.seed)
 
@@ -279,7 +282,7 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
     seconds = [training.seconds for training in trainings]
     metrics: Findings = {
         "training_seconds": median(seconds),
-        "samples_per_second": None if settings.once else epochs * batches.size / median(seconds),
+        "samples_per_second": None if settings.once else trainings[0].samples / median(seconds),
     }
     curves: dict[str, list[list[float]]] = {}
     for name in task.held_out_metrics:
@@ -308,7 +311,7 @@ def _train(cell: Cell, settings: Settings, report: Report) -> dict[str, Any]:
             "seed": settings.seed,
             "seeds": len(different),
             "adaptation": str(data.adaptation),
-            "train_samples": batches.size,
+            "train_samples": batches.samples,
             "held_out_samples": held_out.samples,
         },
         "disturbance": disturbance.to_json() | moment,
@@ -321,13 +324,13 @@ class HeldOutData:
     """What a training is judged by.
 
     Attributes:
-        samples: How many.
+        samples: How many; None where nobody knows.
         metrics: Name -> how.
         whole: All of them at once on the device, images and labels of the lecture's evaluation; else None.
         batches: One after the other, of any other task.
     """
 
-    samples: int
+    samples: int | None
     metrics: Mapping[str, HeldOut]
     whole: Batch | None = None
     batches: Callable[[], Iterator[Batch]] | None = None
@@ -347,7 +350,7 @@ class HeldOutData:
             why = "made-up data" if data.made_up or data.loading is None else "a task without held-out data"
             raise UnsupportedError(f"{why}: a training cannot be judged")
         source = feed(cell, data.of_held_out())
-        return cls(source.size, task.held_out_metrics, batches=source.in_order)
+        return cls(source.samples, task.held_out_metrics, batches=source.in_order)
 
     def some(self, places: Tensor) -> HeldOutData:
         """A few of the samples; of batches the first."""

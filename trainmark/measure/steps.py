@@ -18,7 +18,7 @@ from torch import nn
 from trainmark.measure import precision, switches
 from trainmark.measure.batches import Batch, call, device_type, kind_of
 from trainmark.measure.checkpointing import checkpoint_blocks
-from trainmark.measure.data import Data, Feed, load, load_for
+from trainmark.measure.data import Data, Feed, StreamFeed, fed, load_alone, load_for
 from trainmark.measure.failures import ModelError, UnsupportedError
 from trainmark.measure.lazy import materialise
 from trainmark.measure.outputs import checked, checked_loss
@@ -211,7 +211,7 @@ class Steps:
         parts: What the step is made of; None likewise.
         shape: Of a batch of images [B, C, H, W] whose model tells classes apart; None for other tasks.
         classes: That the model promises to tell apart; None where it is another kind of model.
-        task: What is trained; None where the workload has no model.
+        task: What is trained, or whose data it is; None where there is none.
         alive: What the last step left behind.
     """
 
@@ -318,7 +318,7 @@ def _model_steps(
 def input_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
     """Batches, and nothing done with them."""
     samples = int(cell["batch_size"])
-    data = load(str(cell["dataset"]), settings.places, None, None, samples)
+    task, data = load_alone(str(cell["dataset"]), settings.places, samples)
     source = feed(cell, data)
     return Steps(
         batches=source.endless(),
@@ -327,6 +327,7 @@ def input_steps(cell: Cell, settings: Settings, _scratch: Path) -> Steps:
         samples=samples,
         feed=source,
         adaptation=str(data.adaptation),
+        task=task,
     )
 
 
@@ -336,7 +337,7 @@ def task_and_data(cell: Cell, settings: Settings) -> tuple[Task, Data]:
     Raises:
         UnsupportedError: Cell and task both say how batches are loaded; the plan knows of a DataLoader that is there.
     """
-    task = load_task(str(cell["model"]))
+    task = fed(load_task(str(cell["model"])), str(cell["dataset"]))
     data = load_for(task, str(cell["dataset"]), settings.places, int(cell["batch_size"]))
     if data.loading is not None and data.loading.of_loader:
         for parameter in (PARAMETERS[name] for name in LOADING_PARAMETERS):
@@ -494,7 +495,8 @@ def looking_parts(parts: TrainingParts | InferenceParts, classes: int | None) ->
 
 def feed(cell: Cell, data: Data) -> Feed:
     """The cell's batches."""
-    return Feed(
+    kind = StreamFeed if data.is_stream else Feed
+    return kind(
         data,
         str(cell["loader"]),
         int(cell["batch_size"]),

@@ -80,17 +80,28 @@ class Parameter:
 
 
 FOLDER = "folder:"
+OWN_DATA = "own-data"  # what a task brings with it
 
 
-def locate_folder(text: str) -> Named:
-    """``folder:PATH`` as ``folder:NAME``: a record names the data, not where it lies."""
+def is_name_of_data(text: str) -> bool:
+    """Whether a data set is one of the user's own, such as ``package.module:factory``."""
+    return ":" in text and not text.startswith(FOLDER)
+
+
+def locate_data(text: str) -> Named:
+    """``folder:PATH(size=64)`` as ``folder:NAME(size=64)``: a record names the data, not where it lies.
+
+    A name of the user's own is located as a model's is.
+    """
     if not text.startswith(FOLDER):
-        return text, None
-    given = text.removeprefix(FOLDER)
+        return locate_object(text)
+    from trainmark.named import read_folder
+
+    given, arguments = read_folder(text.removeprefix(FOLDER))
     path = absolute(given)
     if not given or not path.name:
         raise ValueError("write folder:PATH, with train/ and test/ in it")
-    return FOLDER + path.name, path
+    return f"{FOLDER}{path.name}{arguments}", path
 
 
 def absolute(given: str) -> Path:
@@ -147,8 +158,8 @@ _BUILT_IN = (
     Parameter(
         "dataset",
         "mnist-5k",
-        "a registered name, synthetic or folder:PATH",
-        locate=locate_folder,
+        "a registered name, synthetic, folder:PATH, package.module:factory or FILE.py:factory",
+        locate=locate_data,
         example="synthetic",
     ),
     Parameter(

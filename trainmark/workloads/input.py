@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainmark.store.parameters import LOADING_PARAMETERS, Value
+from trainmark.store.parameters import LOADING_PARAMETERS, OWN_DATA, Value
 from trainmark.workloads import SkipReason, product_of
 from trainmark.workloads.stepping import OVERHEAD_SECONDS, StepWorkload
 
@@ -25,15 +25,22 @@ class Input(StepWorkload):
     """A batch, by each way of feeding."""
 
     def combinations(self, request: Request, machine: Machine) -> Iterable[Mapping[str, Value]]:
-        """Each way of feeding on each device."""
+        """Each way of feeding on each device, of each data set."""
         given = {name: values for name, values in request.given.items() if name in self.parameters}
         choices: dict[str, Sequence[Value]] = {
             "loader": ("resident", "dataloader"),
             "device": machine.devices,
             "batch_size": request.values.input_batch_sizes,
-            "dataset": (machine.default_data,),
         }
-        yield from product_of(self.parameters, {**choices, **given})
+        yield from product_of(self.parameters, {**choices, **given, "dataset": self._datasets(request, machine)})
+
+    def _datasets(self, request: Request, machine: Machine) -> Sequence[Value]:
+        """Those that were asked for, else what the models are fed; a task's own data go by the name of the task."""
+        models = request.models_on(machine)
+        tasks = [name for name in models if machine.models[name].dataset == OWN_DATA]
+        others = [machine.default_data] if len(tasks) < len(models) or not models else []
+        asked = request.given.get("dataset", (*others, OWN_DATA))
+        return [name for one in asked for name in (tasks if one == OWN_DATA else [one])]
 
     def skip_reason(self, cell: Cell, machine: Machine) -> SkipReason | None:
         """None: there is neither arithmetic nor a model."""
