@@ -573,7 +573,7 @@ MENDS = (
         "python -m models.ngram score MODEL TEXT",
         "perplexity 7.8864 instead of 7.8730, and no word of it",
         "models/ngram/storage.py",
-        "            if hashlib.sha256(stored[name].file).hexdigest() != checksum:",
+        "            if hashlib.sha256(stored[name].file.data).hexdigest() != checksum:",
         "            if False:",
         ("tests/models/ngram/test_ngram_storage.py::test_no_bit_of_a_stored_model_changes_unseen",),
     ),

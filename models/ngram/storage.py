@@ -130,7 +130,7 @@ def load(path: Path | str) -> NgramModel:
         if fault := first_fault(model):
             raise ModelFileError(f"{path} is damaged: {fault}.")
         for name, checksum in (header.checksums or {}).items():
-            if hashlib.sha256(stored[name].file).hexdigest() != checksum:
+            if hashlib.sha256(stored[name].file.data).hexdigest() != checksum:
                 raise ModelFileError(f"{path / name}.npy is damaged: it is not what was written, by its checksum.")
         checked_before.remember(marked, states)
     return model
@@ -258,7 +258,7 @@ def _sizes_fit(model: NgramModel) -> bool:
     levels, words = model.counts.levels, model.vocabulary
     fits = len(SPECIAL) <= len(words) == len(levels[0]) and int(words.ends[-1]) == len(words.text)
     for parents, level in zip((1, *map(len, levels)), levels, strict=False):
-        fits = fits and len(level.starts) == parents + 1 and len(level) < ABSENT
+        fits = fits and len(level.starts) == parents + 1 and len(level) < int(ABSENT)
         fits = fits and int(level.starts[0]) == 0 and int(level.starts[-1]) == len(level)
         fits = fits and len(level.counts) == (0 if model.counts.tokens is None else len(level))
     for level, estimate in zip(levels, model.estimates, strict=False):
