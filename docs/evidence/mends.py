@@ -605,6 +605,15 @@ MENDS = (
         ("tests/models/ngram/test_ngram_storage.py::test_what_is_no_file_is_not_waited_for",),
     ),
     Mend(
+        "n-gram models: a text that ends with a space has its last sentence closed",
+        "printf 'a b ' > TEXT; python -m models.ngram fit TEXT -o MODEL",
+        "ValueError: the last sentence is not closed by the boundary's id, 0",
+        "models/ngram/text.py",
+        "    if filled or not closed:",
+        "    if filled:",
+        ("tests/models/ngram/test_ngram_text.py::test_a_text_that_ends_with_a_space_ends_with_a_line_feed_as_well",),
+    ),
+    Mend(
         "ARPA: a word keeps its id whatever it holds",
         "python -m models.ngram score MODEL.arpa TEXT, with a word x\\x1fy",
         "each word after it had the probability of the next",

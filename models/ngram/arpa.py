@@ -515,7 +515,8 @@ def _word_estimates(lines: Lines, section: Section, vocabulary_size: int) -> Est
 
 
 def _estimate(probabilities: NDArray[np.float64], backoffs: NDArray[np.float64]) -> Estimate:
-    return Estimate(probabilities.astype(np.float32), backoffs.astype(np.float32))
+    with np.errstate(over="ignore"):  # a probability that float32 cannot tell from 0 is 0
+        return Estimate(probabilities.astype(np.float32), backoffs.astype(np.float32))
 
 
 def _level(keys: NDArray[np.uint64], parents: int) -> Level:

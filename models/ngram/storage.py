@@ -258,7 +258,7 @@ def _sizes_fit(model: NgramModel) -> bool:
     levels, words = model.counts.levels, model.vocabulary
     fits: Any = len(SPECIAL) <= len(words) == len(levels[0]) and int(words.ends[-1]) == len(words.text)
     for parents, level in zip((1, *map(len, levels)), levels, strict=False):
-        fits = fits and len(level.starts) == parents + 1 and len(level) < ABSENT
+        fits = fits and len(level.starts) == parents + 1 and len(level) < int(ABSENT)
         fits = fits and int(level.starts[0]) == 0 and int(level.starts[-1]) == len(level)
         fits = fits and len(level.counts) == (0 if model.counts.tokens is None else len(level))
     for level, estimate in zip(levels, model.estimates, strict=False):

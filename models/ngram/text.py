@@ -211,17 +211,18 @@ def _whole_lines(name: str, stream: Readable, size: int) -> Iterator[Padded]:
 
     All pieces lie in the same memory, one after the other: new memory takes longer than reading into it.
     """
-    buffer, filled = bytearray(2 * size + PADDING), 0
+    buffer, filled, closed = bytearray(2 * size + PADDING), 0, True
     while read := _read(name, stream, memoryview(buffer)[filled : filled + size]):
         end = filled + read
         cut = (buffer.rfind(b"\n", filled, end) + 1) or (buffer.rfind(b" ", filled, end) + 1)
         if cut:
+            closed = buffer[cut - 1] == LINE_FEED
             yield Padded(np.frombuffer(buffer, np.uint8), cut)
             buffer[: end - cut] = buffer[cut:end]
         filled = end - cut
         if filled + size + PADDING > len(buffer):
             buffer = buffer + bytes(len(buffer))
-    if filled:
+    if filled or not closed:
         buffer[filled] = LINE_FEED
         yield Padded(np.frombuffer(buffer, np.uint8), filled + 1)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import math
 import shutil
 import subprocess
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -408,11 +411,13 @@ def test_a_compressed_file_that_is_cut_short_or_none_is_damaged(suffix: str, tmp
             read_arpa(path)
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".xz"])
-def test_a_compressed_file_is_held_against_its_checksum_to_the_end(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize("after", [0, 100_000])
+def test_a_compressed_file_is_held_against_its_checksum_to_the_end(
+    suffix: str, pack: Callable[[bytes], bytes], after: int, tmp_path: Path
+) -> None:
     path = tmp_path / f"model.arpa{suffix}"
-    write_arpa(fitted(), path)
-    data = bytearray(path.read_bytes())
+    data = bytearray(pack(PRUNED.encode() + b"\n" * after))  # more than is read at once, so that its end is not seen
     data[-6 if suffix == ".gz" else data.rindex(b"YZ") - 20] ^= 1
     path.write_bytes(data)
     with pytest.raises(ArpaError, match="is damaged: "):
@@ -420,8 +425,11 @@ def test_a_compressed_file_is_held_against_its_checksum_to_the_end(suffix: str, 
 
 
 def test_logarithms_of_any_size_are_written(tmp_path: Path) -> None:
-    model = read(PRUNED.replace("-0.6 b a", "-1e30 b a"), tmp_path)
-    assert ngrams(written(model, tmp_path))["b a"][0] == -1e9
+    for number, expected in (("-1e30", -1e9), ("-1e39", -99), ("-1e999", -99)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = read(PRUNED.replace("-0.6 b a", f"{number} b a"), tmp_path)
+        assert ngrams(written(model, tmp_path))["b a"][0] == expected
 
 
 def test_long_words_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

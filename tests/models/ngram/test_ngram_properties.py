@@ -38,7 +38,7 @@ WORDS = st.one_of(st.sampled_from("abc"), st.sampled_from(ODD), st.text(LETTERS,
 TEXTS = st.lists(st.lists(WORDS, max_size=6), min_size=1, max_size=12).map(
     lambda sentences: "\n".join(map(" ".join, sentences)).encode() + b"\n"
 )
-SETTINGS = settings(deadline=None, max_examples=60)
+SETTINGS = settings(deadline=None, max_examples=40)
 
 
 def fitted(
@@ -105,7 +105,7 @@ def test_what_is_saved_or_exported_and_read_again_scores_the_same(
 
 
 @pytest.mark.skipif(not shutil.which("query"), reason="query of KenLM is not on the PATH")
-@settings(SETTINGS, max_examples=40)
+@SETTINGS
 @given(text=TEXTS, order=st.integers(2, 6), min_count=st.integers(1, 2))
 def test_kenlm_reads_what_is_exported_and_scores_the_same(
     tmp_path_factory: pytest.TempPathFactory, text: bytes, order: int, min_count: int

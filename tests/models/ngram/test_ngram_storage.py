@@ -258,7 +258,7 @@ def test_a_part_of_the_header_that_cannot_be_is_refused_even_without_checksums(a
     without_checksums(any_kind)
     right = json.loads((any_kind / HEADER).read_text())[key]
     for value in WRONG:
-        if value == right or (key == "alpha" and value in {0.5, 7}):  # one as good as another
+        if value == right or (key == "alpha" and value in (0.5, 7)):  # one as good as another
             continue
         rewritten(any_kind, **{key: value})
         with pytest.raises(ModelFileError):

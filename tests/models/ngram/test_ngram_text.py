@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 if sys.version_info >= (3, 14):
@@ -40,6 +40,7 @@ def test_a_missing_last_line_feed_is_added_and_one_that_is_there_is_not() -> Non
     assert text(b"the cat", b"the dog\n", b"a") == "the cat\nthe dog\na\n"
 
 
+@settings(deadline=None)
 @given(LINES, st.integers(1, 40))
 def test_the_chunks_are_the_text_and_end_between_words(lines: list[str], chunk_bytes: int) -> None:
     source = "\n".join(lines) + "\n"
@@ -54,6 +55,7 @@ def test_pieces_may_be_kept(tmp_path: Path) -> None:
     assert b"".join(list(read_chunks(tmp_path / "text", chunk_bytes=16))) == b"".join(lines)
 
 
+@settings(deadline=None)
 @given(LINES, st.integers(1, 40))
 def test_the_sentences_do_not_depend_on_the_size_of_the_chunks(lines: list[str], chunk_bytes: int) -> None:
     lines = [line.removeprefix("\ufeff") for line in lines]
@@ -67,6 +69,7 @@ def test_the_sentences_do_not_depend_on_the_size_of_the_chunks(lines: list[str],
 @pytest.mark.parametrize(
     "options", [{"lower": True}, {"punctuation": True}, {"characters": True}, {"sentences": False}]
 )
+@settings(deadline=None)
 @given(lines=LINES, chunk_bytes=st.integers(1, 40))
 def test_no_option_sees_where_a_chunk_ends(lines: list[str], chunk_bytes: int, options: dict[str, bool]) -> None:
     source = "\n".join(lines).encode()
@@ -194,3 +197,10 @@ def test_a_corpus_without_a_word_is_an_error(source: bytes) -> None:
 
 def test_an_empty_file_beside_one_with_words_is_none() -> None:
     assert text(b"", b"a\n", b"\n") == "a\n\n"
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 3, 1 << 20])
+@pytest.mark.parametrize("text", [b"a b ", b"a b\n c ", b" ", b"a", b"a\n", b"a \n"])
+def test_a_text_that_ends_with_a_space_ends_with_a_line_feed_as_well(text, chunk_bytes):
+    ended = text if text.endswith(b"\n") else text + b"\n"
+    assert b"".join(read_chunks([text, b"z\n"], chunk_bytes=chunk_bytes)) == ended + b"z\n"
