@@ -71,6 +71,7 @@ numbers = count()  # of sessions: each run has a name of its own
 def stood_in_session(skipped: dict[Cell, str], folder: Path, seeds: int = 1, asks_for_all: bool = True) -> Any:
     return SimpleNamespace(
         invocation=SimpleNamespace(settings=Settings(), limits=Limits(10), request=Request("quick", {}, None)),
+        machine=SimpleNamespace(models={}),
         in_its_moment=lambda record: record,
         skip_reason_of=skipped.get,
         seeds_of=lambda cell: seeds,
