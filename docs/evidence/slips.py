@@ -483,7 +483,13 @@ SLIPS = (
         "Interval(value / usual if value",
         IN_RECOMMEND,
     ),
-    Slip("seeds by the ratio for its square", PHRASES, "(reach / room) ** 2)", "(reach / room))", IN_RECOMMEND),
+    Slip(
+        "seeds by the ratio for its square",
+        PHRASES,
+        "min(reach / room, 1e6) ** 2)",
+        "min(reach / room, 1e6))",
+        IN_RECOMMEND,
+    ),
     Slip(
         "compiling decided within the intervals",
         BREAK_EVEN,
@@ -622,7 +628,13 @@ SLIPS = (
     ),
     Slip("a strip upside down", TABLES, "round(10 - 9 *", "round(10 + 9 *", IN_TABLES),
     # export
-    Slip("the baseline's value for OpenMetrics", FORMATS, "{change.new!r}' for", "{change.base!r}' for", IN_FORMATS),
+    Slip(
+        "the baseline's value for OpenMetrics",
+        FORMATS,
+        "_escaped(cell.label), change.new or 0)",
+        "_escaped(cell.label), change.base or 0)",
+        IN_FORMATS,
+    ),
     Slip(
         "the baseline's value for github-action-benchmark",
         FORMATS,
@@ -640,8 +652,8 @@ SLIPS = (
     Slip(
         "a comment with its sides swapped",
         MARKDOWN,
-        "{shown.base} | {shown.new} |",
-        "{shown.new} | {shown.base} |",
+        "(shown.base, shown.new)",
+        "(shown.new, shown.base)",
         IN_FORMATS,
     ),
     Slip(
@@ -762,8 +774,8 @@ SLIPS = (
     Slip(
         "the caller's environment beats env:NAME=",
         CLIENT,
-        "{**git.environment(), **same_hashes(), **asked}",
-        "{**asked, **git.environment(), **same_hashes()}",
+        "{**git.environment(), **same_hashes(), processes.MARK: self._mark, **asked}",
+        "{**asked, **git.environment(), **same_hashes(), processes.MARK: self._mark}",
         IN_SIDES,
     ),
     Slip(
