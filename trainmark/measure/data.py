@@ -348,7 +348,7 @@ def _read(name: str, places: Places, transform: Transform) -> tuple[Samples, Sam
     """Training split, held-out split, shape of an image, number of classes."""
     if not name.startswith(FOLDER):
         source = find_data(name) if is_name_of_data(name) else sources()[name]
-        return source.read(places, transform)  # type: ignore[no-any-return]  # of a user's own it is as it promises
+        return source.read(places, transform)
     from torchvision.datasets import ImageFolder
 
     path = places.find("dataset", name)

@@ -26,6 +26,7 @@ from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.settings import Places
 from trainmark.meters.flops import count_flops
 from trainmark.model import load_model
+from trainmark.store.parameters import OWN_DATA
 from trainmark.workloads import entries
 
 # Variables that change what is computed or how fast; their values go into the fingerprint.
@@ -198,9 +199,9 @@ def _model_facts(name: str) -> ModelFacts:
     try:
         spec = load_model(name)
     except BrokenTask:  # its own cells say so, the others go on
-        return ModelFacts(name, data.OWN_DATA, None, has_convolution=True)
+        return ModelFacts(name, OWN_DATA, None, has_convolution=True)
     task = spec.task
-    dataset = data.OWN_DATA if task is not None and task.data is not None else _default_dataset(spec.input_shape)
+    dataset = OWN_DATA if task is not None and task.data is not None else _default_dataset(spec.input_shape)
     if name not in suite.current().models_by_name():
         # A stranger's: it is built in its own cell, where it can do no harm.
         metrics = {} if task is None else task.described_metrics()
