@@ -203,10 +203,14 @@ OWN = ModelFacts("tasks:words", "own-data", None, has_convolution=False)
     ],
 )
 def test_the_input_of_a_task_is_its_own_data_by_the_name_of_the_task(
-    models: dict[str, ModelFacts], given: dict[str, tuple[str, ...]], wanted: set[str]
+    models: dict[str, ModelFacts],
+    given: dict[str, tuple[str, ...]],
+    wanted: set[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(GRIDS, "own", Grid("own"))
     machine = replace(PLAIN, models=models)
-    assert values(cells("input", machine, asking(**given)), "dataset") == wanted
+    assert values(cells("input", machine, asking("own", **given)), "dataset") == wanted
 
 
 @ON
