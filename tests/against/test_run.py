@@ -90,7 +90,7 @@ def stood_in_session(skipped: dict[Cell, str], folder: Path, seeds: int = 1, ask
         estimates=lambda cells: {},
         asks_for_all=asks_for_all,
         code=Code("c", False, ""),
-        facts=RunFacts(f"20260101T12{next(numbers):04d}-abcdef", "2026"),
+        facts=RunFacts(f"20260101T12{next(numbers):04d}-abcdef", "2026-01-01T12:00:00+00:00"),
         folder=folder,
     )
 
