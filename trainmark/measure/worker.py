@@ -146,7 +146,8 @@ class Workers:
         log_path = scratch / "log"
         root = self.root or suite.current().root
         preloaded = self._start == "forkserver"
-        asked = (sender, root, function, arguments, scratch, log_path, preloaded, self.apart)
+        opened = self.root if self._start == "fork" else root  # a copy of this process has its suite open
+        asked = (sender, opened, function, arguments, scratch, log_path, preloaded, self.apart)
         child = self._context.Process(target=_child, args=asked)
         family = _Family(child, preloaded)
         try:
@@ -506,7 +507,7 @@ def _environment(**variables: str) -> Iterator[None]:
 
 def _child(
     sender: Connection,
-    root: Path,
+    root: Path | None,
     function: str,
     arguments: tuple[Any, ...],
     scratch: Path,
