@@ -82,7 +82,7 @@ class FakeSide:
     def call(self, task: str, **request: Any) -> dict[str, Any]:
         self.request = request
         self._do(task)
-        return Record(TRAIN if request["cell"]["workload"] == "train" else INPUT, "ok").to_json()
+        return Record(TRAIN if request["cell"]["workload"] == "train" else INPUT, "ok", metrics={"loss": 0.5}).to_json()
 
 
 @pytest.fixture
