@@ -576,7 +576,8 @@ def _as_usage_errors() -> Iterator[None]:
     except MENDABLE as error:
         raise pytest.UsageError(readable(error)) from error
     except OSError as error:
-        raise pytest.UsageError(readable(": ".join(filter(None, [error.filename, error.strerror])))) from error
+        named = ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
+        raise pytest.UsageError(readable(named or error)) from error
 
 
 def _is_of(cell: Cell, wanted: Mapping[str, Any]) -> bool:

@@ -18,6 +18,7 @@ except ImportError:  # Windows: what a killed process leaves there stays
 PREFIX = "trainmark-"
 OLD_SECONDS = 3600.0  # of a folder whose process was killed before it had a lock
 LONGEST = 60  # characters: multiprocessing adds some 40 to the path of a socket, which may have 104
+SYSTEMS = "/tmp"  # folder of temporary files
 LOCK = ".in-use"  # locked by the process that made the folder, for as long as it lives
 
 
@@ -46,13 +47,15 @@ def scratch(kind: str, clear: Callable[[Path], None] | None = None) -> Iterator[
 def keeping_in(folder: Path) -> Iterator[None]:
     """Lets this process, and what it starts, put temporary files into a folder that will be removed with them.
 
-    Where its path is so long that a socket in it would have none, they go where they always do.
+    Where its path is so long that a socket in it would have none, they go where they always do; and where that is too
+    long as well, to where the system has its own.
     """
     before, told = tempfile.tempdir, os.environ.get("TMPDIR")
-    if len(str(folder)) > LONGEST:
+    place = next((one for one in (str(folder), tempfile.gettempdir()) if len(one) <= LONGEST), SYSTEMS)
+    if place == SYSTEMS and not os.access(place, os.W_OK):
         yield
         return
-    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = os.environ["TMPDIR"] = place
     try:
         yield
     finally:

@@ -119,11 +119,6 @@ def test_a_cell_may_carry_a_margin_of_its_own(stored: Any) -> None:
     assert (cell(comparison, CNN).verdict, cell(comparison, MLP).verdict) == ("unchanged", "regressed")
 
 
-def test_a_time_of_zero_is_inconclusive(stored: Any) -> None:
-    found = cell(stored.compared(stored.run(), stored.with_metrics(stored.run(), CNN, step_seconds=0.0)), CNN)
-    assert (found.verdict, found.reason) == ("inconclusive", "step time is not above zero")
-
-
 @pytest.mark.parametrize("flag", ["disturbed", "unsteady"])
 @pytest.mark.parametrize("factor", [3, 1 / 3])
 @pytest.mark.parametrize("flagged", ["base", "new"])

@@ -162,7 +162,7 @@ def test_a_task_keeps_the_loader_that_its_author_made() -> None:
     from trainmark.measure.own_data import own_parts
 
     numbers = TensorDataset(torch.arange(10), torch.arange(10))
-    assert own_parts(Task(model=linear, data=(DataLoader(numbers), numbers))) == ("DataLoader",)
-    assert own_parts(Task(model=linear, data=(numbers, DataLoader(numbers)))) == ()
+    assert own_parts(Task(model=linear, data=(DataLoader(numbers), numbers))) == ("data", "DataLoader")
+    assert own_parts(Task(model=linear, data=(numbers, DataLoader(numbers)))) == ("data",)
     told = Task(model=linear, optimizer=torch.optim.SGD, step=lambda training, inputs, targets: None)
     assert own_parts(told) == ("optimizer", "step")

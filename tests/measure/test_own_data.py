@@ -166,7 +166,7 @@ def test_a_task_with_own_data_takes_no_other_and_one_without_has_none() -> None:
 def test_a_stream_is_fed_in_its_own_order_pass_after_pass(given: Any) -> None:
     feed = StreamFeed(read(given()), "dataloader", 4, "cpu")
     assert numbers(feed.epoch()) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert feed.samples is None and feed.batches_of_epoch() == 3
+    assert feed.samples is None and feed.steps_of_epoch() == 3
     batches = feed.endless()
     assert numbers(next(batches) for _ in range(3)) == [[0, 1, 2, 3], [4, 5, 6, 7], [0, 1, 2, 3]]
     assert numbers(feed.some(torch.arange(3)).in_order()) == [[0, 1, 2]]

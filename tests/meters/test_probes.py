@@ -419,7 +419,6 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byt
         damaged(lambda document: document["peaks"].pop("threads")),
         damaged(lambda document: document["peaks"].update(threads=3)),
         damaged(lambda document: document["peaks"].update(device="cuda")),
-        damaged(lambda document: document["peaks"].update(more=1)),
         damaged(lambda document: document["peaks"].update(flops_per_second=None)),
         damaged(lambda document: document["peaks"].update(flops_per_second={"fp32": "fast"})),
         damaged(lambda document: document["peaks"].update(flops_per_second={"fp32": 0.0})),

@@ -161,11 +161,14 @@ FACTS = {name: ModelFacts(name, "mnist-5k", 1_000_000, has_convolution=False) fo
 MACHINE = Machine({}, ("cpu",), {"cpu": ("fp32",)}, {}, FACTS, cpu_flops=5e10, default_data="mnist-5k")
 
 
+BY_ANOTHER_LOADER = {"accuracy loader=dataloader"}  # the quick grid takes it from resident data since; see CHANGELOG
+
+
 @pytest.mark.parametrize("file", RUNS + JOURNAL_FILES, ids=named(RUNS + JOURNAL_FILES))
 def test_the_same_call_plans_the_same_cells_now(file: Path) -> None:
     facts = read_journal(file).facts if file in JOURNAL_FILES else read_run(file).facts
     planned = [one.cell.key for entry in entries() for one in plan(entry.name, asked(facts), MACHINE)]
-    assert set(facts.planned) <= set(planned)
+    assert set(facts.planned) - BY_ANOTHER_LOADER <= set(planned)
     assert len(set(planned)) == len(planned)
 
 

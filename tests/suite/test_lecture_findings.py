@@ -10,12 +10,14 @@ import pytest
 from bench.lecture.findings import Claim, Lecture, SmallImage, find_lecture, read_lecture, write_lecture
 from trainmark.store.documents import SchemaError
 
+CONFUSION = tuple(tuple(9 * (read == digit) + read % 3 for read in range(10)) for digit in range(10))
+
 
 @pytest.fixture
 def lecture() -> Lecture:
     image = SmallImage.of("digit 5", "a 5", np.arange(6.0).reshape(2, 3))
     claim = Claim("Parameters", "mlp has 270,346 parameters", "270,346", "270,346", "holds")
-    return Lecture("lecture epochs=2", "mnist-5k", (claim,), {"cnn": [0.9, 0.5]}, ((3, 1), (0, 4)), (image,))
+    return Lecture("lecture epochs=2", "mnist-5k", (claim,), {"cnn": [0.9, 0.5]}, CONFUSION, (image,))
 
 
 def test_what_was_written_is_read(lecture: Lecture, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from models import MODELS
 from trainmark.measure.machine import Machine, ModelFacts
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import WORKLOADS, Cell
-from trainmark.store.parameters import PARAMETERS, Parameter, Value
+from trainmark.store.parameters import PARAMETERS, TRAINING_PARAMETERS, Parameter, Value
 from trainmark.workloads import SkipReason, entry_of
 from trainmark.workloads.grid import GRIDS, Grid
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, find_skip_reason, plan
@@ -417,7 +417,8 @@ def test_of_two_devices_the_one_that_lacks_the_precision_has_the_skip_reason() -
 DECLARING = [
     parameter
     for parameter in PARAMETERS.values()
-    if parameter.devices or parameter.needs or parameter.excludes or parameter.own_part
+    if parameter.name in TRAINING_PARAMETERS
+    and (parameter.devices or parameter.needs or parameter.excludes or parameter.own_part)
 ]
 BESIDE = pytest.mark.parametrize("parameter", DECLARING, ids=lambda parameter: parameter.name)
 

@@ -59,7 +59,7 @@ def test_every_entry_says_what_it_is(entry: Workload) -> None:
 @EVERY
 def test_every_entry_has_a_line_for_a_record_that_is_well(entry: Workload) -> None:
     record = Record(
-        Cell.of(entry.name), "ok", metrics=dict.fromkeys(METRICS, 0.5), rounds=(0.5, 0.6), settings={"computes": "all"}
+        Cell.of(entry.name), "ok", metrics=dict.fromkeys(METRICS, 1), rounds=(0.5, 0.6), settings={"computes": "all"}
     )
     line = entry.line(record)
     assert line.strip()

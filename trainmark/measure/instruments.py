@@ -74,12 +74,12 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> W
     if steps.model is None:
         return Work(found)
     device = str(cell["device"])
-    found |= count_launches(steps, device)
+    found |= count_launches(steps, device, settings.seed)
     if cell["compile"] != "off":  # what is counted below is the step that the compiler was given
         steps = prepare(Cell.of(cell.workload, **(cell.settings | {"compile": "off"})), settings, scratch)
     assert steps.model is not None and steps.parts is not None  # as it has for every cell with a model
+    batch = _first_batch(steps, settings.seed)
     with steps.context:
-        batch = next(steps.batches)
         steps.step(*batch)  # a new model has no gradients yet
         counted, again = (counts.count_step(lambda: steps.step(*batch), steps.model, device) for _ in range(2))
     flops, flops_again = (_flops(steps, batch) for _ in range(2))
@@ -106,6 +106,12 @@ def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> W
         flags = (*flags, "counts-vary")
         reason = reason or f"two steps differ in what is counted: {', '.join(sorted(varying))}"
     return Work(found | of_step, flags, reason)
+
+
+def _first_batch(steps: Steps, seed: int) -> Batch:
+    """The one that every run is given first: where lengths vary, others hold more or less."""
+    seed_everything(seed)
+    return next(steps.feed.endless())
 
 
 def _flops(steps: Steps, batch: Batch) -> FlopCount:
@@ -158,10 +164,10 @@ def _repeated(first: Any, second: Any) -> int | None:
     return int(torch.stack(same).all(0).sum())  # [tensors, B] -> []
 
 
-def count_launches(steps: Steps, device: str) -> Findings:
+def count_launches(steps: Steps, device: str, seed: int) -> Findings:
     """Launches and waits of a step as the cell runs it, compiled or not."""
+    batch = _first_batch(steps, seed)
     with steps.context:
-        batch = next(steps.batches)
         launches = counts.count_launches(lambda: steps.step(*batch), device)
     if launches is None:
         return {}

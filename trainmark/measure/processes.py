@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 import psutil
 
@@ -30,10 +31,16 @@ def serve() -> None:
     """Makes this process one that others are forked from: what they leave behind is its own, and ends with it."""
     adopt_orphans()
     warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")  # of what it has adopted
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of what follows; see begin_anew()
+    signal.signal(signal.SIGTERM, lambda *_: _end_server())  # see begin_anew()
     end_with_parent(signal.SIGTERM)  # whose end nothing else may tell: a daemon may hold all that would be closed
     server = os.getpid()
     atexit.register(lambda: kill_all(below(server)) if os.getpid() == server else None)
+
+
+def _end_server() -> NoReturn:
+    """Ends this process at once with all that is below it: an exception might be raised in the middle of its end."""
+    kill_all(below(os.getpid()))
+    os._exit(1)
 
 
 def adopt_orphans() -> None:

@@ -81,6 +81,6 @@ tomorrow = Task(
     optimizer=partial(torch.optim.AdamW, lr=1e-3),
     metrics={
         "rmse": HeldOut(RootMeanSquaredError, better="lower", unit="share", margin=0.001),
-        "rmse_over_naive": HeldOut(AgainstNaive, better="lower", unit="share"),
+        "rmse_over_naive": HeldOut(AgainstNaive, better="lower"),
     },
 )
