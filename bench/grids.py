@@ -7,10 +7,10 @@ LARGE_MODELS = ("resnet18-cifar", "resnet50-cifar", "resnet18", "resnet50", "res
 
 GRIDS = {
     "quick": Grid(
-        "three minutes on two cores",
+        "three to four minutes on two cores",
         models=SMALL_MODELS,
         batch_sizes={("cpu", "resnet"): (16, 64)},  # a CPU core takes a second for 256
-        # Epochs and seeds that fit three minutes; the full grid takes the lecture's 10.
+        # Epochs and seeds that fit a few minutes; the full grid takes the lecture's 10.
         training={"mlp": (10, 2), "cnn": (2, 2)},
         other_training=(1, 2),
         untrained=("resnet",),  # an epoch takes 20 s
