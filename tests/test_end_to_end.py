@@ -274,7 +274,7 @@ def test_ctrl_c_stores_what_is_done_and_the_rest_can_be_resumed(tmp_path) -> Non
 def test_cells_that_end_badly_leave_records_and_the_others_go_on(tmp_path) -> None:
     names = ("Hungry", "Aborting", "Sleeping", "NotANumber")
     models = ",".join([*(f"misbehaving:{name}" for name in names), "mlp"])
-    options = ("-k", "train", f"--model={models}", "--batch-size=8", "--timeout=5", "--memory-limit=2GB")
+    options = ("-k", "train", f"--model={models}", "--batch-size=8", "--timeout=15", "--memory-limit=2GB")
     code, output = bench(tmp_path, *TINY[1:], *options, "--benchmark-autosave")
     assert code == 1, output
     records = {record.cell["model"]: record for record in read_run(only_run(tmp_path)).records}

@@ -17,8 +17,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from trainmark import suite
 from trainmark.measure.data import OWN_DATA, SYNTHETIC, Data, Feed, Source, StreamFeed, check, fed, load_alone, load_for
 from trainmark.measure.failures import MissingDataError, ModelError, UnsupportedError
+from trainmark.measure.instruments import count_work
 from trainmark.measure.protocol import measure_steps, measure_training
 from trainmark.measure.settings import Places, Settings
+from trainmark.measure.steps import prepare
+from trainmark.measure.switches import seed_everything
 from trainmark.store.cell import Cell
 from trainmark.store.metrics import METRICS
 from trainmark.suite import Suite
@@ -300,3 +303,46 @@ def test_the_input_of_a_task_is_that_of_its_own_data_in_its_own_unit(module: Mod
         record = measure_steps(cell, Settings(max_seconds=0.01, min_rounds=2), print, tmp_path)
         assert record.metrics["words_per_second"] == pytest.approx(3 * (record.metrics["samples_per_second"] or 0))
         assert record.metrics["samples_per_step"] == 4
+
+
+class Lengths(Dataset[tuple[Tensor, Tensor]]):
+    """Sequences of 1 to 64 rows."""
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.ones(1 + index, 4), torch.zeros(1)
+
+
+def padded(batch: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    inputs, targets = zip(*batch, strict=True)
+    return nn.utils.rnn.pad_sequence(list(inputs), batch_first=True), torch.stack(targets)
+
+
+class Mean(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 1)
+
+    def forward(self, input: Tensor) -> Tensor:  # as its parent has it
+        return super().forward(input).mean(1)  # [B, T, 4] -> [B, 1]
+
+
+@pytest.mark.parametrize("loader", ["resident", "dataloader"])
+def test_of_batches_whose_length_varies_every_run_counts_the_same_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loader: str
+) -> None:
+    module = ModuleType("varying_lengths")
+    module.task = Task(  # type: ignore[attr-defined]
+        model=Mean, data=lambda: (Lengths(), Lengths()), collate=padded, criterion=nn.MSELoss()
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    cell = Cell.of("train", model="varying_lengths:task", dataset=OWN_DATA, batch_size=4, loader=loader)
+    counted = []
+    for steps_before in (0, 1, 5):
+        seed_everything(0)
+        steps = prepare(cell, Settings(), tmp_path)
+        for _ in range(steps_before):
+            steps.advance()
+        counted.append(count_work(steps, cell, Settings(), tmp_path).metrics["activation_bytes"])
+    assert counted[0] == counted[1] == counted[2]

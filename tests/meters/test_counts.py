@@ -148,11 +148,11 @@ def test_without_cuda_no_step_is_run_for_its_launches(device: str) -> None:
 
 
 def test_launches_that_nobody_counted_are_no_metric(monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = iter([(torch.ones(1), torch.ones(1))] * 2)
-    steps: Any = SimpleNamespace(context=torch.inference_mode(), batches=batches, step=lambda images, labels: images)
-    assert count_launches(steps, "cpu") == {}
+    feed = SimpleNamespace(endless=lambda: iter([(torch.ones(1), torch.ones(1))]))
+    steps: Any = SimpleNamespace(context=torch.inference_mode(), feed=feed, step=lambda images, labels: images)
+    assert count_launches(steps, "cpu", 0) == {}
     monkeypatch.setattr(torch.profiler, "profile", FakeProfile({"cudaLaunchKernel": 5}))
-    assert count_launches(steps, "cuda") == {"kernel_launches_per_step": 5, "synchronisations_per_step": 0}
+    assert count_launches(steps, "cuda", 0) == {"kernel_launches_per_step": 5, "synchronisations_per_step": 0}
 
 
 # Compilations
