@@ -56,10 +56,13 @@ def commit(folder: Path, name: str) -> None:
     git(folder, "tag", name)
 
 
+OF_SCIKIT_LEARN = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # which sets them where another test imports it
+
+
 def start(project: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider"]
     outer = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTHONPATH")  # of the run that this test is part of
-    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    environment = {name: value for name, value in os.environ.items() if name not in (*outer, *OF_SCIKIT_LEARN)}
     quiet = {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}  # two threads on a busy machine wait without spinning
     return subprocess.Popen(
         [*command, f"--benchmark-storage=file://{runs}", *TINY, *options],

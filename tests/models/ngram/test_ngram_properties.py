@@ -34,11 +34,16 @@ ODD = (
     "a-word-of-twenty-four-b",
 )
 LETTERS = st.characters(min_codepoint=0x21, exclude_categories=("Cs",))
-WORDS = st.one_of(st.sampled_from("abc"), st.sampled_from(ODD), st.text(LETTERS, min_size=1, max_size=3))
+BOUNDARIES = ("<s>", "</s>")  # no text may have them
+WORDS = st.one_of(
+    st.sampled_from("abc"),
+    st.sampled_from(ODD),
+    st.text(LETTERS, min_size=1, max_size=3).filter(lambda word: word not in BOUNDARIES),
+)
 TEXTS = st.lists(st.lists(WORDS, max_size=6), min_size=1, max_size=12).map(
     lambda sentences: "\n".join(map(" ".join, sentences)).encode() + b"\n"
 )
-SETTINGS = settings(deadline=None, max_examples=40)
+SETTINGS = settings(deadline=None, max_examples=40, derandomize=True)
 
 
 def fitted(
