@@ -7,7 +7,7 @@ LARGE_MODELS = ("resnet18-cifar", "resnet50-cifar", "resnet18", "resnet50", "res
 
 GRIDS = {
     "quick": Grid(
-        "three to four minutes on two cores",
+        "about five minutes on two cores",
         models=SMALL_MODELS,
         batch_sizes={("cpu", "resnet"): (16, 64)},  # a CPU core takes a second for 256
         # Epochs and seeds that fit a few minutes; the full grid takes the lecture's 10.

@@ -237,17 +237,17 @@ def _file(name: str, folder: Path) -> Path:
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    from trainmark.advise.answer import answers  # here, so that the other commands need not load scipy
+    from trainmark.advise.answer import answers, goals_beside  # here, so that the other commands need not load scipy
     from trainmark.advise.recommend import advise
 
     run = _run(options.run, options.results)
 
-    told = []
-    if options.goal in (None, "time") and options.max_memory is None:
-        told += [essentials.answer_text(one) for one in answers(run.records) if options.model in (None, one.model)]
-    if options.goal != "time":
-        advice = advise(run.records, options.max_memory)
-        told += [essentials.advice_text(one, options.goal) for one in advice if options.model in (None, one.model)]
+    found = answers(run.records) if options.goal in (None, "time") and options.max_memory is None else []
+    told = [essentials.answer_text(one) for one in found if options.model in (None, one.model)]
+    for one in advise(run.records, options.max_memory) if options.goal != "time" else ():
+        if options.model in (None, one.model):
+            goals = (options.goal,) if options.goal else goals_beside(found, one.model, one.device)
+            told.append(essentials.advice_text(one, goals))
     if not told:
         raise NothingToRecommend(_nothing(run, options))
     _say("\n\n".join(told))

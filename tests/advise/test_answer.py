@@ -30,7 +30,7 @@ from trainmark.judge.non_inferiority import SEED_LOOKS
 from trainmark.page.html import render
 from trainmark.store.cell import Cell
 from trainmark.store.documents import SchemaError
-from trainmark.store.record import Record
+from trainmark.store.record import Record, Run
 from trainmark.store.tried import Tried
 from trainmark.workloads.answering import ANSWER
 
@@ -219,6 +219,28 @@ def test_the_answer_is_on_the_page_and_in_the_exports_with_the_command_for_what_
         assert asks in said
     assert reports_command("recommend", "--goal", "speed") == 0
     assert found not in capsys.readouterr().out
+
+
+def test_where_there_is_an_answer_nothing_else_speaks_of_that_models_speed(
+    stored: Any, reports_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stored.run()
+    answered = replace(run, records=(*run.records, stored_answer(tried(1.0, 0.5, 0.95, batch_size=256))))
+
+    def rows(of: Run) -> list[str]:
+        return [line for line in essentials(of).splitlines() if line.startswith("| mlp (cpu) | fastest")]
+
+    def cards(of: Run) -> int:
+        page = render([of])
+        return page.count("Fastest") + page.count("Faster still")
+
+    assert (len(rows(run)), len(rows(answered))) == (1, 0)
+    assert cards(run) - cards(answered) == 2  # its row and what is untested of it
+    stored.store(answered)
+    reports_command("recommend", "--model", "mlp")
+    assert "fastest" not in capsys.readouterr().out
+    reports_command("recommend", "--model", "mlp", "--goal", "speed")
+    assert "fastest" in capsys.readouterr().out
 
 
 def test_a_run_without_an_answer_says_how_to_have_one(

@@ -266,6 +266,30 @@ def test_estimates_are_those_of_the_newest_runs_of_this_machine(
     assert run.estimates(cells) == {both.key: 30.0, known.key: 50.0}
 
 
+def test_evidence_is_of_this_code_on_this_machine_and_a_damaged_run_is_none(
+    session: Callable[..., Session], stored: Any, tmp_path: Path
+) -> None:
+    run = session()
+    first, *_ = begin(run)
+    ours = {"id": run.code.commit, "difference": run.code.difference}
+    kept = {
+        "1_same": ({"fingerprint": "abc"}, ours),
+        "2_other_machine": ({"fingerprint": "another"}, ours),
+        "3_other_commit": ({"fingerprint": "abc"}, {**ours, "id": "another"}),
+        "4_edited": ({"fingerprint": "abc"}, {**ours, "difference": "another"}),
+    }
+    for name, (environment, commit) in kept.items():
+        record = Record(first, "ok", metrics={"cell_seconds": float(name[0])})
+        made = replace(stored.run(f"000{name}"), environment=environment, commit=commit, records=(record,))
+        stored.store(replace(made, facts=replace(made.facts, id=name)))
+    (tmp_path / "0005_gone.json").symlink_to("nowhere")
+    assert [record.metrics["cell_seconds"] for record in run.context.known()] == [1.0]
+    assert ["0005_gone.json" in note for note in run.notes_at_end] == [True]
+    run.measure(first)
+    assert len(run.context.known()) == 2
+    assert len(run.notes_at_end) == 1  # the files are read once
+
+
 def find_capacity(session: Callable[..., Session], attempt: Callable[[Cell], Outcome]) -> Record:
     run = session(FakeWorkers(**{"trainmark.measure.protocol:try_batch": attempt}))
     run.invocation = replace(run.invocation, request=replace(REQUEST, given={"model": ("mlp",)}, only="capacity"))

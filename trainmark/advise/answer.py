@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from trainmark.advise.recommend import BETWEEN_PROCESSES
+from trainmark.advise.recommend import BETWEEN_PROCESSES, GOALS
 from trainmark.judge.non_inferiority import Judgement, judge_differences
 from trainmark.judge.statistics import hodges_lehmann, signed_rank_p
 from trainmark.store.documents import SchemaError
@@ -230,6 +230,12 @@ def answers(records: Iterable[Record]) -> list[Answer]:
     """
     of_answers = (record for record in of_role("answer", records) if record.status == "ok")
     return [found for record in of_answers if (found := read_answer(record)) is not None]
+
+
+def goals_beside(found: Iterable[Answer], model: str, device: str) -> tuple[str, ...]:
+    """The goals that advice for a model is worth telling: an answer says more of its speed than two records do."""
+    answered = any((one.model, one.device) == (model, device) for one in found)
+    return tuple(goal for goal in GOALS if not (answered and goal == "speed"))
 
 
 def read_answer(record: Record) -> Answer | None:

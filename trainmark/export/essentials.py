@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainmark import formatting
 from trainmark.advise import answer_words, phrases
-from trainmark.advise.answer import Answer, answers
+from trainmark.advise.answer import Answer, answers, goals_beside
 from trainmark.advise.conditions import machine
 from trainmark.advise.notices import Notice, notices
 from trainmark.advise.recommend import GOALS, Advice, Choice, advise
@@ -31,7 +33,7 @@ def essentials(run: Run, comparison: Comparison | None = None) -> str:
     if found:
         parts.append("\n".join(f"- {text(answer_words.sentence(one))}" for one in found))
     if advice:
-        parts.append("\n".join(_advice_rows(advice)))
+        parts.append("\n".join(_advice_rows(advice, found)))
     known = [f"- **{text(notice.title)}**{_in_cells(notice)}. {text(notice.advice)}" for notice in notices(run)]
     if known:
         parts += ["### Before you trust these numbers", "\n".join(known)]
@@ -42,10 +44,11 @@ def _in_cells(notice: Notice) -> str:
     return f" ({formatting.counted(len(notice.records), 'cell')})" if notice.records else ""
 
 
-def _advice_rows(found: list[Advice]) -> list[str]:
+def _advice_rows(found: list[Advice], answered: list[Answer]) -> list[str]:
     rows = ["| model | goal | setting | what it gives | accuracy |", "|---|---|---|---|---|"]
     for advice in found:
-        for choice in advice.choices:
+        told = goals_beside(answered, advice.model, advice.device)
+        for choice in (one for one in advice.choices if one.goal in told):
             words = phrases.accuracy_words(choice.accuracy) if choice.better else ""
             said = (phrases.headline(choice, advice), phrases.gain_words(choice), words)
             fields = (f"{advice.model} ({advice.device})", GOALS[choice.goal], *said)
@@ -60,14 +63,13 @@ def answer_text(answer: Answer) -> str:
     return "\n".join(formatting.plain(line, 600) for line in lines)
 
 
-def advice_text(advice: Advice, goal: str | None = None) -> str:
-    """Advice for one model as plain lines; all goals, or one."""
+def advice_text(advice: Advice, goals: Sequence[str] = tuple(GOALS)) -> str:
+    """Advice for one model as plain lines, for some goals."""
     where = f"{formatting.plain(advice.model)} on {formatting.plain(advice.device)}, {formatting.plain(advice.dataset)}"
     lines = [f"{where}: {formatting.counted(advice.candidates, 'setting')}, against {phrases.setting(advice.default)}"]
-    for name, title in GOALS.items():
-        if goal in (None, name):
-            lines += _choice_lines(title, advice.choice(name), advice)
-    if advice.untested is not None and goal in (None, "speed"):
+    for goal in goals:
+        lines += _choice_lines(GOALS[goal], advice.choice(goal), advice)
+    if advice.untested is not None and "speed" in goals:
         lines += [
             f"  Faster still, if its accuracy is good enough: {phrases.setting(advice.untested.record)}",
             f"    {phrases.gain_words(advice.untested)}; {phrases.accuracy_words(advice.untested.accuracy)}",

@@ -103,6 +103,7 @@ class Session:
         self.context = Context(self.workers, invocation.limits, known=self._known_records)
         self.asks_for_all = True  # whether the whole folder of benchmarks is named
         self._code = code
+        self._earlier: list[Record] | None = None  # records of earlier runs that are evidence for this one
         self._asked: dict[str, bool] = {}  # workload -> whether the call is about it
         self._plan: dict[str, PlannedCell] = {}
         self._recovered: frozenset[str] = frozenset()
@@ -311,16 +312,17 @@ class Session:
     def _known_records(self) -> list[Record]:
         """Records of this very code on this machine: of the newest stored runs, then of this one."""
         fingerprint = self.machine.environment["fingerprint"]
-        newest = sorted(run_files(self.folder), key=lambda path: path.stat().st_mtime)[-KNOWN_RUNS:]
-        code = (self.code.commit or "unversioned", self.code.difference)
-        earlier = [
-            record
-            for run in read_runs(newest)
-            if run.environment.get("fingerprint") == fingerprint
-            and (run.commit.get("id"), run.commit.get("difference")) == code
-            for record in run.records
-        ]
-        return [*earlier, *self.records.values()]
+        if self._earlier is None:  # read once: a run has several answers
+            newest = sorted(run_files(self.folder), key=written)[-KNOWN_RUNS:]
+            code = (self.code.commit or "unversioned", self.code.difference)
+            self._earlier = [
+                record
+                for run in read_runs(newest, self.notes_at_end.append)
+                if run.environment.get("fingerprint") == fingerprint
+                and (run.commit.get("id"), run.commit.get("difference")) == code
+                for record in run.records
+            ]
+        return [*self._earlier, *self.records.values()]
 
     def _keep(self, record: Record, log: str = "") -> Measured:
         self.records[record.key] = record  # first: Ctrl-C may come while the journal waits for the disk

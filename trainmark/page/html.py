@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from trainmark import formatting
 from trainmark.advise import answer_words, phrases, recommend
-from trainmark.advise.answer import answers
+from trainmark.advise.answer import answers, goals_beside
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.conditions import facts, facts_of_both, machine
 from trainmark.advise.notices import notices
@@ -214,6 +214,7 @@ def templates(*own: BaseLoader) -> Environment:
         "dash": formatting.DASH,
         "phrases": phrases,
         "answer_words": answer_words,
+        "goals_beside": goals_beside,
         "recommend": recommend,
         "meanings": VERDICTS,
         "failing": FAILING,
