@@ -33,6 +33,7 @@ class Context:
         peaks: Device -> what it was seen to reach; a workload may add what bounds it.
         notes: Sentences that the user should hear at the end; a workload adds what its records lack, and why.
         known: Records of the same code on this machine: of earlier runs, then of this one. None on a side of a pair.
+        unspent: Seconds that the run's answers have left of their time: those that come may take them.
     """
 
     workers: Workers
@@ -40,6 +41,7 @@ class Context:
     peaks: MutableMapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     known: Callable[[], Sequence[Record]] = tuple
+    unspent: float = 0.0
     _until: float | None = None
     _called: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _folder: Path | None = None
@@ -51,11 +53,13 @@ class Context:
         All processes that it takes share the time of a cell.
         """
         seconds = self.limits.seconds
-        self._until = None if seconds is None else time.monotonic() + seconds - self.limits.spent
+        begun = time.monotonic()
+        self._until = None if seconds is None else begun + seconds - self.limits.spent
         try:
-            return entry_of(cell.workload).measure(cell, settings, self)
+            record, log = entry_of(cell.workload).measure(cell, settings, self)
         finally:
             self._until = None
+        return replace(record, metrics={**record.metrics, "cell_seconds": time.monotonic() - begun}), log
 
     def call(self, function: str, *arguments: Any) -> Outcome:
         """Calls ``package.module:name`` in a process of its own, within the limits of a cell."""
@@ -93,15 +97,13 @@ class Context:
         if not isinstance(outcome.value, Record):
             reason = _together(reason, left)
             told = {"threads": settings.threads, "seed": settings.seed}
-            metrics = {"cell_seconds": outcome.seconds}
-            return Record(cell, outcome.status, reason, metrics=metrics, settings=told, flags=flags), outcome.log
+            return Record(cell, outcome.status, reason, settings=told, flags=flags), outcome.log
         record = outcome.value  # whole, or timed before an instrument ended badly
         if outcome.status != "ok":
             flags = (*flags, f"instruments-{outcome.status}")
         if flags:
             reason = _together(reason or record.reason, left)
             record = replace(record, reason=reason, flags=(*record.flags, *flags))
-        record = replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds})
         return record if settings.once else self._with_computation(record, settings), outcome.log
 
     def _with_computation(self, record: Record, settings: Settings) -> Record:

@@ -43,7 +43,7 @@ class Settings:
         places: Where data sets lie.
         artifacts: Folder for a profile and a trace of each cell; None for no profiling.
         compile_cache: Where torch.compile keeps what it made; None for a folder of the cell's own.
-        answer_seconds: That an answer may take to gather evidence, each.
+        answer_seconds: That an answer may take to gather evidence, with what those before it have left.
     """
 
     threads: int = 1
@@ -55,7 +55,7 @@ class Settings:
     places: Places = field(default_factory=Places)
     artifacts: Path | None = None
     compile_cache: Path | None = None
-    answer_seconds: float = 40.0
+    answer_seconds: float = 30.0
 
 
 def default_threads() -> int:

@@ -148,7 +148,7 @@ METRICS: dict[str, Metric] = {
         "FLOP/B", "neither", "no", "of the roofline: arithmetic limits above it, memory below, out of caches"
     ),
     "warmup_seconds": Metric("s", "lower", "no", "time from the first step until rounds began, compilation left out"),
-    "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, its process included"),
+    "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, all its processes included"),
 }
 
 

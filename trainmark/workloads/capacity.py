@@ -75,7 +75,6 @@ class Capacity(ModelWorkload):
         metrics = {
             "max_batch_size": largest,
             "device_allocated_bytes" if on_device else "peak_memory_bytes": peaks[largest],
-            "cell_seconds": sum(attempt.seconds for attempt in attempts),
         }
         told = {"threads": settings.threads, "seed": settings.seed, "memory_limit_bytes": limit}
         rounds = tuple(attempt.seconds for attempt in attempts)
