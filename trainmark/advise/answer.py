@@ -29,7 +29,7 @@ ALPHA = 0.05
 FIRST_LOOK = 3  # undisturbed pairs: a setting that is sooner in none of them is not tried any longer
 PAIR_LOOKS = (6, 12, 24)  # of six that all agree the signed-rank test is sure enough
 PAIR_OVERHEAD_SECONDS = 1.0
-STEPS_OF_A_PAIR = 7  # of long steps: some to be steady, then blocks of one
+STEPS_OF_A_PAIR = 6  # of long steps: some to be steady, then blocks of one
 COARSE_SAMPLES = 10_000  # of fewer held-out samples
 COARSE_MARGIN = 0.01  # a share may be lower by as much: two seeds of one setting differ by half of it
 

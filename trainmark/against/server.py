@@ -276,8 +276,7 @@ def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> di
     steps, clock = prepare(cell, settings, scratch), clock_of(str(cell["device"]))
     with steps.context:
         timed_block(clock, steps.advance, 1)
-        few = warm_up(clock, steps.advance, settings, lambda _doing: None).steps_per_round
-        step_seconds = timed_block(clock, steps.advance, few).seconds / few
+        step_seconds = warm_up(clock, steps.advance, settings, lambda _doing: None).step_seconds
         before = control_seconds()
         channel.send({"ready": max(1, round(request["block_seconds"] / step_seconds))})
         with DisturbanceMeter(str(cell["device"])) as meter:

@@ -43,6 +43,7 @@ class Context:
     known: Callable[[], Sequence[Record]] = tuple
     unspent: float = 0.0
     _until: float | None = None
+    _taken: float = 0.0
     _called: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _folder: Path | None = None
     _until_closed: ExitStack = field(default_factory=ExitStack)
@@ -53,20 +54,22 @@ class Context:
         All processes that it takes share the time of a cell.
         """
         seconds = self.limits.seconds
-        begun = time.monotonic()
-        self._until = None if seconds is None else begun + seconds - self.limits.spent
+        self._until = None if seconds is None else time.monotonic() + seconds - self.limits.spent
+        self._taken = 0.0
         try:
             record, log = entry_of(cell.workload).measure(cell, settings, self)
         finally:
             self._until = None
-        return replace(record, metrics={**record.metrics, "cell_seconds": time.monotonic() - begun}), log
+        return replace(record, metrics={**record.metrics, "cell_seconds": self._taken}), log
 
     def call(self, function: str, *arguments: Any) -> Outcome:
         """Calls ``package.module:name`` in a process of its own, within the limits of a cell."""
         limits = self.limits
         if self._until is not None and limits.seconds is not None:
             limits = replace(limits, spent=max(0.0, limits.seconds - (self._until - time.monotonic())))
-        return self.workers.call(function, *arguments, limits=limits)
+        outcome = self.workers.call(function, *arguments, limits=limits)
+        self._taken += outcome.seconds
+        return outcome
 
     def once(self, function: str, *arguments: Any) -> Outcome:
         """The same, but the same call only once in a run: what came of it is kept.

@@ -456,11 +456,13 @@ class Warmup:
         seconds: That it took.
         steady: Whether blocks had stopped getting faster.
         steps_per_round: Steps that take about ROUND_SECONDS.
+        step_seconds: Of the better of the last two blocks; 0 where there was none.
     """
 
     seconds: float
     steady: bool
     steps_per_round: int
+    step_seconds: float = 0.0
 
 
 def warm_up(clock: Clock, advance: Callable[[], Any], settings: Settings, report: Report) -> Warmup:
@@ -480,7 +482,7 @@ def warm_up(clock: Clock, advance: Callable[[], Any], settings: Settings, report
             steps = max(1, math.ceil(ROUND_SECONDS / max(per_step[1], 1e-9)))
         report(f"warming up, {len(per_step)} blocks of {steps} steps")
         steady = len(per_step) > 2 and min(per_step[-2:]) >= (1 - STEADY) * min(per_step[:-2])
-    return Warmup(time.perf_counter() - begun, steady, steps)
+    return Warmup(time.perf_counter() - begun, steady, steps, min(per_step[-2:]))
 
 
 def time_rounds(clock: Clock, advance: Callable[[], Any], steps: int, settings: Settings) -> list[Block]:

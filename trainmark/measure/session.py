@@ -25,7 +25,7 @@ from trainmark.store.folders import without_folders
 from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
 from trainmark.store.metrics import register_metrics
 from trainmark.store.pairs import PairedRun, interrupted_pairs, read_paired_run
-from trainmark.store.record import UNRELIABLE, Record, RunFacts
+from trainmark.store.record import UNRELIABLE, Record, Run, RunFacts
 from trainmark.store.runs import artifact_folder, read_runs, run_files, written
 from trainmark.workloads import entry_of
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, is_asked, plan
@@ -314,15 +314,17 @@ class Session:
         fingerprint = self.machine.environment["fingerprint"]
         if self._earlier is None:  # read once: a run has several answers
             newest = sorted(run_files(self.folder), key=written)[-KNOWN_RUNS:]
-            code = (self.code.commit or "unversioned", self.code.difference)
             self._earlier = [
                 record
                 for run in read_runs(newest, self.notes_at_end.append)
-                if run.environment.get("fingerprint") == fingerprint
-                and (run.commit.get("id"), run.commit.get("difference")) == code
+                if run.environment.get("fingerprint") == fingerprint and self._is_of_this_code(run)
                 for record in run.records
             ]
         return [*self._earlier, *self.records.values()]
+
+    def _is_of_this_code(self, run: Run) -> bool:
+        code = (self.code.commit or "unversioned", self.code.difference)
+        return (run.commit.get("id"), run.commit.get("difference")) == code
 
     def _keep(self, record: Record, log: str = "") -> Measured:
         self.records[record.key] = record  # first: Ctrl-C may come while the journal waits for the disk
@@ -379,21 +381,23 @@ class Session:
     def estimates(self, cells: Iterable[Cell]) -> dict[str, float]:
         """Join key -> seconds that a cell will take: as in the last runs here, else by its size."""
         fingerprint = self.machine.environment["fingerprint"]
+        wanted = {cell.key: entry_of(cell.workload) for cell in cells}
         known: dict[str, float] = {}
         newest = sorted(run_files(self.folder), key=written)[-HISTORY:]
         for run in read_runs(newest, self.notes.append):  # a warning could be an error here, and stop the run
             if run.environment.get("fingerprint") == fingerprint:
+                same = self._is_of_this_code(run)
                 known.update(
                     (record.key, seconds)
                     for record in run.records
-                    if (seconds := record.metrics.get("cell_seconds")) is not None
+                    if record.key in wanted
+                    and (seconds := wanted[record.key].seconds_again(record, same_code=same)) is not None
                 )
+        known |= dict.fromkeys(self._recovered, 0.0)
         settings = self.invocation.settings
         return {
-            cell.key: 0.0
-            if cell.key in self._recovered
-            else known.get(cell.key) or estimate_seconds(self._plan[cell.key], self.machine, settings)
-            for cell in cells
+            key: known[key] if key in known else estimate_seconds(self._plan[key], self.machine, settings)
+            for key in wanted
         }
 
 
