@@ -55,7 +55,7 @@ class Settings:
     places: Places = field(default_factory=Places)
     artifacts: Path | None = None
     compile_cache: Path | None = None
-    answer_seconds: float = 30.0
+    answer_seconds: float = 40.0
 
 
 def default_threads() -> int:
