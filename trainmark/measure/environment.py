@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -232,9 +233,7 @@ def _compile_obstacle(device: str) -> str | None:
 
 def _triton_obstacle() -> str | None:
     """Why Triton, which computes on a GPU what was compiled, cannot work."""
-    try:
-        metadata.version("triton")
-    except metadata.PackageNotFoundError:
+    if importlib.util.find_spec("triton") is None:  # by its name as a module: it is distributed by several
         return "torch.compile needs the package triton on a GPU"
     if shutil.which(os.environ.get("CC", "gcc")) is None and shutil.which("clang") is None:
         return "torch.compile needs a C compiler to build Triton's launcher"
