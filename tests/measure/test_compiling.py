@@ -66,7 +66,7 @@ def training(optimizer: Any, *, scaled: bool = True, gradient: float = STEEP) ->
     """A weight whose gradient is that, in fp16 on a CPU; with one step of its training."""
     model = nn.Linear(1, 1, bias=False)
     scaler = torch.amp.GradScaler("cpu", enabled=scaled)
-    criterion = lambda output, _targets: gradient * output.mean()  # noqa: E731  # a criterion
+    criterion = lambda output, _targets: gradient * output.float().mean()  # noqa: E731  # a criterion
     parts = TrainingParts(model, criterion, optimizer(model.parameters()), torch.float16, scaler)
     batch: tuple[Tensor, Tensor] = torch.ones(4, 1), torch.ones(4)
     return parts, lambda: parts.step(*batch)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import torch
 from torch.nn.functional import conv2d
+from torch.utils._pytree import tree_map_only
 
 from trainmark.measure.steps import InferenceParts, TrainingParts
+from trainmark.measure.training import Step
 from trainmark.store.cell import Cell
 
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # of torch.compile, that capture CUDA graphs on a GPU
@@ -19,7 +21,20 @@ def compiling_steps(cell: Cell) -> int:
 
     Source: torch.compiler_cudagraph_trees of PyTorch's documentation: a first run warms up, the next one is recorded.
     """
-    return 2 if cell.settings.get("compile") in GRAPH_MODES and cell["device"] == "cuda" else 1
+    return 2 if captures_graphs(cell) else 1
+
+
+def captures_graphs(cell: Cell) -> bool:
+    """Whether steps of a cell replay CUDA graphs."""
+    return cell.settings.get("compile") in GRAPH_MODES and cell["device"] == "cuda"
+
+
+def outlasting(forward: Step) -> Step:
+    """The same with outputs that are there after the next call, which overwrites those of a CUDA graph.
+
+    For a metric that keeps what it has seen; a step reads its outputs before the next one begins.
+    """
+    return lambda inputs, targets: tree_map_only(torch.Tensor, torch.clone, forward(inputs, targets))
 
 
 def wake_libraries(device: str) -> None:

@@ -20,7 +20,13 @@ from torch import Tensor
 from trainmark.measure import switches
 from trainmark.measure.allocator import keep_freed_memory
 from trainmark.measure.batches import Batch, kind_of, singly, tensors
-from trainmark.measure.compiling import compiling_steps, take_until_settled, wake_libraries
+from trainmark.measure.compiling import (
+    captures_graphs,
+    compiling_steps,
+    outlasting,
+    take_until_settled,
+    wake_libraries,
+)
 from trainmark.measure.context import now
 from trainmark.measure.data import Data, Feed, as_tensors
 from trainmark.measure.failures import ModelError, NotFiniteError, UnsupportedError
@@ -474,6 +480,7 @@ def train_once(
     parts = training_parts(runnable, cell, task, epochs * batches.steps_of_epoch())
     classes = task.classes if task.is_plain else None
     forward = looking_parts(inference_parts(runnable, cell, task), classes).step
+    forward = outlasting(forward) if captures_graphs(cell) else forward
     training = Training(0.0, [], [], count_parameters(model))
     step, looking = parts.step, looking_parts(parts, classes).step
     for epoch in range(epochs):
