@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainmark.measure import compiling
+from trainmark.measure import compiling, steps
 from trainmark.measure.compiling import MOST_SKIPPED, compiling_steps, take_until_settled, wake_libraries
 from trainmark.measure.steps import InferenceParts, TrainingParts
 from trainmark.store.cell import Cell
@@ -94,3 +95,15 @@ def test_an_inference_has_no_optimizer() -> None:
     assert take_until_settled(lambda: taken.append(1), InferenceParts(nn.Linear(1, 1), None)) == 1
     assert take_until_settled(lambda: taken.append(1), None) == 1
     assert taken == [1, 1]
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune"])
+def test_a_model_is_compiled_anew_in_the_mode_of_its_cell(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(torch._dynamo, "reset", lambda: told.append("reset"))
+    real = create_autospec(torch.compile, side_effect=lambda model, *, mode: told.append(mode) or model)
+    monkeypatch.setattr(torch, "compile", real)
+    model = nn.Linear(1, 1)
+    assert steps.compiled(model, Cell.of("train", compile=mode)) is model
+    assert steps.compiled(model, Cell.of("train")) is model
+    assert told == ["reset", mode]
