@@ -61,6 +61,14 @@ _FLAGS = {
         "What differs is missing among the counts, and the times are a mean over such steps. A model that draws what "
         "to compute is the usual cause.",
     ),
+    "search-bounded": (
+        "Something else than memory ended the search for the largest batch",
+        "What is told has been trained, and more may fit: the reason is beside the cell's status.",
+    ),
+    "not-paired": (
+        "Two processes at once have no memory for a cell",
+        "Its record holds, and its time decides nothing. Take a smaller batch, or compare two stored runs.",
+    ),
     "flops-partial": (
         "A model computes products for which there is no FLOP formula",
         "The times hold; FLOPs and utilisation are missing, and the cell's status names the operators. Give them a "
@@ -114,7 +122,8 @@ class Notice:
 
 def notices(run: Run) -> list[Notice]:
     """All that is to be known of a run, the gravest first."""
-    return [*_interruption(run), *_failures(run), *_dirty_tree(run), *_flags(run), *_waiting(run), *_skipped(run)]
+    seen = [*_interruption(run), *_failures(run), *_dirty_tree(run), *_flags(run)]
+    return [*seen, *_waiting(run), *_launch_bound(run), *_skipped(run)]
 
 
 def _interruption(run: Run) -> list[Notice]:
@@ -179,6 +188,24 @@ def _waiting(run: Run) -> list[Notice]:
         Notice("note", f"Training waits for {WORDS[data]}", _shares(of) + remedy, tuple(one.record for one in of))
         for (data, remedy), of in groups.items()
     ]
+
+
+def _launch_bound(run: Run) -> list[Notice]:
+    """Trainings whose device waits for the host to launch something, those of one remedy together."""
+    groups: dict[str, list[Bottleneck]] = {}
+    for found in bottlenecks(run.records):
+        if found.name == "launches":
+            groups.setdefault(found.remedy, []).append(found)
+    return [
+        Notice("note", "Training is launch-bound", _busy(of) + remedy, tuple(one.record for one in of))
+        for remedy, of in groups.items()
+    ]
+
+
+def _busy(found: list[Bottleneck]) -> str:
+    shares = [1 - one.share for one in found]
+    ends = dict.fromkeys(formatting.percent(share, 0) for share in (min(shares), max(shares)))
+    return f"The device works for {' to '.join(ends)} of a step, and waits for launches otherwise. "
 
 
 def _shares(found: list[Bottleneck]) -> str:

@@ -255,6 +255,7 @@ def record(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dic
     from trainmark.measure.worker import Limits, Workers
 
     cell, settings = _cell(request["cell"]), _settings(request["settings"])
+    settings = replace(settings, energy=request.get("energy", True))
     glossary.learn(request.get("words"))
     context = Context(Workers(start="fork"), Limits(request.get("seconds")))
     try:

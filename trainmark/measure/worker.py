@@ -56,6 +56,8 @@ CGROUP = Path("/sys/fs/cgroup")
 NO_MEMORY = (  # in PyTorch's words, and in those of cuBLAS and cuDNN, which allocate by themselves
     *("can't allocate memory", "out of memory"),
     *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+    *("HOST_ALLOCATION_FAILED", "DEVICE_ALLOCATION_FAILED"),  # of cuDNN from 9 on, behind CUDNN_STATUS_INTERNAL_ERROR_
+    "was unable to find an engine to execute this computation",  # each of cuDNN's that fits wants a workspace
 )
 
 

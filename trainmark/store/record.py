@@ -38,7 +38,14 @@ UNRELIABLE = (  # flags of a cell whose times decide nothing
     *("disturbed", "unsteady", "slow-moment", "throttled", "shared-gpu"),
     *("traced", "clocks-disagree", "recompiles"),
 )
-NOT_OF_TIMES = {"flops-partial", "counts-vary", "equal-seeds"}  # flags that warn of another number than a time
+NOT_PAIRED = "not-paired"  # flag of a cell of which no two processes fit into memory at once
+NOT_OF_TIMES = {
+    "flops-partial",
+    "counts-vary",
+    "equal-seeds",
+    "search-bounded",
+    NOT_PAIRED,
+}  # flags that warn of another number than a time
 
 
 def held_out_series(metric: str) -> str:

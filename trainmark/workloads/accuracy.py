@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trainmark import formatting
 from trainmark.store.parameters import LEARNING_PARAMETERS, Value
 from trainmark.workloads import SkipReason
-from trainmark.workloads.stepping import OVERHEAD_SECONDS, ModelWorkload
+from trainmark.workloads.stepping import ModelWorkload
 
 if TYPE_CHECKING:
     from trainmark.measure.machine import Machine
@@ -61,7 +61,7 @@ class Accuracy(ModelWorkload):
         """All steps of all epochs and seeds."""
         cell = planned.cell
         steps = planned.seeds * int(cell["epochs"]) * SAMPLES / (int(cell["batch_size"]) * int(cell["accumulate"]))
-        return OVERHEAD_SECONDS + steps * self.step_seconds(cell, machine)
+        return self.overhead_seconds(cell) + steps * self.step_seconds(cell, machine)
 
     def line(self, record: Record) -> str:
         """The mean over the seeds, the lowest and highest of them, and how long a training took."""
