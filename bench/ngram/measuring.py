@@ -165,7 +165,7 @@ def _fit_parts(
             stages.get("count"),
         ),
     }
-    return _parts(metrics, rounds, settings, corpus, computes=engine.computes[str(cell["smoothing"])])
+    return _parts(metrics, rounds, settings, corpus, computes=engine.told(str(cell["smoothing"])))
 
 
 def _score_parts(
@@ -204,7 +204,7 @@ def _score_parts(
         "vocabulary_size": len(model.vocabulary),
         "peak_memory_bytes": peak_memory_bytes(),
     }
-    return _parts(metrics, rounds, settings, corpus, computes=engine.computes[str(cell["smoothing"])])
+    return _parts(metrics, rounds, settings, corpus, computes=engine.told(str(cell["smoothing"])))
 
 
 @dataclass(frozen=True)
