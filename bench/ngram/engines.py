@@ -85,6 +85,7 @@ class Engine:
         get: How to have it.
         devices: Where it runs.
         own: Whether it is ours, and gives a model that scores.
+        parting: Where it parts words otherwise than we do, at the characters up to U+0020; empty where it does not.
     """
 
     computes: Mapping[str, str]
@@ -94,6 +95,11 @@ class Engine:
     get: str = ""
     devices: tuple[str, ...] = ("cpu",)
     own: bool = False
+    parting: str = ""
+
+    def told(self, smoothing: str) -> str:
+        """What it computes, for a record: with how it parts words, where a text could have others by that."""
+        return f"{self.computes[smoothing]}; {self.parting}" if self.parting else self.computes[smoothing]
 
 
 def engine_obstacle(name: str) -> str | None:
@@ -280,7 +286,13 @@ def _of_program(run: ProgramRun, entries: int) -> Fitted:
     return Fitted(entries, run.seconds, peak_memory_bytes=run.peak_memory_bytes)
 
 
+# Of a text with U+00A0, U+2028, U+0085, CR, \x0b and \x1c a counter has 29 bigrams, and count_ngrams 24.
+_UNICODE = "words parted at U+0085, U+00A0, U+2028 and other white space too"
+_SPACES = "words parted at spaces and line feeds alone"
+_BY_KENLM = "words parted at space, tab, CR and NUL, not at other control characters"
+
 _OURS = {"mle": ALL_COUNTS, "additive": ALL_COUNTS, "kneser-ney": KNESER_NEY}
+_TOP, _BARE = {"mle": TOP_COUNTS}, {"mle": f"{TOP_COUNTS}, no boundaries"}
 _EXTRA = "pip install 'trainmark[peers]'"
 _KENLM = "build KenLM and put its bin/ on the PATH"
 
@@ -288,12 +300,12 @@ ENGINES: dict[str, Engine] = {
     "numba": Engine(_OURS, _fit_own("numba"), own=True),
     "torch": Engine(_OURS, _fit_own("torch"), devices=("cpu", "cuda"), own=True),
     "python": Engine(_OURS, _fit_own("python"), own=True),
-    "counter": Engine({"mle": ACROSS}, _fit_counter),
-    "nltk": Engine({"mle": ALL_COUNTS}, _fit_nltk, package="nltk", get=_EXTRA),
-    "scikit-learn": Engine({"mle": f"{TOP_COUNTS}, no boundaries"}, _fit_scikit_learn, package="sklearn", get=_EXTRA),
-    "polars": Engine({"mle": ACROSS}, _fit_polars, package="polars", get=_EXTRA),
-    "duckdb": Engine({"mle": ACROSS}, _fit_duckdb, package="duckdb", get=_EXTRA),
-    "lmplz": Engine({"kneser-ney": KNESER_NEY}, _fit_lmplz, program="lmplz", get=_KENLM),
-    "count_ngrams": Engine({"mle": TOP_COUNTS}, _fit_count_ngrams, program="count_ngrams", get=_KENLM),
+    "counter": Engine({"mle": ACROSS}, _fit_counter, parting=_UNICODE),
+    "nltk": Engine({"mle": ALL_COUNTS}, _fit_nltk, package="nltk", get=_EXTRA, parting=_UNICODE),
+    "scikit-learn": Engine(_BARE, _fit_scikit_learn, package="sklearn", get=_EXTRA, parting=_UNICODE),
+    "polars": Engine({"mle": ACROSS}, _fit_polars, package="polars", get=_EXTRA, parting=_SPACES),
+    "duckdb": Engine({"mle": ACROSS}, _fit_duckdb, package="duckdb", get=_EXTRA, parting=_SPACES),
+    "lmplz": Engine({"kneser-ney": KNESER_NEY}, _fit_lmplz, program="lmplz", get=_KENLM, parting=_BY_KENLM),
+    "count_ngrams": Engine(_TOP, _fit_count_ngrams, program="count_ngrams", get=_KENLM, parting=_BY_KENLM),
     "irstlm": Engine({"mle": ACROSS}, _fit_irstlm, program="ngt", get="apt-get install irstlm"),
 }

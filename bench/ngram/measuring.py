@@ -165,7 +165,7 @@ def _fit_parts(
             stages.get("count"),
         ),
     }
-    computes = engine.computes[str(cell["smoothing"])]
+    computes = engine.told(str(cell["smoothing"]))
     if device != "cpu" and "estimate" in stages:  # which is NumPy's and numba's, wherever it was counted
         computes = f"{computes}, counted on {device} and estimated on the CPU"
     return _parts(metrics, rounds, settings, corpus, computes=computes)
@@ -207,7 +207,7 @@ def _score_parts(
         "vocabulary_size": len(model.vocabulary),
         "peak_memory_bytes": peak_memory_bytes(),
     }
-    return _parts(metrics, rounds, settings, corpus, computes=engine.computes[str(cell["smoothing"])])
+    return _parts(metrics, rounds, settings, corpus, computes=engine.told(str(cell["smoothing"])))
 
 
 @dataclass(frozen=True)

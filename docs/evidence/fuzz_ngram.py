@@ -45,7 +45,11 @@ from models.ngram import fit, save
 from models.ngram import storage as stored
 from models.ngram.__main__ import main as command
 from models.ngram.arpa import write_arpa
-from models.ngram.text import zstd
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 PROCESSOR_SECONDS, WALL_SECONDS = 10, 120  # of one mutation; the second is for what waits
 MEMORY_BYTES = 10**9

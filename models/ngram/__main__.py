@@ -1,8 +1,12 @@
-"""An n-gram model, without a line of Python: python -m models.ngram {fit,score,sample,export}."""
+"""An n-gram model, without a line of Python: python -m models.ngram {fit,score,sample,export}.
+
+What one command needs and another one does not is imported by it: a command begins in a fifth of a second.
+"""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import math
 import os
@@ -17,8 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from models.ngram.arpa import ArpaError, read_arpa, write_arpa
-from models.ngram.fitting import ENGINES, Progress, SettingsError, encode_with, fit
+from models.ngram import kernel
+from models.ngram.arpa_format import ArpaError, check_writable
+from models.ngram.counting_progress import Progress
+from models.ngram.fitting import ENGINES, SettingsError, encode_with, fit
 from models.ngram.kneser_ney import FallbackDiscountsWarning
 from models.ngram.language_model import SMOOTHINGS, NgramModel
 from models.ngram.levels import BOUNDARY, MAX_ORDER, UNKNOWN
@@ -26,19 +32,23 @@ from models.ngram.padded import Padded
 from models.ngram.sampling import MAX_WORDS, NothingFollows, sample
 from models.ngram.scoring import Scores, exponential
 from models.ngram.spilling import MemoryTooSmall
-from models.ngram.storage import ModelFileError, check_replaceable, load, save
+from models.ngram.stored_arrays import ModelFileError
 from models.ngram.text import SPACE, CorpusError, TextOptions, read_views
 
 FINE, USAGE = 0, 2
 INTERRUPTED, TERMINATED, BROKEN_PIPE = (128 + number for number in (2, 15, 13))  # what a shell gives for these signals
 REFRESH_SECONDS = 0.1  # of the line that says how far it is
+LEAST_LEFT = 1.0  # seconds: what is less is over before it is read
 SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 MODEL = "a folder that fit has written, or an ARPA file (also .gz, .xz, .zst)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 fine, 2 for what the user can mend, 128 and more for signals."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "fit" and not (options.output or options.arpa):
+        parser.error("fit has nothing to write: give -o/--output MODEL, --arpa FILE, or both")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows the rest
     commands = {"fit": _fit, "score": _score, "sample": _sample, "export": _export}
@@ -74,8 +84,9 @@ def _visible(text: str) -> str:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    output: Path = options.output
-    check_replaceable(output)  # now, not after hours
+    folder: Path | None = options.output
+    arpa: Path | None = options.arpa
+    _check_outputs(folder, arpa, options.smoothing)  # now, not after hours
     begun = time.perf_counter()
     with _progress("tokens") as progress, _warnings_in_a_line():
         model = fit(
@@ -93,10 +104,31 @@ def _fit(options: argparse.Namespace) -> None:
             progress=progress,
         )
         seconds = time.perf_counter() - begun
-        if progress:
-            progress("writing", model.counts.count([]))
-        save(model, output)
-    print(f"{output}: {_described(model)}, fitted in {seconds:.1f} s ({_stages(model)})")
+    with _progress("n-grams") as progress:
+        if arpa:
+            from models.ngram.arpa_writing import write_arpa
+
+            write_arpa(model, arpa, progress, options.threads)
+        if folder:
+            from models.ngram.storage import save
+
+            if progress:
+                progress("saving", 0, 0)
+            save(model, folder, options.threads)
+    written = " and ".join(str(path) for path in (folder, arpa) if path)
+    print(f"{written}: {_described(model)}, fitted in {seconds:.1f} s ({_stages(model)})")
+
+
+def _check_outputs(folder: Path | None, arpa: Path | None, smoothing: str) -> None:
+    """Refuses to write over what is there and is none of ours, and models that no ARPA file holds."""
+    if folder:
+        from models.ngram.storage import check_replaceable
+
+        check_replaceable(folder)
+    if arpa:
+        check_writable(smoothing)
+        if arpa.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(arpa))
 
 
 def _described(model: NgramModel) -> str:
@@ -125,7 +157,7 @@ def _told(chunks: Iterable[Padded], progress: Progress | None) -> Iterator[Padde
         yield chunk
         done += len(chunk)
         if progress:
-            progress("reading", done)
+            progress("reading", done, 0)
 
 
 def _summary_lines(scores: Scores, order: int) -> Iterator[str]:
@@ -174,15 +206,21 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from models.ngram.arpa_writing import write_arpa
+
     model = _model(options.model)
     with _progress("n-grams") as progress:
-        write_arpa(model, options.output, progress)
+        write_arpa(model, options.output, progress, options.threads)
     print(options.output)
 
 
 def _model(path: Path) -> NgramModel:
     if not path.is_file():
+        from models.ngram.storage import load
+
         return load(path)
+    from models.ngram.arpa import read_arpa
+
     with _progress("n-grams") as progress:
         return read_arpa(path, progress)
 
@@ -193,19 +231,29 @@ def _progress(unit: str) -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    begun, shown_stage, shown_at = time.monotonic(), "", -math.inf
+    begun = stage_begun = time.monotonic()
+    shown_stage, shown_at = "", -math.inf
 
-    def show(stage: str, done: int) -> None:
-        nonlocal shown_stage, shown_at
+    def show(stage: str, done: int, of: int) -> None:
+        nonlocal shown_stage, shown_at, stage_begun
         now = time.monotonic()
+        if stage != shown_stage:
+            stage_begun = now
         if stage != shown_stage or now - shown_at >= REFRESH_SECONDS:
             shown_stage, shown_at = stage, now
             amount = f" {done / 1e6:,.1f} M {unit}" if done else ""
-            print(f"\r{stage}{amount}, {now - begun:.0f} s\x1b[K", end="", file=sys.stderr, flush=True)
+            left = (of - done) * (now - stage_begun) / done if done else 0.0
+            time_left = f", {left:.0f} s left" if left >= LEAST_LEFT else ""
+            print(f"\r{stage}{amount}, {now - begun:.0f} s{time_left}\x1b[K", end="", file=sys.stderr, flush=True)
 
+    def compiling(name: str) -> None:
+        show(f"compiling {name}, once", 0, 0)
+
+    kernel.told_of_compiling = compiling
     try:
         yield show
     finally:
+        kernel.told_of_compiling = None
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
@@ -220,7 +268,7 @@ def _warnings_in_a_line() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m models.ngram", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m models.ngram", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     stored = argparse.ArgumentParser(add_help=False)
@@ -233,7 +281,10 @@ def _parser() -> argparse.ArgumentParser:
     fitted.add_argument(
         "source", nargs="+", metavar="TEXT", help="files (also .gz, .xz, .zst), folders, or - for standard input"
     )
-    fitted.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the folder to write")
+    fitted.add_argument("-o", "--output", type=Path, metavar="MODEL", help="the folder to write")
+    fitted.add_argument(
+        "--arpa", type=Path, metavar="FILE", help="an ARPA file to write, beside it or instead, such as model.arpa.gz"
+    )
     fitted.add_argument(
         "-n",
         "--order",
@@ -275,7 +326,9 @@ def _parser() -> argparse.ArgumentParser:
     sampled.add_argument("--seed", type=_whole(0), metavar="N", help="the same sentences each time")
     sampled.add_argument("--max-words", type=_whole(1), default=MAX_WORDS, metavar="N", help="default: %(default)s")
 
-    exported = commands.add_parser("export", parents=[stored], help="an ARPA file, which KenLM and SRILM read")
+    exported = commands.add_parser(
+        "export", parents=[stored, parallel], help="an ARPA file, which KenLM and SRILM read"
+    )
     exported.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="such as model.arpa or model.arpa.gz"
     )

@@ -9,10 +9,11 @@ opening looks at everything.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from models.ngram.user_cache import user_cache
 
 RULES = 1  # raised where more is looked at: what was sound before is then looked at again
 SETTLED_SECONDS = 2.0  # a file that was just written could change once more at what counts as the same time
@@ -52,11 +53,5 @@ def remember(marked: str, states: Sequence[tuple[int, int, int, int, int]]) -> N
 
 
 def _folder() -> Path | None:
-    """Of the user's cache; None where there is no such place."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if named.is_absolute():  # as the standard asks; another is to be ignored
-        return named / "trainmark" / "sound-models"
-    try:
-        return Path.home() / ".cache" / "trainmark" / "sound-models"
-    except RuntimeError:  # a user without a home
-        return None
+    cache = user_cache()
+    return None if cache is None else cache / "sound-models"

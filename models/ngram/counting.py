@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.intrinsics import prefetch
+from models.ngram.counting_progress import Progress, Step
+from models.ngram.instructions import prefetch
 from models.ngram.kernel import kernel
 from models.ngram.levels import BOUNDARY, Counts, Level
 from models.ngram.pool import ALONE, Pool
@@ -32,7 +33,9 @@ MOST_CELLS = 1 << 17  # of the table that leads a window to its bucket
 KEYS_AHEAD = np.uint64(8)  # in the next cache line of its bucket: no processor foresees where so many buckets go on
 
 
-def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int = 1) -> Counts:
+def count(
+    ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int = 1, progress: Progress | None = None
+) -> Counts:
     """Counts the n-grams of orders 1 to ``order``.
 
     Args:
@@ -40,6 +43,7 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
         vocabulary_size: Ids are less than this.
         order: The largest order, 1 to 6.
         threads: Cores to use; the table is the same for any number.
+        progress: Told how many tokens are counted; from any thread.
 
     Raises:
         ValueError: There is no token, or the last sentence is not closed.
@@ -54,7 +58,8 @@ def count(ids: NDArray[np.int32], vocabulary_size: int, order: int, threads: int
         while counted < order:
             stage = Stage.plan(levels[-1], len(ids), vocabulary_size, counted, order)
             piece = Piece(words, ends, tallies=tallies if counted == 1 else None)
-            added, told = run_group(stage, [piece], len(levels[-1]), (0, len(stage.bases)), pool, room)
+            step = Step(len(ids), (stage.known - 1) / (order - 1), stage.words / (order - 1), progress)
+            added, told = run_group(stage, [piece], len(levels[-1]), (0, len(stage.bases)), pool, step, room)
             levels += added
             counted += stage.words
             if told is not None:
@@ -141,7 +146,12 @@ class Stage:
         """
         shift = max(0, len(level).bit_length() - MOST_CELLS.bit_length())
         most_windows = max(BUCKET_WINDOWS, tokens // MOST_BUCKETS)
-        edges, sizes = fill_buckets(level.words, level.counts, known > 1, np.uint64(shift), np.uint64(most_windows))
+        cells = (max(len(level), 1) - 1 >> shift) + 1
+        edges, sizes = np.empty(cells + 1, np.int64), np.empty(cells, np.int64)
+        buckets = fill_buckets(
+            level.words, level.counts, known > 1, np.uint64(shift), np.uint64(most_windows), edges, sizes
+        )
+        edges, sizes = edges[: buckets + 1], sizes[:buckets]
         bases = edges[:-1] << shift
         spans = np.diff(np.minimum(edges << shift, len(level))) - 1  # what is added to a base, at most
         spans = np.maximum(spans, 0)
@@ -169,6 +179,7 @@ def run_group(
     known: int,
     buckets: tuple[int, int],
     pool: Pool,
+    step: Step,
     room: NDArray[np.uint64] | None = None,
 ) -> tuple[list[Level], NDArray[np.uint32] | None]:
     """Counts the windows of a range of buckets.
@@ -179,6 +190,7 @@ def run_group(
         known: N-grams in the level that the stage begins with.
         buckets: The first bucket, and the one after the last.
         pool: The threads that count.
+        step: Told how far it is.
         room: For the windows' keys; None for an array of their own.
 
     Returns:
@@ -195,7 +207,8 @@ def run_group(
     told = None if origins is None else np.empty(windows, np.uint32)
     key_bits = stage.key_bits[buckets[0] : buckets[1]]
     dealt = Buckets(keys, bounds, bases - bases[0], key_bits, np.uint64(stage.bits))
-    return count_windows(dealt, stage.words, origins, told, pool), told
+    before = int(stage.bounds[buckets[0]])
+    return count_windows(dealt, stage.words, origins, told, pool, lambda windows: step.told(before + windows)), told
 
 
 def _deal_windows(
@@ -292,18 +305,23 @@ def tally_words(words: NDArray[np.uint32], counts: NDArray[np.uint32]) -> None:
 
 @kernel
 def fill_buckets(
-    words: NDArray[np.uint32], counts: NDArray[np.uint32], deep: bool, shift: np.uint64, most: np.uint64
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Gives cells to buckets in order: each has at most so many windows, or one cell.
+    words: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
+    deep: bool,
+    shift: np.uint64,
+    most: np.uint64,
+    edges: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+) -> np.uint64:
+    """Gives cells to buckets in order: each has at most so many windows, or one cell. Gives how many buckets there are.
 
     There is a cell at least, though there be no n-gram. If ``deep``, what begins with ``<s>`` is left out.
 
-    Returns:
-        [buckets + 1], the first cell of each, and the end of the last; [buckets], windows of each.
+    Args:
+        edges: [cells + 1], to hold the first cell of each bucket, and the end of the last.
+        sizes: [cells], to hold the windows of each bucket.
     """
-    zero, one, entries = np.uint64(0), np.uint64(1), np.uint64(len(words))
-    cells = ((max(entries, one) - one) >> shift) + one
-    edges, sizes = np.empty(cells + one, np.int64), np.empty(cells, np.int64)
+    zero, one, entries, cells = np.uint64(0), np.uint64(1), np.uint64(len(words)), np.uint64(len(sizes))
     buckets = windows = zero
     edges[0] = 0
     for cell in range(cells):
@@ -320,7 +338,7 @@ def fill_buckets(
     sizes[buckets] = windows
     buckets += one
     edges[buckets] = cells
-    return edges[: buckets + one], sizes[:buckets]
+    return buckets
 
 
 @kernel

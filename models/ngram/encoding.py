@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.intrinsics import at_most, equal_to, load_eight, prefetch, trailing_zeros
+from models.ngram.instructions import at_most, equal_to, load_eight, prefetch, trailing_zeros
 from models.ngram.kernel import kernel
 from models.ngram.levels import UNKNOWN
 from models.ngram.padded import Padded
@@ -49,6 +49,7 @@ class Encoder:
         )  # a word's key, second part and id, plus 1: by open addressing
         self._ends = np.zeros(1 << 17, np.int64)  # as many as words may be before the table grows
         self._text = np.zeros(1 << 14, np.uint8)
+        self._batch = np.empty((4, ROOM), np.uint64)
         boundary = SPECIAL[0].encode()
         self.encode(b"\n")  # found like a word, by a key that no word has
         self._text[: len(boundary)] = np.frombuffer(boundary, np.uint8)
@@ -60,32 +61,37 @@ class Encoder:
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> Encoder:
         """An encoder that knows these words: what it gives new ids to is unknown to the vocabulary."""
-        own = [word for word in UNKNOWN_WORDS[1:] if word in vocabulary.ids]  # of models from before they were one
+        own = [word for word in UNKNOWN_WORDS[1:] if vocabulary.holds(word)]  # of models from before they were one
         encoder = cls(UNKNOWN_WORDS[:1] if own else UNKNOWN_WORDS)
-        encoder._insert(vocabulary)
+        encoder.insert(vocabulary)
         return encoder
 
-    def _insert(self, vocabulary: Vocabulary) -> None:
-        """Gives the words of a vocabulary its ids, whole: those of an ARPA file may hold what parts words in a text."""
+    def insert(self, vocabulary: Vocabulary, since: int = len(SPECIAL)) -> NDArray[np.int32]:
+        """Looks the words of a vocabulary up, whole: those of an ARPA file may hold what parts words in a text.
+
+        Args:
+            vocabulary: Whose words; what is new gets the next free id.
+            since: The first of them that is looked up; those before it have their own ids.
+
+        Returns:
+            [words] int32, the id of each.
+        """
         text = Padded.of(vocabulary.text.tobytes())
         self._make_room(len(text))
         ends = vocabulary.ends.astype(np.uint64)
         begins = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])
-        for first in range(len(SPECIAL), len(vocabulary), BATCH):
+        lengths, ids = ends - begins, np.arange(len(vocabulary), dtype=np.int32)
+        for first in range(since, len(vocabulary), BATCH):
             if self._size + ROOM > len(self._ends):
                 self._grow()
-            some = slice(first, first + BATCH)
-            self._size = int(
-                insert_words(
-                    text.memory,
-                    begins[some],
-                    ends[some] - begins[some],
-                    self._slots,
-                    self._ends,
-                    self._text,
-                    np.uint64(self._size),
-                )
-            )
+            some, kept = slice(first, first + BATCH), (self._slots, self._ends, self._text, np.uint64(self._size))
+            self._size = int(insert_words(text.memory, begins[some], lengths[some], *kept, self._batch, ids[some]))
+        return ids
+
+    @property
+    def table(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]:
+        """The table of words, where each ends, and their text: what a kernel looks a word up in."""
+        return self._slots, self._ends, self._text
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -123,6 +129,7 @@ class Encoder:
                 np.uint64(self._size),
                 ids,
                 np.uint64(tokens),
+                self._batch,
             )
         return int(tokens)
 
@@ -166,14 +173,14 @@ def encode_words(
     words: np.uint64,
     ids: NDArray[np.int32],
     tokens: np.uint64,
+    batch: NDArray[np.uint64],
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Encodes from a block on, until the text ends or the table may be full.
+    """Encodes from a block on, until the text ends or the table may be full; ``batch`` is room for four of ROOM.
 
     Gives the block it has come to and where the word begins that reaches into it, and how many tokens
     and how many words there are now.
     """
-    begins, lengths = np.empty(ROOM, np.uint64), np.empty(ROOM, np.uint64)
-    keys, seconds = np.empty(ROOM, np.uint64), np.empty(ROOM, np.uint64)
+    begins, lengths, keys, seconds = batch[0], batch[1], batch[2], batch[3]
     while block <= end and words + np.uint64(ROOM) <= np.uint64(len(word_ends)):
         found, block, begin = find_tokens(text, block, begin, end, begins, lengths)
         make_keys(text, begins, lengths, found, slots, keys, seconds)
@@ -241,21 +248,26 @@ def make_keys(
 
     A key and the second eight bytes tell the first eight. The table's line for each is asked for.
     """
-    size, eight = np.uint64(len(slots)), np.uint64(8)
+    size = np.uint64(len(slots))
     for token in range(tokens):
-        begin, length = begins[token], lengths[token]
-        first, second = np.uint64(load_eight(text, begin)), np.uint64(0)
-        if length <= eight:
-            first &= ~np.uint64(0) >> (np.uint64(64) - eight * length)
-        elif length <= np.uint64(16):
-            second = np.uint64(load_eight(text, begin + eight)) & (~np.uint64(0) >> (np.uint64(128) - eight * length))
-        else:
-            for offset in range(eight, length - eight, eight):
-                second = (second ^ np.uint64(load_eight(text, begin + offset))) * ODD
-            second ^= np.uint64(load_eight(text, begin + length - eight))
-        keys[token] = first ^ (second * ODD)
-        seconds[token] = second
+        keys[token], seconds[token] = word_key(text, begins[token], lengths[token])
         prefetch(slots, first_slot(keys[token], size) * SLOT)
+
+
+@kernel
+def word_key(text: NDArray[np.uint8], begin: np.uint64, length: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """The key of a word, and its bytes from the ninth on, hashed where they are more than eight."""
+    eight = np.uint64(8)
+    first, second = np.uint64(load_eight(text, begin)), np.uint64(0)
+    if length <= eight:
+        first &= ~np.uint64(0) >> (np.uint64(64) - eight * length)
+    elif length <= np.uint64(16):
+        second = np.uint64(load_eight(text, begin + eight)) & (~np.uint64(0) >> (np.uint64(128) - eight * length))
+    else:
+        for offset in range(eight, length - eight, eight):
+            second = (second ^ np.uint64(load_eight(text, begin + offset))) * ODD
+        second ^= np.uint64(load_eight(text, begin + length - eight))
+    return first ^ (second * ODD), second
 
 
 @kernel
@@ -303,10 +315,14 @@ def insert_words(
     word_ends: NDArray[np.int64],
     word_text: NDArray[np.uint8],
     words: np.uint64,
+    batch: NDArray[np.uint64],
+    ids: NDArray[np.int32],
 ) -> np.uint64:
-    """Looks up words that are given by where they stand. Gives how many words there are now."""
-    size = np.uint64(len(begins))
-    keys, seconds, ids = np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(size, np.int32)
+    """Looks up words that are given by where they stand, a batch at most, and writes their ids.
+
+    Gives how many words there are now.
+    """
+    size, keys, seconds = np.uint64(len(begins)), batch[2], batch[3]
     make_keys(text, begins, lengths, size, slots, keys, seconds)
     return look_up(text, begins, lengths, keys, seconds, slots, word_ends, word_text, words, ids)
 

@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram import counting, spilling
+from models.ngram.counting_progress import Progress
 from models.ngram.encoding import Encoder
 from models.ngram.kneser_ney import estimate
 from models.ngram.language_model import SMOOTHINGS, NgramModel
 from models.ngram.levels import MAX_ORDER, UNKNOWN, Counts
 from models.ngram.padded import Padded
-from models.ngram.text import CorpusError, Source, TextOptions, read_views
+from models.ngram.part_encoding import encode_parts, has_word
+from models.ngram.stretches import parted
+from models.ngram.text import CorpusError, Source, TextOptions, listed, read_views, without_word
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
 ENGINES = ("numba", "torch", "python")
 PLAIN = TextOptions()
 FIRST_TOKENS = 1 << 24  # there is room for; of what is not needed the system gives no more than an address
-
-Progress = Callable[[str, int], None]  # what is being done, and how many tokens are done
 
 
 class SettingsError(ValueError):
@@ -72,26 +72,27 @@ def fit(
     """
     _check(order, smoothing, alpha, engine, device, threads, min_count, max_vocabulary, memory)
     seconds: dict[str, float] = {}
-    with TemporaryDirectory(prefix="trainmark-ngram-") as folder:
+    with _scratch(memory is not None) as folder:
         with _timed(seconds, "encode"):
-            encoder = Encoder()
-            chunks = read_views(sources, options)
             ids: NDArray[np.int32] | spilling.SpilledIds
             if memory:
-                ids = spilling.SpilledIds.of(_encoded(encoder, chunks, progress), Path(folder) / "ids")
+                encoder = Encoder()
+                pieces = _encoded(encoder, read_views(sources, options), progress)
+                ids = spilling.SpilledIds.of(pieces, folder / "ids")
+                vocabulary = encoder.vocabulary
             else:
-                ids = gathered(encoder, chunks, progress)
-            ids, vocabulary = _cut_off(ids, encoder.vocabulary, min_count, max_vocabulary)
-        if progress:
-            progress("counting", 0)
+                ids, vocabulary = _encode(listed(sources), options, threads, progress)
+            ids, vocabulary = _cut_off(ids, vocabulary, min_count, max_vocabulary)
         with _timed(seconds, "count"):
             if isinstance(ids, spilling.SpilledIds):
                 assert memory is not None  # it is why they are spilled
-                counts = spilling.count(ids, len(vocabulary), order, memory, Path(folder), threads)
+                counts = spilling.count(ids, len(vocabulary), order, memory, folder, threads, progress)
             else:
-                counts = count(ids, len(vocabulary), order, engine, device, threads)
+                counts = count(ids, len(vocabulary), order, engine, device, threads, progress)
     model = NgramModel(vocabulary, counts, smoothing, alpha, options=options, seconds=seconds)
     if smoothing == "kneser-ney":
+        if progress:
+            progress("estimating", 0, 0)
         with _timed(seconds, "estimate"):
             estimates, discounts = estimate(counts, threads)
         model = replace(model, estimates=estimates, discounts=discounts)
@@ -135,6 +136,18 @@ def _check(
 
 
 @contextmanager
+def _scratch(wanted: bool) -> Iterator[Path]:
+    """A folder for the length of a fit that writes to the disk; else none is made."""
+    if not wanted:
+        yield Path()
+        return
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="trainmark-ngram-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     begun = time.perf_counter()
     yield
@@ -159,12 +172,33 @@ def _encoded(
         yield piece
         tokens += len(piece)
         if progress:
-            progress("reading", tokens)
+            progress("reading", tokens, 0)
     for word in ("<s>", "</s>"):
         if encoder.knows(word):
             raise CorpusError(
                 f"The text has the word {word}, the boundary of a sentence in every model: remove it from the text."
             )
+
+
+def _encode(
+    sources: list[Source], options: TextOptions, threads: int, progress: Progress | None
+) -> tuple[NDArray[np.int32], Vocabulary]:
+    """[tokens] int32, the ids of a text, on every core where its files can be parted; and its vocabulary."""
+    parts = parted(sources, threads) if threads > 1 and options == PLAIN else []
+    if not parts:
+        encoder = Encoder()
+        return gathered(encoder, read_views(sources, options), progress), encoder.vocabulary
+    done = [0] * len(parts)
+
+    def told(part: int, tokens: int) -> None:
+        done[part] = tokens
+        if progress:
+            progress("reading", sum(done), 0)
+
+    ids, vocabulary = encode_parts(parts, gathered, told)
+    if not has_word(ids):
+        raise without_word(sources)
+    return ids, vocabulary
 
 
 def gathered(encoder: Encoder, chunks: Iterable[Padded], progress: Progress | None = None) -> NDArray[np.int32]:
@@ -228,8 +262,11 @@ def count(
     engine: str = "numba",
     device: str = "cpu",
     threads: int = 1,
+    progress: Progress | None = None,
 ) -> Counts:
     """The n-grams of orders 1 to ``order``, counted by an engine; the arguments are those of :func:`fit`."""
+    if progress:
+        progress("counting", 0, len(ids))
     if engine == "python":
         from models.ngram.nested import count_ids
 
@@ -238,4 +275,4 @@ def count(
         from models.ngram.torch_counting import count as count_by_torch  # imports torch
 
         return count_by_torch(ids, vocabulary_size, order, device)
-    return counting.count(ids, vocabulary_size, order, threads)
+    return counting.count(ids, vocabulary_size, order, threads, progress)

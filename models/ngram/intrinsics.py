@@ -47,6 +47,37 @@ def load_eight(_context: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def store_eight(_context: Any, array: Any, index: Any, _number: Any) -> Any:
+    """Writes a uint64 over the eight bytes from ``array[index]`` on, its lowest byte first; the array is of uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = builder.gep(
+            context.make_array(signature.args[0])(context, builder, arguments[0]).data, [arguments[1]]
+        )
+        stored = builder.store(arguments[2], builder.bitcast(address, ir.IntType(64).as_pointer()))
+        stored.align = 1
+        return context.get_dummy_value()
+
+    return types.void(array, index, types.uint64), generate
+
+
+def _loaded(bits: int, _context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    return builder.load(builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer()))
+
+
+@intrinsic
+def uint32_at(_context: Any, _address: Any) -> Any:
+    """The uint32 at an address in memory: of arrays of which a kernel has any number."""
+    return types.uint32(types.uint64), partial(_loaded, 32)
+
+
+@intrinsic
+def int64_at(_context: Any, _address: Any) -> Any:
+    """The int64 at an address in memory."""
+    return types.int64(types.uint64), partial(_loaded, 64)
+
+
+@intrinsic
 def trailing_zeros(_context: Any, _number: Any) -> Any:
     """Zero bits below the lowest one of a uint64 that is not 0."""
 

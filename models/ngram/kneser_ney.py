@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.intrinsics import prefetch
+from models.ngram.instructions import prefetch
 from models.ngram.kernel import kernel
 from models.ngram.levels import BOUNDARY, Counts, Level
 from models.ngram.pool import Pool
@@ -79,13 +79,16 @@ def estimate(counts: Counts, threads: int = 1) -> tuple[tuple[Estimate, ...], ND
             )
             backoffs.append(np.ones(len(below), np.float32))
             write_shares(sums, backoffs[-1])
-    backoffs.append(np.ones(len(counts.levels[-1]), np.float32))
-    return tuple(map(_logarithms, probabilities, backoffs)), discounts
+        for numbers in (*probabilities, *backoffs):
+            _to_logarithms(numbers, pool)
+    backoffs.append(np.zeros(len(counts.levels[-1]), np.float32))
+    return tuple(map(Estimate, probabilities, backoffs)), discounts
 
 
-def _logarithms(probabilities: NDArray[np.float32], backoffs: NDArray[np.float32]) -> Estimate:
-    """The estimate with these; both arrays are overwritten."""
-    return Estimate(np.log(probabilities, out=probabilities), np.log(backoffs, out=backoffs))
+def _to_logarithms(numbers: NDArray[np.float32], pool: Pool) -> None:
+    """Overwrites numbers with their logarithms."""
+    parts = [numbers[first:last] for first, last in pool.split(len(numbers))]
+    pool.each(lambda part: np.log(part, out=part), parts)
 
 
 def _interpolated(
@@ -120,7 +123,9 @@ def _adjusted_counts(counts: Counts) -> Iterator[NDArray[np.uint32]]:
 
 def _discounts(adjusted: NDArray[np.uint32], order: int) -> tuple[float, float, float]:
     """What is taken off counts of 1, of 2, and of 3 and more (Chen and Goodman's equation 26)."""
-    singles, pairs, triples, quadruples = counts_of_counts(adjusted)[1:].tolist()
+    found_counts = np.zeros(5, np.int64)
+    count_counts(adjusted, found_counts)
+    singles, pairs, triples, quadruples = found_counts[1:].tolist()
     if singles and pairs and triples:
         share = singles / (singles + 2 * pairs)
         found = (1 - 2 * share * pairs / singles, 2 - 3 * share * triples / pairs, 3 - 4 * share * quadruples / triples)
@@ -160,12 +165,10 @@ def count_continuations(
 
 
 @kernel
-def counts_of_counts(adjusted: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """[5]: how many n-grams have the counts 1 to 4; in place 0, how many have another."""
-    found = np.zeros(5, np.int64)
+def count_counts(adjusted: NDArray[np.uint32], found: NDArray[np.int64]) -> None:
+    """Adds to [5] how many n-grams have the counts 1 to 4; in place 0, how many have another."""
     for count in adjusted:
         found[count if count < np.uint32(5) else np.uint32(0)] += 1
-    return found
 
 
 @kernel

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 PARTS_A_THREAD = 8  # so that a thread whose parts were easy helps the others
 
@@ -38,6 +41,8 @@ class Pool:
         if threads == 1:
             yield cls(1, None)
             return
+        from concurrent.futures import ThreadPoolExecutor  # which one thread does without
+
         with ThreadPoolExecutor(threads - 1) as executor:
             yield cls(threads, executor)
 
@@ -48,6 +53,8 @@ class Pool:
         """
         if self.executor is None:
             return list(map(work, items))
+        from concurrent.futures import wait
+
         left: SimpleQueue[tuple[int, Item]] = SimpleQueue()
         for numbered in enumerate(items):
             left.put(numbered)
@@ -86,3 +93,24 @@ class Pool:
 
 
 ALONE = Pool(1, None)
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """What ``work`` gives for each item, in the order of the items; some are worked at ahead, two a thread at most."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as executor:
+        ahead: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                if len(ahead) == 2 * threads:
+                    yield ahead.popleft().result()
+                ahead.append(executor.submit(work, item))
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for left in ahead:
+                left.cancel()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.ngram.followers import Draws, index
 from models.ngram.language_model import NgramModel
 from models.ngram.levels import BOUNDARY, Counts
 from models.ngram.pool import Pool
@@ -25,7 +26,7 @@ def sample(
     """Makes up sentences; they depend on the model and on the generator alone.
 
     Args:
-        model: With any smoothing. A word takes as many searches as there are words: milliseconds.
+        model: With any smoothing. What follows what is found out before the first word.
         sentences: How many.
         generator: Draws the words.
         max_words: A sentence stops there, should ``</s>`` not be drawn.
@@ -37,17 +38,22 @@ def sample(
         NothingFollows: By the model no word is possible after those before it, or all together are too probable
             for a number: an ARPA file may say so.
     """
+    followers = index(model) if sentences else None
+    draws = None if followers is None else Draws(model, followers)
     for _ in range(sentences):
         ids = [BOUNDARY]
         while len(ids) <= max_words:
+            context = ids[max(0, len(ids) - model.order + 1) :]
             with np.errstate(all="ignore"):  # what is no number is told
-                probabilities = distribution(model, ids[max(0, len(ids) - model.order + 1) :])
-                total = float(probabilities.sum())
+                total = draws.total(context) if draws else float(distribution(model, context).sum())
             if not 0 < total < np.inf:
                 raise NothingFollows(
                     f"After {len(ids) - 1} words the model has no next one: its probabilities add to {total}."
                 )
-            word = int(generator.choice(len(probabilities), p=probabilities / total))
+            word = draws.word(context, generator) if draws else None
+            if word is None:  # nearly all that the shorter context foresees was seen after the longer one
+                probabilities = distribution(model, context)
+                word = int(generator.choice(len(probabilities), p=probabilities / probabilities.sum()))
             if word == BOUNDARY:
                 break
             ids.append(word)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.intrinsics import prefetch
+from models.ngram.instructions import prefetch
 from models.ngram.kernel import kernel
 from models.ngram.levels import Level
 from models.ngram.pool import Pool

@@ -9,17 +9,19 @@ Kernels copy and add in loops: an expression of whole arrays takes a second or t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.intrinsics import add, exchange
+from models.ngram.instructions import add, exchange
 from models.ngram.kernel import kernel
 from models.ngram.levels import Level
 from models.ngram.pool import Pool
 
 DIGIT_BITS = 12  # of a radix pass: its 4,096 counters fill half of a first-level cache
+BUCKETS_AT_ONCE = 64  # by a thread, before it tells how far it is: some 20 ms
 NO_NGRAM = np.uint32(0xFFFFFFFF)  # in place of an n-gram's index: nothing lies to the left of <s>
 ITEM, ONE = np.uint64(0), np.uint64(1)  # of an array of one item
 
@@ -84,17 +86,20 @@ class Spare(NamedTuple):
         keys: [windows] uint64.
         run_sizes: [windows] uint32.
         origins: [windows] uint32; none where no origins are asked for.
+        counters: [2, digits] uint32, of a radix pass and of the next.
     """
 
     keys: NDArray[np.uint64]
     run_sizes: NDArray[np.uint32]
     origins: NDArray[np.uint32]
+    counters: NDArray[np.uint32]
 
     @classmethod
     def of(cls, windows: int, with_origins: bool) -> Spare:
         """Room for a bucket of so many windows."""
         origins = np.empty(windows if with_origins else 0, np.uint32)
-        return cls(np.empty(windows, np.uint64), np.empty(windows, np.uint32), origins)
+        counters = np.empty((2, 1 << DIGIT_BITS), np.uint32)
+        return cls(np.empty(windows, np.uint64), np.empty(windows, np.uint32), origins, counters)
 
 
 class Line(NamedTuple):
@@ -127,7 +132,12 @@ class Line(NamedTuple):
 
 
 def count_windows(
-    buckets: Buckets, levels: int, origins: NDArray[np.uint32] | None, told: NDArray[np.uint32] | None, pool: Pool
+    buckets: Buckets,
+    levels: int,
+    origins: NDArray[np.uint32] | None,
+    told: NDArray[np.uint32] | None,
+    pool: Pool,
+    progress: Callable[[int], None],
 ) -> list[Level]:
     """Counts the windows of some buckets as if these were all.
 
@@ -139,12 +149,18 @@ def count_windows(
         told: [windows], to hold in that order where the window's n-gram stands in the last level, or
             NO_NGRAM where it begins with ``<s>``. None as above.
         pool: The threads that count.
+        progress: Told how many windows are counted; from any thread.
     """
     entries = Entries.of(levels, len(buckets.keys), int(buckets.bases[-1]))
     line = Line.of(len(buckets.key_bits), levels)
     largest = int(np.diff(buckets.bounds).max())
     spares = [Spare.of(largest, origins is not None) for _ in range(pool.threads)]
-    pool.each(lambda spare: sort_buckets(buckets, origins, told, line, entries, spare), spares)
+
+    def sort(spare: Spare) -> None:
+        while sort_buckets(buckets, origins, told, line, entries, spare, BUCKETS_AT_ONCE):
+            progress(int(buckets.bounds[min(int(line.begun[0]), len(buckets.key_bits))]))
+
+    pool.each(sort, spares)
     line.begins[1:] = np.cumsum(line.sizes, axis=0)
     line.begun[0] = 0
     pool.each(lambda spare: write_left(buckets, origins, told, line, entries, spare), spares)
@@ -160,17 +176,22 @@ def sort_buckets(
     line: Line,
     entries: Entries,
     spare: Spare,
-) -> None:
-    """Sorts buckets until all are begun, and writes the entries of those whose place is known by then."""
-    counters = np.empty((2, 1 << DIGIT_BITS), np.uint32)
-    bucket = add(line.begun, ITEM, ONE)
-    while bucket < np.uint64(len(buckets.key_bits)):
+    most: int,
+) -> bool:
+    """Sorts buckets until all are begun or so many done, and writes the entries of those whose place is known by then.
+
+    Gives whether there may be more.
+    """
+    for _ in range(most):
+        bucket = add(line.begun, ITEM, ONE)
+        if bucket >= np.uint64(len(buckets.key_bits)):
+            return False
         low, high = buckets.bounds[bucket], buckets.bounds[bucket + ONE]
         keys, spare_keys = buckets.keys[low:high], spare.keys[: high - low]
         its_origins = None if origins is None else origins[low:high]
         spare_origins = None if origins is None else spare.origins
         key_bits = np.uint64(buckets.key_bits[bucket])
-        moved = radix_sort(keys, spare_keys, its_origins, spare_origins, key_bits, counters)
+        moved = radix_sort(keys, spare_keys, its_origins, spare_origins, key_bits, spare.counters)
         ordered, different = (spare_keys, keys) if moved else (keys, spare_keys)
         runs = count_runs(ordered, different, spare.run_sizes)
         its_turn = add(line.known, ITEM, np.uint64(0)) == bucket  # then its entries are counted as they are written
@@ -183,7 +204,7 @@ def sort_buckets(
                 keys[place] = spare_keys[place]
         if its_turn:
             line_up(line, bucket)
-        bucket = add(line.begun, ITEM, ONE)
+    return True
 
 
 @kernel

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from models.ngram.arpa import LN_10, MOST_BACKOFF
+from models.ngram.arpa_format import LN_10, MOST_BACKOFF
 from models.ngram.kneser_ney import Estimate
 from models.ngram.language_model import NgramModel
 from models.ngram.levels import BOUNDARY, UNKNOWN, Counts, Level

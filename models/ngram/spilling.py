@@ -8,22 +8,24 @@ files. Passing over a token takes a nanosecond or two.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from models.ngram.counting import Piece, Stage, run_group, tally, unigrams
+from models.ngram.counting_progress import Progress, Step
 from models.ngram.levels import MAX_ORDER, Counts, Level
 from models.ngram.pool import Pool
 from models.ngram.sorting import NO_NGRAM
 
 PIECE_TOKENS = 1 << 20  # read at once: 4 MB, and as much again for where their n-grams stand
 RESERVE_BYTES = 64 << 20  # for pieces of the text, what sorting needs beside keys, and what Python takes meanwhile
+SPREAD = 0.03  # by which what a process takes differs from one time to the next
 Number = TypeVar("Number", bound=np.generic)
 
 LEAST_WINDOWS = 1 << 18  # of a range: with fewer, a text would be read for little
@@ -151,7 +153,15 @@ def _mapped(path: Path, kind: type[Number]) -> NDArray[Number]:
     return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)
 
 
-def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder: Path, threads: int = 1) -> Counts:
+def count(
+    ids: SpilledIds,
+    vocabulary_size: int,
+    order: int,
+    memory: int,
+    folder: Path,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Counts:
     """Counts the n-grams of orders 1 to ``order``; the same table as :func:`models.ngram.counting.count`.
 
     Args:
@@ -162,6 +172,7 @@ def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder
         folder: For the table's files. The table is mapped from them; on Linux and macOS they may be
             deleted while it is in use.
         threads: Cores to use.
+        progress: Told how many tokens are counted; from any thread.
 
     Raises:
         MemoryTooSmall: Not even the windows of one frequent word have room.
@@ -174,9 +185,10 @@ def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder
             stage = Stage.plan(levels[-1], ids.tokens, vocabulary_size, counted, order)
             files = [LevelFile(folder, counted + place) for place in range(1, stage.words + 1)]
             told = []
+            step = Step(ids.tokens, (stage.known - 1) / (order - 1), stage.words / (order - 1), progress)
             for buckets in _ranges(stage, memory):
                 offset = files[-1].size
-                added, entries = run_group(stage, text.pieces(), len(levels[-1]), buckets, pool)
+                added, entries = run_group(stage, text.pieces(), len(levels[-1]), buckets, pool, step)
                 for file, level in zip(files, added, strict=True):
                     file.append(level)
                 if entries is not None:
@@ -191,6 +203,8 @@ def count(ids: SpilledIds, vocabulary_size: int, order: int, memory: int, folder
 
 def _ranges(stage: Stage, memory: int) -> Iterator[tuple[int, int]]:
     """Ranges of buckets whose windows have room, each as large as the memory then left allows."""
+    import psutil  # which nothing else needs
+
     window_bytes = 16 + 16 * stage.words  # its key, origin and told entry; word, count and start of its entries
     first = 0
     while first < len(stage.bases):
@@ -200,6 +214,7 @@ def _ranges(stage: Stage, memory: int) -> Iterator[tuple[int, int]]:
         if windows < LEAST_WINDOWS or last <= first:
             wanted = max(LEAST_WINDOWS, int(stage.bounds[first + 1] - stage.bounds[first])) * window_bytes
             needed = memory - left + wanted
-            raise MemoryTooSmall(f"{memory / 1e6:.0f} MB are too few for this text: it takes {needed / 1e6:.0f} MB")
+            needed_mb = math.ceil(needed * (1 + SPREAD) / 1e6)
+            raise MemoryTooSmall(f"{memory / 1e6:,.0f} MB are too few for this text: it takes about {needed_mb:,} MB")
         yield first, last
         first = last

@@ -34,9 +34,10 @@ from models.ngram import checked_before
 from models.ngram.kneser_ney import Estimate
 from models.ngram.language_model import NgramModel
 from models.ngram.levels import MAX_ORDER, Counts, Level
+from models.ngram.pool import Pool
 from models.ngram.search import ABSENT
 from models.ngram.soundness import first_fault
-from models.ngram.stored_arrays import ModelFileError, open_array
+from models.ngram.stored_arrays import ModelFileError, open_array, store_array
 from models.ngram.text import TextOptions
 from models.ngram.vocabulary import SPECIAL, Vocabulary
 
@@ -73,8 +74,13 @@ class Header:
     checksum: str | None = None
 
 
-def save(model: NgramModel, path: Path | str) -> None:
+def save(model: NgramModel, path: Path | str, threads: int = 1) -> None:
     """Writes a model into a folder, which is there whole or not at all; a model that it held is replaced.
+
+    Args:
+        model: Any.
+        path: Of the folder.
+        threads: Cores to use.
 
     Raises:
         ModelFileError: The path is there and is no model.
@@ -87,9 +93,9 @@ def save(model: NgramModel, path: Path | str) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
         new.mkdir()
-        for name, array in arrays.items():
-            np.save(new / f"{name}.npy", array, allow_pickle=False)
-        header = _described(model, arrays) | {"checksums": {name: _checksum(new / f"{name}.npy") for name in arrays}}
+        with Pool.of(threads) as pool:
+            checksums = pool.each(lambda name: store_array(new / f"{name}.npy", arrays[name]), arrays)
+        header = _described(model, arrays) | {"checksums": dict(zip(arrays, checksums, strict=True))}
         header["checksum"] = _digest(header)
         (new / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
         if path.exists():
@@ -148,11 +154,6 @@ def _described(model: NgramModel, arrays: Mapping[str, NDArray[Any]]) -> dict[st
         "options": asdict(model.options),
         "arrays": {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()},
     }
-
-
-def _checksum(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _arrays(model: NgramModel) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,9 @@
-"""One array of a stored model: its file is mapped, and told to be what it must be before anything of it is used."""
+"""One array of a stored model: its file is written, or mapped and told to be what it must be before it is used."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
 import stat
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 # What np.save writes before an array of one axis, in format 1.0: magic, version, length of the header, a dictionary.
 MAGIC = b"\x93NUMPY\x01\x00"
 DESCRIBED = re.compile(rb"\{'descr': '([<|]\w\d)', 'fortran_order': False, 'shape': \((\d{1,18}),\), \} *\n")
+PIECE = 1 << 20  # bytes: from a core's cache they are digested and written
 HEAD_BYTES, ALIGNMENT = 4096, 64  # all of that is shorter, and a multiple of so many bytes
 
 
@@ -35,6 +38,19 @@ class StoredArray:
     array: NDArray[Any]
     file: NDArray[np.uint8]
     state: tuple[int, int, int, int, int]
+
+
+def store_array(path: Path, array: NDArray[Any]) -> str:
+    """Writes an array of one axis into a file, and gives the file's SHA-256, taken on the way to it."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    data = memoryview(np.ascontiguousarray(array).view(np.uint8))
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in (head.getbuffer(), *(data[first : first + PIECE] for first in range(0, len(data), PIECE))):
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
 
 
 def open_array(path: Path, kind: str, size: int) -> StoredArray:

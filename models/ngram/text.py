@@ -4,52 +4,33 @@ from __future__ import annotations
 
 import codecs
 import io
-import lzma
 import re
 import sys
-import unicodedata
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from gzip import BadGzipFile, GzipFile
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.ngram.compressed_files import COMPRESSED_SUFFIXES, DamagedFileError, Readable, decompressed
 from models.ngram.padded import PADDING, Padded
 from models.ngram.utf8 import first_invalid
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 CHUNK_BYTES = 1 << 20  # fits a core's cache
 SEPARATORS = bytes(range(0x21))  # what parts words: space, tab, line feed, NUL and the other control characters
 LINE_FEED = 0x0A
 SPACE = "▁"  # U+2581, the token of a space where characters are tokens
 TEXT_SUFFIXES = ("", ".txt", ".text", ".md", ".rst")  # of the files that are read of a folder
-COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
 STANDARD_INPUT = "-"
-GZIP_LEVEL, XZ_PRESET = 6, 2  # beyond these a file is little smaller and takes several times as long
-DAMAGED = (EOFError, BadGzipFile, lzma.LZMAError, zlib.error, zstd.ZstdError)  # what a compressed file may raise
 
 Source = str | Path | bytes
 
 
 class CorpusError(ValueError):
     """What should be a text cannot be read as one."""
-
-
-class Readable(Protocol):
-    """What bytes can be read from."""
-
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        """Writes the next bytes, as many as have room at most, and gives their number; 0 at the end."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +78,28 @@ def read_views(
     sources: Source | Iterable[Source], options: TextOptions = TextOptions(), chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[Padded]:
     """The same without a copy: each piece is gone when the next one is asked for."""
-    sources = [sources] if isinstance(sources, str | Path | bytes) else list(sources)
+    sources = listed(sources)
     transform = _transform(options)
     worded = False
     for source in sources:
         for name, stream in _streams(source):
-            for chunk in _validated(name, _whole_lines(name, stream, chunk_bytes)):
+            for chunk in validated(name, whole_lines(name, stream, chunk_bytes)):
                 worded = worded or bool(bytes(chunk).lstrip(SEPARATORS))
                 yield Padded.of(transform(bytes(chunk))) if transform else chunk
     if not worded:
-        raise CorpusError(f"There is no word in {', '.join(map(_name, sources)) or 'no source at all'}.")
+        raise without_word(sources)
     if not options.sentences:
         yield Padded.of(b"\n")
+
+
+def listed(sources: Source | Iterable[Source]) -> list[Source]:
+    """The sources, be it one or several."""
+    return [sources] if isinstance(sources, str | Path | bytes) else list(sources)
+
+
+def without_word(sources: Iterable[Source]) -> CorpusError:
+    """What is wrong with sources that hold no word."""
+    return CorpusError(f"There is no word in {', '.join(map(_name, sources)) or 'no source at all'}.")
 
 
 def tokens(chunks: Iterable[bytes]) -> Iterator[list[str]]:
@@ -156,7 +147,7 @@ def _streams(source: Source) -> Iterator[tuple[str, Readable]]:
     elif source == STANDARD_INPUT:
         yield _name(source), cast("Readable", sys.stdin.buffer)
     else:
-        for path in _files(Path(source)):
+        for path in files(Path(source)):
             try:
                 with path.open("rb", buffering=0) as file, decompressed(path, file) as stream:
                     yield str(path), stream
@@ -164,49 +155,32 @@ def _streams(source: Source) -> Iterator[tuple[str, Readable]]:
                 raise CorpusError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _files(path: Path) -> list[Path]:
+def files(path: Path) -> list[Path]:
+    """The text files of a folder, in the order of their paths; a file itself.
+
+    Raises:
+        CorpusError: The folder has none.
+    """
     if not path.is_dir():
         return [path]
-    files = sorted(
+    found = sorted(
         file
         for file in path.rglob("*")
         if _text_suffix(file) in TEXT_SUFFIXES
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
         and file.is_file()
     )
-    if not files:
+    if not found:
         named = ", ".join(TEXT_SUFFIXES[1:])
         raise CorpusError(f"The folder {path} has no text file: one named {named} or without a suffix.")
-    return files
+    return found
 
 
 def _text_suffix(path: Path) -> str:
     return path.with_suffix("").suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
 
 
-def decompressed(path: Path, file: io.FileIO) -> AbstractContextManager[Readable]:
-    """What a file held before it was compressed, by the ending of its name; reading may raise one of DAMAGED."""
-    if path.suffix == ".gz":
-        return GzipFile(fileobj=file)
-    if path.suffix == ".xz":
-        return lzma.LZMAFile(file)
-    if path.suffix == ".zst":
-        return zstd.ZstdFile(file)
-    return nullcontext(file)
-
-
-def compressed(path: Path, file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
-    """Where to write what a file shall hold, compressed by the ending of its name: the same bytes each time."""
-    if path.suffix == ".gz":
-        return cast("IO[bytes]", GzipFile("", "wb", GZIP_LEVEL, file, mtime=0))
-    if path.suffix == ".xz":
-        return cast("IO[bytes]", lzma.LZMAFile(file, "wb", preset=XZ_PRESET))
-    if path.suffix == ".zst":
-        return cast("IO[bytes]", zstd.ZstdFile(file, "wb"))
-    return nullcontext(file)
-
-
-def _whole_lines(name: str, stream: Readable, size: int) -> Iterator[Padded]:
+def whole_lines(name: str, stream: Readable, size: int) -> Iterator[Padded]:
     """The bytes of a stream, parted after a line feed; within a line without one, after a space.
 
     All pieces lie in the same memory, one after the other: new memory takes longer than reading into it.
@@ -230,12 +204,12 @@ def _whole_lines(name: str, stream: Readable, size: int) -> Iterator[Padded]:
 def _read(name: str, stream: Readable, room: memoryview) -> int:
     try:
         return stream.readinto(room) or 0
-    except DAMAGED as error:
+    except DamagedFileError as error:
         raise CorpusError(f"{name} is damaged: {error}.") from error
 
 
-def _validated(name: str, chunks: Iterable[Padded]) -> Iterator[Padded]:
-    offset = 0
+def validated(name: str, chunks: Iterable[Padded], offset: int = 0) -> Iterator[Padded]:
+    """The pieces of a file from a byte on, without a byte order mark; refuses with a CorpusError what is not UTF-8."""
     for chunk in chunks:
         at = first_invalid(chunk.text)
         if at is not None:
@@ -296,6 +270,8 @@ def _text(codes: NDArray[np.uint32]) -> str:
 @cache
 def _is_mark() -> NDArray[np.bool_]:
     """[code points]: whether it is a mark or a symbol."""
+    import unicodedata
+
     table = np.zeros(sys.maxunicode + 1, np.bool_)
     known = range(0x20000)  # none lies beyond
     table[: len(known)] = [unicodedata.category(chr(code))[0] in "PS" for code in known]

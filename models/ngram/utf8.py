@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.intrinsics import at_most, trailing_zeros
+from models.ngram.instructions import at_most, trailing_zeros
 from models.ngram.kernel import kernel
 
 BLOCK = 64  # bytes looked at together while they are ASCII

@@ -52,6 +52,13 @@ class Vocabulary:
         begin = int(self.ends[index - 1]) if index else 0
         return self.text[begin : self.ends[index]].tobytes().decode()
 
+    def holds(self, word: str) -> bool:
+        """Whether it is one of the words; without a dictionary of all."""
+        sought = np.frombuffer(word.encode(), np.uint8)
+        lengths = np.diff(self.ends, prepend=0)
+        begins = (self.ends - lengths)[lengths == len(sought)]
+        return bool((self.text[begins[:, np.newaxis] + np.arange(len(sought))] == sought).all(axis=1).any())
+
     @cached_property
     def ids(self) -> dict[str, int]:
         """Word -> id; ``<s>`` and ``</s>`` both have 0."""

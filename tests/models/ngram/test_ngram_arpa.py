@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.ngram import NgramModel, Vocabulary, fit, load, save
 from models.ngram.arpa import ArpaError, read_arpa, write_arpa
+from models.ngram.arpa_lines import Lines
+from models.ngram.arpa_numbers import write_number
 from models.ngram.fitting import encode_with
 from models.ngram.padded import Padded
 
@@ -170,8 +172,10 @@ def test_blocks_of_any_size_give_the_same_file_and_model(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = written(fitted(), tmp_path)
-    monkeypatch.setattr("models.ngram.arpa.WRITTEN_AT_ONCE", at_once)
+    monkeypatch.setattr("models.ngram.arpa_writing.WRITTEN_AT_ONCE", at_once)
     monkeypatch.setattr("models.ngram.arpa.READ_AT_ONCE", at_once)
+    monkeypatch.setattr("models.ngram.arpa.TOLD_EACH", at_once)
+    monkeypatch.setattr("models.ngram.arpa.FIRST_ROOM", at_once)
     assert written(fitted(), tmp_path) == whole
     assert ngrams(written(read(whole, tmp_path), tmp_path)).keys() == ngrams(whole).keys()
 
@@ -187,7 +191,7 @@ def test_an_interrupted_writing_leaves_the_old_file_and_no_other(tmp_path: Path)
     path = tmp_path / "model.arpa"
     path.write_text("old")
 
-    def interrupt(stage: str, done: int) -> None:
+    def interrupt(stage: str, done: int, of: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -398,7 +402,7 @@ def test_a_file_is_compressed_by_the_ending_of_its_name(suffix: str, begins: byt
     assert first.startswith(begins)
     write_arpa(fitted(), path)
     assert path.read_bytes() == first
-    assert written(read_arpa(path), tmp_path) == plain
+    assert written(read_arpa(path), tmp_path) == written(read(plain, tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
@@ -435,5 +439,61 @@ def test_logarithms_of_any_size_are_written(tmp_path: Path) -> None:
 def test_long_words_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted(b"".join(b"%d%s a\n" % (number, b"x" * 50) for number in range(20)))
     whole = written(model, tmp_path)
-    monkeypatch.setattr("models.ngram.arpa.BYTES_AT_ONCE", 300)
+    monkeypatch.setattr("models.ngram.arpa_writing.BYTES_AT_ONCE", 300)
     assert written(model, tmp_path) == whole
+
+
+def digits(number: np.float32) -> str:
+    out = np.empty(64, np.uint8)
+    return out[: write_number(np.float64(number), out, np.uint64(0))].tobytes().decode()
+
+
+@given(st.floats(-1e9, 1e9, width=32))
+@example(-0.125)
+@example(-0.015625)
+@example(-0.99999994)
+@example(-1.1754944e-38)
+@example(-1e-45)
+def test_a_number_is_read_back_from_its_digits(number: float) -> None:
+    assert np.float32(digits(np.float32(number))) == np.float32(number)
+
+
+def test_numbers_of_every_size_are_read_back_from_their_digits() -> None:
+    draw = np.random.default_rng(0)
+    numbers = -(2.0 ** draw.uniform(-140, 29, 20_000)).astype(np.float32)
+    usual = -(2.0 ** draw.uniform(-12, 5, 20_000)).astype(np.float32)
+    for number in (*numbers, *usual):
+        assert np.float32(digits(number)) == number
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+def test_any_number_of_threads_writes_the_same_file(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.ngram.arpa_writing.WRITTEN_AT_ONCE", 3)
+    files = [tmp_path / f"{threads}.arpa{suffix}" for threads in (1, 2, 5)]
+    for threads, file in zip((1, 2, 5), files, strict=True):
+        write_arpa(fitted(TEXT * 9, 4), file, threads=threads)
+    assert len({file.read_bytes() for file in files}) == 1
+    unpacked = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}[suffix](files[0].read_bytes())
+    assert unpacked.decode() == written(fitted(TEXT * 9, 4), tmp_path)
+
+
+@pytest.mark.parametrize("read_bytes", [1 << 20, 64, 7])
+@pytest.mark.parametrize("text", [KENLM, PRUNED, PRUNED.replace("\n", "\r\n"), KENLM.replace("-0.5", "-5e-1")])
+def test_the_kernel_reads_what_is_read_line_by_line(
+    text: str, read_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.ngram.arpa_lines.READ_BYTES", read_bytes)
+    fast = read(text, tmp_path)
+    monkeypatch.setattr(Lines, "plain", lambda *_: 0)
+    slow = read(text, tmp_path)
+    for one, other in zip((*fast.counts.levels, *fast.estimates), (*slow.counts.levels, *slow.estimates), strict=True):
+        assert all(map(np.array_equal, vars(one).values(), vars(other).values()))
+
+
+def test_what_is_written_is_read_by_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_arpa(fitted(TEXT * 9, 4), tmp_path / "model.arpa")
+
+    monkeypatch.setattr("models.ngram.arpa.READ_BETWEEN", 0)  # whoever reads none of the lines that are left gives up
+    assert read_arpa(tmp_path / "model.arpa").order == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import math
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from models.ngram import __main__ as command
-from models.ngram import fit, load
+from models.ngram import fit, load, save
 
 TEXT = b"the cat sat\nthe dog sat\n\nThe cat ran far\n"
 
@@ -131,9 +132,21 @@ def test_an_exported_model_scores_the_same(model, capsys):
     assert capsys.readouterr().out == first
 
 
+def test_an_arpa_file_is_written_in_one_command_beside_a_model_or_alone(folder, capsys):
+    assert run("fit text.txt -n 2 --smoothing kneser-ney --arpa alone.arpa.gz") == 0
+    assert run("fit text.txt -n 2 --smoothing kneser-ney --arpa beside.arpa -o model") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("model and beside.arpa: 14 tokens, 7 words, ")
+    assert run("export model -o exported.arpa") == 0
+    assert (folder / "exported.arpa").read_bytes() == (folder / "beside.arpa").read_bytes()
+    assert gzip.decompress((folder / "alone.arpa.gz").read_bytes()) == (folder / "beside.arpa").read_bytes()
+    assert not (folder / "alone.arpa").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("fit text.txt --arpa new.arpa", "fit it with kneser-ney."),
+        ("fit text.txt --smoothing kneser-ney --arpa kneser", "kneser: Is a directory."),
         ("fit missing.txt -o model", "missing.txt cannot be read: No such file or directory."),
         ("fit empty.txt -o model", "There is no word in empty.txt."),
         ("fit bad.txt -o model", "bad.txt is not UTF-8: byte 1 is 0xff. Convert it, as with iconv."),
@@ -155,8 +168,8 @@ def test_an_exported_model_scores_the_same(model, capsys):
 def test_what_the_user_can_mend_is_one_sentence(folder, capsys, line, message):
     (folder / "empty.txt").write_bytes(b" \n")
     (folder / "bad.txt").write_bytes(b"a\xff")
-    command.save(fit(TEXT), folder / "mle")
-    command.save(fit(TEXT, smoothing="kneser-ney"), folder / "kneser")
+    save(fit(TEXT), folder / "mle")
+    save(fit(TEXT, smoothing="kneser-ney"), folder / "kneser")
     before = {path.name for path in folder.iterdir()}
     assert run(line) == 2
     error = capsys.readouterr().err
@@ -239,8 +252,9 @@ def test_a_terminal_is_told_how_far_it_is_and_its_line_is_gone_at_the_end(folder
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     run("fit text.txt -o model")
+    told = re.sub(r"\rcompiling \w+, once, \d+ s\x1b\[K", "", terminal.getvalue())
     assert re.fullmatch(
-        r"\rreading 0.0 M tokens, 0 s\x1b\[K\rcounting, \d+ s\x1b\[K\rwriting .*\r\x1b\[K", terminal.getvalue()
+        r"\rreading 0.0 M tokens, \d+ s\x1b\[K\rcounting, \d+ s\x1b\[K\r\x1b\[K\rsaving, \d+ s\x1b\[K\r\x1b\[K", told
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.ngram import NgramModel, fit
+from models.ngram import NgramModel, fit, read_arpa
 from models.ngram.sampling import distribution, sample
 
 TEXT = b"the cat sat\nthe dog sat down\nthe cat ran\na dog ran down the road\n\nthe cat sat down\n"
@@ -99,3 +100,28 @@ def test_what_was_cut_off_is_made_up_as_an_unknown_word() -> None:
 
 def test_sentences_are_made_one_at_a_time() -> None:
     assert len(list(islice(sample(fitted(), 10**9, np.random.default_rng(0)), 3))) == 3
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_no_word_takes_a_look_at_all_words(smoothing: str, order: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if smoothing == "kneser-ney" and order == 1:
+        order = 4
+    model = fitted(smoothing, order, TEXT * 3 + b"a road sat\nno dog ran\n")
+
+    def refused(*_: object) -> None:
+        raise AssertionError("all words were looked at")
+
+    monkeypatch.setattr("models.ngram.sampling.distribution", refused)
+    assert len(sentences(model, 50)) == 50
+
+
+def test_a_model_whose_contexts_are_not_all_there_makes_up_sentences_too(tmp_path: Path) -> None:
+    (tmp_path / "model.arpa").write_text(
+        "\\data\\\nngram 1=4\nngram 2=1\nngram 3=1\n\n\\1-grams:\n-1 </s>\n-99 <s> -0.3\n-0.5 a -0.2\n-0.3 b -0.1\n\n"
+        "\\2-grams:\n-0.6 b a -0.25\n\n\\3-grams:\n-0.001 <s> b a\n\n\\end\\\n"
+    )
+    model = read_arpa(tmp_path / "model.arpa")  # `<s> b` is not among its 2-grams
+    made = sentences(model, 300)
+    after_b = Counter(words[1] for words in made if words[:1] == ["b"] and len(words) > 1)
+    assert after_b["a"] / after_b.total() > 0.7

@@ -24,7 +24,7 @@ def test_buckets_written_from_the_last_to_the_first_give_the_same_table(text, or
         assert spelled_out(count(ids, size, order)) == count_slowly(ids.tolist(), order)
 
 
-def _count_windows_backwards(buckets, levels, origins, told, _pool):
+def _count_windows_backwards(buckets, levels, origins, told, _pool, _progress):
     """What threads do of which the one with the first bucket is slow: all others are left, and written backwards."""
     number = len(buckets.key_bits)
     entries = Entries.of(levels, len(buckets.keys), int(buckets.bases[-1]))
@@ -35,10 +35,10 @@ def _count_windows_backwards(buckets, levels, origins, told, _pool):
         return buckets._replace(key_bits=buckets.key_bits[: bucket + 1])
 
     line.begun[0] = 1
-    sort_buckets(buckets, origins, told, line, entries, spare)
+    sort_buckets(buckets, origins, told, line, entries, spare, number)
     assert not line.written.any()
     line.begun[0] = 0
-    sort_buckets(up_to(0), origins, told, line, entries, spare)
+    sort_buckets(up_to(0), origins, told, line, entries, spare, number)
     assert line.written.tolist() == [True] + [False] * (number - 1)
     for bucket in reversed(range(1, number)):
         line.begun[0] = bucket

@@ -66,7 +66,7 @@ def test_an_interrupted_save_leaves_the_old_model(stored, monkeypatch):
     def run_out_of_space(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(np, "save", run_out_of_space)
+    monkeypatch.setattr("models.ngram.storage.store_array", run_out_of_space)
     with pytest.raises(OSError, match="no space"):
         save(fitted("mle", order=2), stored)
     assert load(stored).order == 3

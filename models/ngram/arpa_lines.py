@@ -1,0 +1,245 @@
+"""The lines of an ARPA file: one by one, or as many as are of the plain kind by a kernel, which is fifty times as fast.
+
+A line of the plain kind has a logarithm, words and perhaps a weight, parted by spaces and tabs, and ends with a line
+feed; its numbers have 15 digits at most. Whatever else is right or wrong is left to who reads line by line.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ngram.arpa_format import LINE_BYTES, LN_10, ArpaError
+from models.ngram.compressed_files import Readable
+from models.ngram.encoding import ID, KEY, LONG, SECOND, Encoder, first_slot, is_word, next_slot, word_key
+from models.ngram.instructions import at_most, trailing_zeros
+from models.ngram.kernel import kernel
+from models.ngram.vocabulary import Vocabulary
+
+READ_BYTES = 1 << 20  # at once: they fit a core's cache
+AFTER = 128  # bytes after the last that may be looked at
+ONE, TEN, SIXTEEN = (np.uint64(number) for number in (1, 10, 16))
+TAB, LINE_FEED, SPACE, PLUS, MINUS, POINT, DIGIT_0, LARGE_E, SMALL_E = (np.uint8(ord(sign)) for sign in "\t\n +-.0Ee")
+MOST_DIGITS = np.uint64(
+    15
+)  # they are a float64, and so is the power of ten that they are multiplied with or divided by
+MOST_POWER = 22
+POWERS = 10.0 ** np.arange(MOST_POWER + 1)
+NO_WORD = np.uint32(0xFFFFFFFD)
+NOWHERE = ~np.uint64(0)
+
+
+class Words(NamedTuple):
+    """Where a word of the file is looked up.
+
+    Attributes:
+        slots: Of an encoder that has all words.
+        ends: Likewise.
+        text: Likewise.
+        ids: [words] uint32, the id of each of the encoder's words.
+    """
+
+    slots: NDArray[np.uint64]
+    ends: NDArray[np.int64]
+    text: NDArray[np.uint8]
+    ids: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, ids: dict[bytes, int]) -> Words:
+        """Of some words and their ids."""
+        encoder = Encoder(())
+        ends = np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)))
+        encoder.insert(Vocabulary(np.frombuffer(b"".join(ids), np.uint8), ends), 0)
+        numbers = np.fromiter((NO_WORD, *ids.values()), np.uint32, len(ids) + 1)  # its first is the boundary
+        return cls(*encoder.table, numbers)
+
+
+class Lines:
+    """The lines of an ARPA file, and the number of the last one read."""
+
+    def __init__(self, path: Path, file: Readable) -> None:
+        self.path, self.number = path, 0
+        self._file = file
+        self._memory = mmap.mmap(-1, LINE_BYTES + READ_BYTES + AFTER)  # what is not needed gets no more than an address
+        self._view = np.frombuffer(self._memory, np.uint8)
+        self._begin = self._end = 0  # what has been read, and is no line yet
+
+    def next(self) -> bytes:
+        """The next line; nothing at the end of the file."""
+        searched = self._begin
+        while (found := self._memory.find(b"\n", searched, self._end)) < 0 and self._end - self._begin < LINE_BYTES:
+            searched = self._end - self._begin  # the first bytes move to the front
+            if not self._fill():
+                break
+        end = found + 1 if found >= 0 else self._end
+        self.number += 1
+        if end - self._begin > LINE_BYTES or (found < 0 and end - self._begin == LINE_BYTES):
+            raise self.error(f"it has more than {LINE_BYTES:,} bytes, as no line of an ARPA file has")
+        line = self._memory[self._begin : end]
+        self._begin = end
+        return line
+
+    def _fill(self) -> bool:
+        """Reads on; whether there is more."""
+        left = self._end - self._begin
+        if self._begin:
+            self._memory.move(0, self._begin, left)
+        read = self._file.readinto(memoryview(self._memory)[left : left + READ_BYTES]) or 0
+        self._begin, self._end = 0, left + read
+        return read > 0
+
+    def filled(self) -> bytes:
+        """The next line that is not blank, without the space around it; nothing at the end of the file."""
+        while line := self.next():
+            if line := line.strip():
+                return line
+        return b""
+
+    def some(self, size: int) -> tuple[list[bytes], list[int]]:
+        """The next lines that are not blank, at most so many, and their numbers; none at the end of the file."""
+        lines: list[bytes] = []
+        numbers, room = [], 2 * LINE_BYTES
+        while len(lines) < size and room > 0 and (line := self.next()):
+            if not line.isspace():
+                lines.append(line)
+                numbers.append(self.number)
+                room -= len(line)
+        return lines, numbers
+
+    def plain(
+        self, known: Words, words: NDArray[np.uint32], logarithms: NDArray[np.float64], first: int, last: int
+    ) -> int:
+        """Reads plain lines up to the first that is none, and gives how many.
+
+        Args:
+            known: Which words there are.
+            words: [order, n-grams] uint32, to hold their ids.
+            logarithms: [2, n-grams] float64, to hold the natural logarithms of probability and weight.
+            first: Of the n-grams that are written.
+            last: The one after the last.
+        """
+        done = first
+        while done < last:
+            read, self._begin = read_lines(
+                self._view, self._begin, self._end, known, POWERS, words, logarithms, done, last
+            )
+            if read == done and not self._goes_on():
+                break
+            done = read
+        self.number += done - first
+        return done - first
+
+    def _goes_on(self) -> bool:
+        """Reads on where no whole line is there; whether that brought more."""
+        whole = self._memory.find(b"\n", self._begin, self._end) >= 0
+        return not whole and self._end - self._begin < LINE_BYTES and self._fill()
+
+    def finish(self) -> None:
+        """Reads what is left, so that a compressed file is held against the checksum at its end."""
+        self._begin = self._end
+        while self._fill():
+            self._begin = self._end
+
+    def error(self, message: str, number: int | None = None) -> ArpaError:
+        """What is wrong with the last line read, or with one whose number is given."""
+        return ArpaError(f"{self.path}, line {self.number if number is None else number:,}: {message}.")
+
+
+@kernel
+def read_lines(
+    text: NDArray[np.uint8],
+    begin: int,
+    end: int,
+    known: Words,
+    powers: NDArray[np.float64],
+    words: NDArray[np.uint32],
+    logarithms: NDArray[np.float64],
+    first: int,
+    last: int,
+) -> tuple[int, int]:
+    """Reads plain lines; gives the n-gram after the last, and where its line begins."""
+    order, stop = np.uint64(words.shape[0]), np.uint64(end)
+    line = np.uint64(begin)
+    for ngram in range(np.uint64(first), np.uint64(last)):
+        place, logarithm = read_number(text, line, powers)
+        row = np.uint64(0)
+        while row < order and place < stop and (text[place] == SPACE or text[place] == TAB):
+            while place < stop and (text[place] == SPACE or text[place] == TAB):
+                place += ONE
+            ends = np.uint64(at_most(text, place, SPACE))
+            if ends == 0 or ends & ONE:
+                break
+            length = np.uint64(trailing_zeros(ends))
+            word = find_word(text, place, length, known)
+            if word == NO_WORD:
+                break
+            words[row, ngram] = word
+            place += length
+            row += ONE
+        weight = 0.0
+        if row == order and place < stop and text[place] != LINE_FEED:
+            while place < stop and (text[place] == SPACE or text[place] == TAB):
+                place += ONE
+            place, weight = read_number(text, place, powers)
+        if row < order or place >= stop or text[place] != LINE_FEED:
+            return int(ngram), int(line)
+        logarithms[0, ngram], logarithms[1, ngram] = logarithm * LN_10, weight * LN_10
+        line = place + ONE
+    return int(np.uint64(last)), int(line)
+
+
+@kernel
+def read_number(text: NDArray[np.uint8], begin: np.uint64, powers: NDArray[np.float64]) -> tuple[np.uint64, np.float64]:
+    """The place after a plain number, and the number; a place beyond all others where it is none."""
+    place, mantissa, digits, decimals = begin, np.uint64(0), np.uint64(0), np.int64(0)
+    negative = text[place] == MINUS
+    place += np.uint64(negative or text[place] == PLUS)
+    while text[place] - DIGIT_0 < 10 and text[place] >= DIGIT_0:
+        mantissa = mantissa * TEN + np.uint64(text[place] - DIGIT_0)
+        digits += ONE
+        place += ONE
+    if text[place] == POINT:
+        place += ONE
+        while text[place] - DIGIT_0 < 10 and text[place] >= DIGIT_0:
+            mantissa = mantissa * TEN + np.uint64(text[place] - DIGIT_0)
+            digits += ONE
+            decimals += 1
+            place += ONE
+    power, read = -decimals, digits > 0 and digits <= MOST_DIGITS
+    if text[place] == SMALL_E or text[place] == LARGE_E:
+        place += ONE
+        below = text[place] == MINUS
+        place += np.uint64(below or text[place] == PLUS)
+        exponent, before = np.int64(0), place
+        while text[place] - DIGIT_0 < 10 and text[place] >= DIGIT_0 and exponent < 1000:
+            exponent = exponent * 10 + np.int64(text[place] - DIGIT_0)
+            place += ONE
+        read = read and place > before
+        power += -exponent if below else exponent
+    if not read or power > MOST_POWER or power < -MOST_POWER:
+        return NOWHERE, 0.0
+    size = np.float64(mantissa)
+    size = size / powers[np.uint64(-power)] if power < 0 else size * powers[np.uint64(power)]
+    return place, -size if negative else size
+
+
+@kernel
+def find_word(text: NDArray[np.uint8], begin: np.uint64, length: np.uint64, known: Words) -> np.uint32:
+    """The id of a word, or NO_WORD."""
+    size = np.uint64(len(known.slots))
+    key, second = word_key(text, begin, length)
+    long = LONG if length > SIXTEEN else np.uint64(0)
+    slot = first_slot(key, size)
+    while True:
+        entry = known.slots[slot, ID]
+        if entry == 0:
+            return NO_WORD
+        word = (entry ^ long) - ONE  # LONG or more where just one of both words is long
+        same = (known.slots[slot, KEY] == key) & (word < LONG) & (known.slots[slot, SECOND] == second)
+        if same and (not long or is_word(text, begin, length, word, known.ends, known.text)):
+            return known.ids[word]
+        slot = next_slot(slot, size)
