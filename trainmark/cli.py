@@ -1,4 +1,4 @@
-"""What is read of stored runs: trainmark {html,recommend,compare,check,markdown,history,bisect,...}."""
+"""What is read of stored runs: trainmark {html,recommend,compare,check,markdown,merge,history,bisect,...}."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from trainmark.export import formats as exports
 from trainmark.judge.change_points import change_points
 from trainmark.judge.comparison import Comparison, compare, compare_paired, control_floor
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
-from trainmark.judge.margins import MarginError, Margins
+from trainmark.judge.margins import MarginError, Margins, parse_share
 from trainmark.judge.policy import COUNTS, POLICIES, Policy
-from trainmark.judge.verdict import FINE, USAGE, Verdict, judge
+from trainmark.judge.verdict import FINE, NOT_COMPARABLE, USAGE, Verdict, judge
 from trainmark.named import canonical
 from trainmark.scaffold import ScaffoldError, folder_of, make_suite
 from trainmark.store.documents import SchemaError
 from trainmark.store.files import write_text
+from trainmark.store.merging import CannotMerge, find_parts, merge, read_part, store_merged
+from trainmark.store.nodes import MARGIN as NODE_MARGIN
 from trainmark.store.pairs import (
     PairedRun,
     find_paired,
@@ -105,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "diff-profile": _diff_profile,
         "list": _list,
         "markdown": _markdown,
+        "merge": _merge,
         "recommend": _recommend,
     }
     try:
@@ -118,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has read enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
+    except CannotMerge as error:
+        _say(formatting.readable(error), sys.stderr)
+        return NOT_COMPARABLE
     except (
         RunNotFound,
         UnreadableRun,
@@ -362,6 +368,18 @@ def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespac
         if summary:
             with Path(summary).open("a", encoding="utf-8") as stream:
                 stream.write(markdown.render(verdict, comparison))
+
+
+def _merge(options: argparse.Namespace) -> int:
+    named = [Path(name) if Path(name).exists() else find_run(name, options.results) for name in options.run]
+    files = dict.fromkeys(file for path in named for file in find_parts(path))
+    parts = (read_part(file, lambda told: _say(told, sys.stderr)) for file in files)
+    found = merge(parts, margin=options.node_margin, apart=options.apart)
+    for merged in found:
+        for told in merged.told:
+            _say(told, sys.stderr)
+        _say(store_merged(merged, options.results))
+    return FINE if all(merged.run.facts.complete for merged in found) else NOT_COMPARABLE
 
 
 def _history(options: argparse.Namespace) -> int:
@@ -620,6 +638,8 @@ def _parser() -> argparse.ArgumentParser:
     essential.add_argument("run", nargs="?", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
     essential.add_argument("--baseline", metavar="RUN", help="a run to compare it with")
 
+    _add_merge(commands.add_parser("merge", parents=[stored], help="one run of shards, of other runs and of journals"))
+
     commands.add_parser("list", parents=[stored], help="the stored runs")
 
     init = commands.add_parser("init", help="make the project in this folder a suite")
@@ -634,6 +654,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_merge(merging: argparse.ArgumentParser) -> None:
+    merging.add_argument("run", nargs="+", metavar="RUN", help=f"{RUN}; a journal; a folder of them")
+    merging.add_argument("--apart", action="store_true", help="a run of each machine, where there are several")
+    merging.add_argument(
+        "--node-margin",
+        type=_argument(parse_share),
+        default=NODE_MARGIN,
+        metavar="SHARE",
+        help="how much the fixed work of two nodes may differ until their times decide nothing (default 10%%)",
+    )
+
+
 def margins(text: str) -> Margins:
     """Margins, as argparse reads an option: its name is part of argparse's message."""
     try:
@@ -642,10 +674,10 @@ def margins(text: str) -> Margins:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _argument(parse: Callable[[str], int]) -> Callable[[str], int]:
+def _argument(parse: Callable[[str], float]) -> Callable[[str], float]:
     """A parser as argparse wants it: argparse names the option in its message."""
 
-    def parsed(text: str) -> int:
+    def parsed(text: str) -> float:
         try:
             return parse(text)
         except ValueError as error:

@@ -22,6 +22,7 @@ from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import Limits
 from trainmark.named import PATH_VARIABLE, put_on_path
 from trainmark.store.parameters import FOLDER, PARAMETERS, Parameter, Value, split_values
+from trainmark.store.shards import Shard
 from trainmark.units import parse_count, parse_seconds, parse_size
 from trainmark.workloads import entries
 from trainmark.workloads.grid import GRIDS
@@ -41,6 +42,7 @@ DEFAULTS = {
     "download": False,
     "in_process": False,
     "profile": False,
+    "shard": None,
 }
 # Those of any run whose default the suite's table may give; None where the call says nothing.
 OF_RUN: dict[str, Any] = {"grid": "quick", "threads": None, "data_root": "data", "answer": Settings.answer_seconds}
@@ -55,7 +57,7 @@ OF_AGAINST: dict[str, Any] = {
 }
 OF_CODE = ("model", "dataset")  # parameters whose values are imported, from a file where they name one
 OF_THREADS = f"{VARIABLE}OMP_NUM_THREADS="
-NOT_AGAINST = ("in_process", "profile", "memory_limit")
+NOT_AGAINST = ("in_process", "profile", "memory_limit", "shard")
 # pytest-benchmark's that mean something there: how long the record of a side is timed, and where runs lie.
 BENCHMARK_AGAINST = ("storage", "min-rounds", "save-data", "quiet", "verbose", "enable")
 # pytest-benchmark's, which an interrupted run was begun with too.
@@ -112,6 +114,12 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
     for entry in entries():
         if entry.option:
             add(entry.option, action="store_true", help=entry.option_help)
+    add(
+        "--shard",
+        type=_argument(_shard),
+        metavar="K/N",
+        help="the K-th of N shares of them, as in a CI matrix; trainmark merge makes one run of all",
+    )
     add = options.group("how they are measured")
     add("--threads", type=_argument(parse_count), metavar="N", help="CPU threads; default: all cores but one")
     add("--seeds", type=_argument(parse_count), metavar="N", help="trainings of an accuracy benchmark")
@@ -206,6 +214,7 @@ def read_options(config: pytest.Config) -> Invocation:
         limits=Limits(option(config, "timeout"), option(config, "memory_limit")),
         in_process=option(config, "in_process"),
         profile=option(config, "profile"),
+        shard=None if option(config, "shard") is None else Shard.parse(option(config, "shard")),
     )
 
 
@@ -404,6 +413,11 @@ def _located(parameter: Parameter, values: tuple[Value, ...], named: dict[str, d
             raise pytest.UsageError(f"{parameter.option}: two are named {path.name}; rename one.")
         found[name] = None
     return tuple(found)
+
+
+def _shard(text: str) -> str:
+    """A shard as it was written: the options of a run are kept as plain JSON."""
+    return str(Shard.parse(text))
 
 
 def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:

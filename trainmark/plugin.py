@@ -272,6 +272,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             f"--against measures benchmarks and runs no other test: leave out {others[0].nodeid.split('::')[0]}."
         )
     items.sort(key=lambda item: _turn(item.stash[CELL], order) if CELL in item.stash else (-1, 0))
+    if RESUMED not in config.stash:
+        own = {cell.key for cell in config.stash[SESSION].deal([i.stash[CELL] for i in items if CELL in i.stash])}
+        _leave_out(config, items, lambda cell: cell.key in own)
     if RESUMED in config.stash:
         session = config.stash[SESSION]
         with _as_usage_errors():
@@ -285,10 +288,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                         "--resume goes on with all benchmarks of an interrupted comparison: "
                         "leave out -k, and name their whole folder."
                     )
-        foreign = [item for item in items if CELL in item.stash and not session.is_planned(item.stash[CELL])]
-        if foreign:
-            config.hook.pytest_deselected(items=foreign)
-            items[:] = [item for item in items if item not in foreign]
+        _leave_out(config, items, session.is_planned)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], is_wanted: Callable[[Cell], bool]) -> None:
+    """Deselects the cells that are not wanted."""
+    foreign = {item for item in items if CELL in item.stash and not is_wanted(item.stash[CELL])}
+    if foreign:
+        config.hook.pytest_deselected(items=[item for item in items if item in foreign])
+        items[:] = [item for item in items if item not in foreign]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -48,6 +48,11 @@ _FLAGS = {
         "A neighbour on the same host, or its clock, is the usual cause: these times are too long. Measure these cells "
         "again.",
     ),
+    "other-node": (
+        "A part of the run was measured on a faster or a slower node",
+        "These times are not compared with the others. Choose nodes that are alike, or measure these cells again; "
+        "trainmark merge --node-margin says how much nodes may differ.",
+    ),
     "traced": (
         "A debugger, a profiler or a coverage tool was told of each line of Python",
         "It slows every step. Measure without it.",

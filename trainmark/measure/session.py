@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,9 +24,11 @@ from trainmark.store.cell import Cell
 from trainmark.store.folders import without_folders
 from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
 from trainmark.store.metrics import register_metrics
+from trainmark.store.nodes import Node
 from trainmark.store.pairs import PairedRun, interrupted_pairs, read_paired_run
 from trainmark.store.record import UNRELIABLE, Record, Run, RunFacts
 from trainmark.store.runs import artifact_folder, read_runs, run_files, written
+from trainmark.store.shards import Shard
 from trainmark.workloads import entry_of
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, is_asked, plan
 
@@ -50,6 +52,7 @@ class Invocation:
         limits: What a cell may use.
         in_process: Whether cells run in this process, for a debugger.
         profile: Whether a profile of each cell is taken as well.
+        shard: The share of the cells that this call measures; None for all.
     """
 
     request: Request
@@ -57,6 +60,7 @@ class Invocation:
     limits: Limits
     in_process: bool = False
     profile: bool = False
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class Session:
         self._earlier: list[Record] | None = None  # records of earlier runs that are evidence for this one
         self._asked: dict[str, bool] = {}  # workload -> whether the call is about it
         self._plan: dict[str, PlannedCell] = {}
+        self._elsewhere: tuple[str, ...] = ()
         self._recovered: frozenset[str] = frozenset()
         self._journal: Journal | None = None
         self._machine: Machine | None = None
@@ -162,12 +167,23 @@ class Session:
             self._code = replace(code, difference=f"{code.difference} {beside}".strip())
         return self._code
 
+    def deal(self, cells: Sequence[Cell]) -> list[Cell]:
+        """This call's share of the cells, in their order; all of them where it is no shard."""
+        shard = self.invocation.shard
+        if shard is None:
+            return list(cells)
+        own = shard.deal(cells)
+        mine = {cell.key for cell in own}
+        self._elsewhere = tuple(cell.key for cell in cells if cell.key not in mine)
+        return own
+
     def choose(self, cells: Iterable[Cell]) -> None:
-        """Says which of the planned cells are measured: the rest was left out by name."""
+        """Says which of the planned cells are measured: the rest was left out by name, or is of other shards."""
         chosen = tuple(cell.key for cell in cells)
         options = {**self.facts.options, "whole": self.asks_for_all, "workloads": dict(self._asked)}
-        left_out = tuple(key for key in self._plan if key not in chosen)
-        self.facts = replace(self.facts, planned=chosen, left_out=left_out, options=options)
+        known = {*chosen, *self._elsewhere}
+        left_out = tuple(key for key in self._plan if key not in known)
+        self.facts = replace(self.facts, planned=chosen, left_out=left_out, options=options, elsewhere=self._elsewhere)
 
     def has_planned(self, cell: Cell) -> bool:
         """Whether this working tree has the cell."""
@@ -216,10 +232,36 @@ class Session:
 
         Raises:
             OSError: It cannot be written.
+            SessionError: The fixed work that tells this machine from those of the other shards did not end well.
         """
         self.choose(cells)
-        fingerprint = self.machine.environment["fingerprint"]
-        self._journal = Journal.begin(self.journals, self.facts, fingerprint, self.code.to_json(), invocation)
+        if self.invocation.shard is not None:
+            self.look_at_node(f"shard {self.invocation.shard}")
+        environment = self.machine.environment
+        self._journal = Journal.begin(
+            self.journals,
+            self.facts,
+            environment["fingerprint"],
+            self.code.to_json(),
+            invocation,
+            environment,
+            git.describe(self.root, self.code),
+        )
+
+    def look_at_node(self, name: str) -> None:
+        """Does the fixed work that tells a node from others, and keeps it among the facts of the run.
+
+        Args:
+            name: Of the node in the run.
+
+        Raises:
+            SessionError: It did not end well.
+        """
+        outcome = self.workers.call("trainmark.meters.control:control_of_node", self.invocation.settings.threads)
+        if outcome.status != "ok":
+            raise SessionError(f"The fixed work that each node does first ended with {outcome.reason}.")
+        node = Node(name, str(self.machine.environment["fingerprint"]), outcome.value)
+        self.facts = replace(self.facts, nodes=(node,))
 
     def resume(self, path: Path) -> None:
         """Goes on with the journal of an interrupted run; what it holds is not measured again.
@@ -457,6 +499,7 @@ def _told(invocation: Invocation) -> dict[str, Any]:
         "memory_limit_bytes": invocation.limits.memory_bytes,
         "in_process": invocation.in_process,
         "profile": invocation.profile,
+        "shard": None if invocation.shard is None else str(invocation.shard),
     }
 
 
