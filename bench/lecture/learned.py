@@ -47,7 +47,7 @@ def learned_claims(dense: nn.Module, convolutional: nn.Module, before: Tensor, h
     yield _meaning(convolutional, held_out["cnn"])
 
 
-def _first_weight(model: nn.Module) -> nn.Parameter:
+def _first_weight(model: nn.Module) -> Tensor:
     return next(layer.weight for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
 
 

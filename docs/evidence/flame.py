@@ -111,11 +111,14 @@ def main(blocks: int) -> None:
         found = explained(planted, blocks)
         assert found.times is not None
         leader = found.terms[0].name
-        first, within = first + (leader in culprits), within + found.agrees
+        low, middle, high = (end * 1e6 for end in found.times[1:])
+        boxes = found.seconds * 1e6
+        first, within = first + (leader in culprits), within + (low <= boxes <= high)
         print(f"{planted}: {leader} first; {sentence(found)}")
-        low, high = (f"{end * 1e6:+.0f}" for end in (found.times.low, found.times.high))
-        place = "within" if found.agrees else "outside of"
-        print(f"    boxes add up to {found.seconds * 1e6:+.0f} us, {place} [{low}, {high}] us as measured")
+        own = sum(term.seconds for term in found.terms if term.name in culprits) * 1e6
+        print(
+            f"    boxes add up to {boxes:+.0f} us, measured {middle:+.0f} [{low:+.0f}, {high:+.0f}]; it alone {own:+.0f}"
+        )
     print(f"{first} of {len(CULPRITS)} named first, {within} of {len(CULPRITS)} add up within the interval")
 
 

@@ -107,6 +107,7 @@ class Difference:
         label: Its name for people.
         base: Name of what it is held against.
         base_seconds: A profiled step of the base.
+        new_seconds: Likewise of the new one.
         roots: What no operator called, and what is outside of them all. Their changes add up to ``seconds``.
         times: The same step without a profiler; None where that was not measured.
     """
@@ -115,12 +116,13 @@ class Difference:
     label: str
     base: str
     base_seconds: float
+    new_seconds: float
     roots: tuple[Node, ...]
     times: Times | None = None
 
     @property
     def seconds(self) -> float:
-        """By how much the step is longer by both profiles: the sum of all boxes."""
+        """By how much the step is longer, as it was timed where that is known: the sum of all boxes."""
         return sum(root.slower - root.faster for root in self.roots)
 
     @property
@@ -132,11 +134,6 @@ class Difference:
     def faster(self) -> float:
         """Seconds of all that takes less, above zero."""
         return sum(root.faster for root in self.roots)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether what the operators add up to lies within the interval of the measured difference."""
-        return self.times is None or self.times.low <= self.seconds <= self.times.high
 
     @property
     def is_shown(self) -> bool:
@@ -152,7 +149,7 @@ class Difference:
                 found = sums.setdefault(node.name, [0.0, 0.0, 0.0])
                 for place, more in enumerate((node.seconds, node.base_calls, node.new_calls)):
                     found[place] += more
-        direction = 1 if (self.times.middle if self.times else self.seconds) >= 0 else -1
+        direction = 1 if self.seconds >= 0 else -1
         return sorted((Term(name, *of) for name, of in sums.items()), key=lambda term: -direction * term.seconds)
 
 
@@ -162,34 +159,52 @@ def difference(base: Profile, new: Profile, times: Times | None = None, against:
     Args:
         base: What the other is held against.
         new: The other.
-        times: The same step without a profiler: then what the profiler itself takes is left out of each call.
+        times: The same step without a profiler: then it is that which the profiles divide.
         against: Name of the base.
     """
     if not base.tree or not new.tree:
         return None
-    outside = [
-        profile.step_seconds - sum(call.self_seconds_per_step for call in profile.tree) for profile in (base, new)
-    ]
-    roots = (*_merged(_children(base.tree), _children(new.tree), None, None), Node(OUTSIDE, *outside))
+    before, after = _as_timed(base, new, times)
+    outside = Node(OUTSIDE, *(one.step_seconds - _operators_seconds(one) for one in (before, after)))
+    roots = (*_merged(_children(before.tree), _children(after.tree), None, None), outside)
     ordered = tuple(sorted(roots, key=_moved))
-    return Difference(new.key, new.label, against or base.label, base.step_seconds, ordered, times)
+    return Difference(new.key, new.label, against or base.label, base.step_seconds, new.step_seconds, ordered, times)
 
 
-def _profiler_seconds(base: Profile, times: Times | None) -> float:
-    """What the profiler itself takes of each call: by how much a profiled step of the base is longer, spread evenly."""
-    longer = base.step_seconds - times.base if times else 0.0
-    calls = sum(call.calls_per_step for call in base.tree)
-    return max(longer, 0.0) / calls if calls else 0.0
+def _as_timed(base: Profile, new: Profile, times: Times | None) -> tuple[Profile, Profile]:
+    """Both profiles with the steps that were timed without a profiler, divided as the profiles say.
+
+    The profiler takes as long for each call on both sides: by how much the profiled step is longer, over its calls, the
+    less of both. What it is longer still comes from the moment, and is taken from all alike.
+    """
+    if times is None:
+        return base, new
+    later = times.base + times.middle
+    each = min(_longer(base, times.base), _longer(new, later))
+    return _scaled(base, each, times.base), _scaled(new, each, later)
 
 
-def _without(tree: Sequence[Call], each: float) -> list[Call]:
-    return [
-        replace(call, self_seconds_per_step=call.self_seconds_per_step - each * call.calls_per_step) for call in tree
+def _longer(profile: Profile, seconds: float) -> float:
+    """By how much a profiled step is longer than one that was timed, for each of its calls."""
+    return max(0.0, profile.step_seconds - seconds) / _calls(profile)
+
+
+def _scaled(profile: Profile, each: float, seconds: float) -> Profile:
+    """The profile without so much of each call, in as many seconds as its step took."""
+    scale = seconds / (profile.step_seconds - each * _calls(profile))
+    tree = [
+        replace(call, self_seconds_per_step=scale * (call.self_seconds_per_step - each * call.calls_per_step))
+        for call in profile.tree
     ]
+    return replace(profile, step_seconds=seconds, tree=tuple(tree))
 
 
-def _outside(profile: Profile) -> float:
-    return profile.step_seconds - sum(call.self_seconds_per_step for call in profile.tree)
+def _calls(profile: Profile) -> float:
+    return sum(call.calls_per_step for call in profile.tree)
+
+
+def _operators_seconds(profile: Profile) -> float:
+    return sum(call.self_seconds_per_step for call in profile.tree)
 
 
 def _moved(node: Node) -> tuple[float, str]:
@@ -232,18 +247,15 @@ def sentence(found: Difference) -> str:
     In percent of the base's step: as it was timed where that is known, else as it was profiled.
     """
     of = found.times.base if found.times else found.base_seconds
-    total = found.times.middle if found.times else found.seconds
     terms, moved = found.terms, found.slower + found.faster
     ordered = [*terms[:1], *sorted(terms[1:], key=lambda term: -abs(term.seconds))]
     named = [term for term in ordered[:TERMS] if abs(term.seconds) >= TERM * moved]
     parts = [f"{_points(term.seconds, of)} {_from(term.name)}" for term in named]
     rest = found.seconds - sum(term.seconds for term in named)
     if len(terms) > len(named):
-        parts.append(f"{_points(rest, of)} from {len(terms) - len(named)} others")
-    if found.times is not None:
-        parts.append(f"{_points(total - found.seconds, of)} not in the profiles")
+        parts.append(f"{_points(rest, of)} from {formatting.counted(len(terms) - len(named), 'other')}")
     interval = f" [{_percent(found.times.low, of)}, {_percent(found.times.high, of)}]" if found.times else ""
-    return f"{_percent(total, of)}{interval} = {', '.join(parts)}"
+    return f"{_percent(found.seconds, of)}{interval} = {', '.join(parts)}"
 
 
 def _from(name: str) -> str:
@@ -332,4 +344,4 @@ def _twins(cell: Cell) -> Iterator[str]:
 
 def _largest(found: Difference) -> tuple[bool, float]:
     times = found.times
-    return not found.is_shown, -abs(times.middle / times.base if times else found.seconds / found.base_seconds)
+    return not found.is_shown, -abs(found.seconds / (times.base if times else found.base_seconds))

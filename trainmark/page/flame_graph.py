@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from trainmark import formatting
-from trainmark.judge.flame import Difference, Node, Times, sentence
+from trainmark.judge.flame import Difference, Node, sentence
 from trainmark.page.sections import Section
 
 NARROWEST = 0.4  # percent of the drawing: boxes below are left out, and lie within their caller's
@@ -142,15 +142,16 @@ def _signed(seconds: float) -> str:
 
 
 def _remark(found: Difference) -> str:
-    added = f"The boxes add up to {_signed(found.seconds)}: {_signed(found.slower)} and {_signed(-found.faster)}."
-    times: Times | None = found.times
+    parts = f"{_signed(found.slower)} and {_signed(-found.faster)}"
+    times = found.times
     if times is None:
-        return f"{added} The step was not timed without a profiler."
-    within = "within" if found.agrees else "outside of"
-    interval = f"{_signed(times.low)} to {_signed(times.high)}"
+        return f"The boxes add up to {_signed(found.seconds)}, {parts}. The step was not timed without a profiler."
+    longer = [formatting.times(found.base_seconds / times.base)]
+    longer += [formatting.times(found.new_seconds / (times.base + times.middle))]
     return (
-        f"{added} Timed without a profiler, a step differs by {_signed(times.middle)}, and the sum lies {within} its "
-        f"interval: {interval}."
+        f"The boxes add up to {_signed(found.seconds)}, {parts}, as timed without a profiler "
+        f"({_signed(times.low)} to {_signed(times.high)}). With it the steps took {longer[0]} and {longer[1]} as long: what "
+        "that is for each call is left out."
     )
 
 
