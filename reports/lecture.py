@@ -22,6 +22,9 @@ STAGES = ("early", "middle", "later")
 _KERNELS = {"by hand": "kernels made by hand", "learned": "the learned kernels that weigh most"}
 
 
+_VERDICTS = {"fails": "Does not hold", "holds": "Holds", "not checked": "Not computed in this run"}
+
+
 @dataclass(frozen=True)
 class Pictures:
     """Images under one heading, with a sentence that says what to see."""
@@ -37,13 +40,13 @@ class Lesson:
 
     Attributes:
         sentence: How many claims hold.
-        claims: In the order of the lecture.
+        claims: In the order of the lecture, under what they came to: what fails first.
         plots: Shifted digits, confused digits.
         pictures: Kernels, feature maps, digits; those that are not there are left out.
     """
 
     sentence: str
-    claims: tuple[Claim, ...]
+    claims: tuple[tuple[str, tuple[Claim, ...]], ...]
     plots: tuple[Plot, ...]
     pictures: tuple[Pictures, ...]
 
@@ -62,18 +65,27 @@ def lesson(lecture: Lecture) -> Lesson:
     counts = {word: sum(claim.verdict == word for claim in lecture.claims) for word in VERDICTS}
     sentence = f"{counts['holds']} of {len(lecture.claims)} claims hold, {counts['fails']} fail"
     sentence += f", {counts['not checked']} could not be checked here." if counts["not checked"] else "."
-    published = sum(claim.topic == PUBLISHED and claim.verdict != "not checked" for claim in lecture.claims)
-    computed = len(lecture.claims) - counts["not checked"] - published
+    computed = sum(map(_is_computed, lecture.claims))
+    published = len(lecture.claims) - counts["not checked"] - computed
     sentence += f" {computed} of them computed in this run"
     sentence += f", {published} compared with figures that others have published." if published else "."
     plots = (shift_plot(lecture.shifts), confusion_plot(lecture.confusion))
     pictures = (_kernels(lecture), _by_hand(lecture), *_maps(lecture), _misread(lecture))
     return Lesson(
         sentence,
-        lecture.claims,
+        tuple((title, some) for word, title in _VERDICTS.items() if (some := _of(word, lecture.claims))),
         tuple(plot for plot in plots if plot is not None),
         tuple(some for some in pictures if some is not None and some.sheets),
     )
+
+
+def _of(verdict: str, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    return tuple(claim for claim in claims if claim.verdict == verdict)
+
+
+def _is_computed(claim: Claim) -> bool:
+    """Whether it was computed in the run, and with no figure of others; an older file tells such by their topic."""
+    return claim.verdict != "not checked" and not claim.source and claim.topic != PUBLISHED
 
 
 def _kernels(lecture: Lecture) -> Pictures | None:

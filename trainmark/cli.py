@@ -23,6 +23,7 @@ from trainmark.export import formats as exports
 from trainmark.judge.change_points import change_points
 from trainmark.judge.comparison import Comparison, compare, compare_paired, control_floor
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
+from trainmark.judge.flame import Difference, Profiled, differences, of_settings, sentence
 from trainmark.judge.margins import MarginError, Margins, parse_share
 from trainmark.judge.policy import COUNTS, POLICIES, Policy
 from trainmark.judge.verdict import FINE, NOT_COMPARABLE, USAGE, Verdict, judge
@@ -173,6 +174,7 @@ def _html(options: argparse.Namespace) -> int:
     # Here, so that the other commands need not load the plots:
     from trainmark.advise.recommend import advise
     from trainmark.export.numbers import as_csv, as_json_lines
+    from trainmark.page import compile_modes_section, flame_graph
     from trainmark.page.html import render, render_paired
     from trainmark.page.sections import sections_of
 
@@ -199,11 +201,28 @@ def _html(options: argparse.Namespace) -> int:
         comparison,
         leading_operators(files[0]),
         output.parent,
-        sections_of(artifact_folder(files[0])),
+        [
+            *compile_modes_section.sections(runs[0].records),
+            *flame_graph.sections(_differing(files[0], comparison, options)),
+            *sections_of(artifact_folder(files[0])),
+        ],
         [file.name for file in numbers],
         history,
     )
     return _write({**numbers, output: page}, output, options)
+
+
+def _differing(file: Path, comparison: Comparison | None, options: argparse.Namespace) -> list[Difference]:
+    """What a page explains by its operators: profiles against those of the base, and settings against each other."""
+    profiled = _profiled(file)
+    if comparison is None:
+        return of_settings(profiled)
+    base = _profiled(find_run(options.baseline, options.results))
+    return [*differences(base, profiled, comparison), *of_settings(profiled)]
+
+
+def _profiled(file: Path) -> Profiled:
+    return Profiled(artifact_folder(file), _stored(file).records)
 
 
 def _write(texts: Mapping[Path, str], page: Path, options: argparse.Namespace) -> int:
@@ -298,14 +317,16 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    explained: list[Difference] = []
     if options.new is None:
         comparison = _paired_comparison(_paired_run(options.base, options.results), options)
     else:
         base, new = _two_files(options)
         comparison = _comparison(_stored(base), _stored(new), options)
+        explained = differences(_profiled(base), _profiled(new), comparison)
     verdict = judge(comparison, Policy(options.inconclusive, options.missing, options.changed))
     _say(terminal.check_summary(verdict, comparison))
-    _export(verdict, comparison, options)
+    _export(verdict, comparison, explained, options)
     return verdict.exit_code
 
 
@@ -348,12 +369,14 @@ def _paired_comparison(run: PairedRun, options: argparse.Namespace) -> Compariso
     return compare_paired(run, margins.with_floor(floor), counts_decide=options.counts == "fail")
 
 
-def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespace) -> None:
+def _export(
+    verdict: Verdict, comparison: Comparison, explained: Sequence[Difference], options: argparse.Namespace
+) -> None:
     """Writes what was asked for; what is for GitHub goes to the log and to the step's summary."""
     texts: dict[str, Callable[[], str]] = {
         "json": lambda: exports.to_json(verdict, comparison),
         "junit": lambda: exports.to_junit(verdict, comparison),
-        "markdown": lambda: markdown.render(verdict, comparison),
+        "markdown": lambda: markdown.render(verdict, comparison, explained=explained),
         "github_benchmark": lambda: exports.to_github_action_benchmark(comparison),
         "bencher": lambda: exports.to_bencher(comparison),
         "openmetrics": lambda: exports.to_openmetrics(comparison),
@@ -367,7 +390,7 @@ def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespac
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             with Path(summary).open("a", encoding="utf-8") as stream:
-                stream.write(markdown.render(verdict, comparison))
+                stream.write(markdown.render(verdict, comparison, explained=explained))
 
 
 def _merge(options: argparse.Namespace) -> int:
@@ -474,7 +497,9 @@ def _diff_profile(options: argparse.Namespace) -> int:
             "measure the same cells in both: pytest bench --profile"
         )
     chosen = fitting(options.cell, common) if options.cell else common
-    _say("\n\n".join(terminal.explanation_table(explain(base[one.key], one), options.top) for one in chosen))
+    said = {one.key: sentence(one) for one in differences(_profiled(base_file), _profiled(new_file))}
+    tables = {one.key: terminal.explanation_table(explain(base[one.key], one), options.top) for one in chosen}
+    _say("\n\n".join(f"{table}\n{said[key]}" if key in said else table for key, table in tables.items()))
     if len({_fingerprint(file) for file in (base_file, new_file)}) > 1:
         print("\nThe runs differ in machine or software: what differs may come from there.")
     left_out = len(base.keys() ^ {profile.key for profile in new})
