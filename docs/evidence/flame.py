@@ -117,7 +117,7 @@ def main(blocks: int) -> None:
         print(f"{planted}: {leader} first; {sentence(found)}")
         own = sum(term.seconds for term in found.terms if term.name in culprits) * 1e6
         print(
-            f"    boxes add up to {boxes:+.0f} us, measured {middle:+.0f} [{low:+.0f}, {high:+.0f}]; it alone {own:+.0f}"
+            f"    boxes add up to {boxes:+.0f} us, measured {middle:+.0f} [{low:+.0f}, {high:+.0f}]; alone {own:+.0f}"
         )
     print(f"{first} of {len(CULPRITS)} named first, {within} of {len(CULPRITS)} add up within the interval")
 

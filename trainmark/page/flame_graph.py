@@ -150,8 +150,8 @@ def _remark(found: Difference) -> str:
     longer += [formatting.times(found.new_seconds / (times.base + times.middle))]
     return (
         f"The boxes add up to {_signed(found.seconds)}, {parts}, as timed without a profiler "
-        f"({_signed(times.low)} to {_signed(times.high)}). With it the steps took {longer[0]} and {longer[1]} as long: what "
-        "that is for each call is left out."
+        f"({_signed(times.low)} to {_signed(times.high)}). With it the steps took {longer[0]} and {longer[1]} as long: "
+        "what that is for each call is left out."
     )
 
 
