@@ -74,7 +74,7 @@ def _against(
     higher = metric == "tokens_per_second"
     ranked = drawn.sort_values(["value", "name"], ascending=[not higher, True], kind="stable")
     best, worst = ranked.iloc[0], ranked.iloc[-1]
-    word = {"tokens_per_second": "Fastest", "peak_memory_bytes": "Leanest"}.get(metric, "Fewest")
+    word = {"tokens_per_second": "Fastest", "peak_memory_bytes": "Least memory"}.get(metric, "Fewest")
     values = [_value(metric, value) for value in ranked["value"]]
     tasks = ", of models that estimate differently" if _smoothings(drawn) > 1 else ""
     finding = (

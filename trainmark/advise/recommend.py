@@ -20,7 +20,7 @@ from trainmark.workloads import of_role
 Arithmetic = tuple[tuple[str, Value], ...]
 SUBJECT = ("model", "dataset", "device", "batch_size")  # what is trained; all else is how
 PLAIN = tuple(name for name in TRAINING_PARAMETERS if name not in SUBJECT)  # at their defaults in the default setting
-GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
+GOALS = {"speed": "fastest", "energy": "least energy", "memory": "least memory"}
 BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md
 CONFIDENCE = 0.95
 Evidence = tuple[str, Mapping[object, float]]  # a metric, and seed and epochs -> what it was after the last of them

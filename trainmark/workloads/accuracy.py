@@ -73,7 +73,7 @@ class Accuracy(ModelWorkload):
         from trainmark.page.tables import Detail, accuracy_table
 
         meaning = "On held-out data after the last epoch; the training time is the median over seeds."
-        yield Detail("Accuracy", meaning, accuracy_table(records))
+        yield Detail("Accuracy", meaning, accuracy_table(records), whole=True)
 
     def galleries(self, drawn: Drawn) -> Iterable[Gallery]:
         """Curves over the epochs, and accuracy against speed."""
