@@ -189,7 +189,9 @@ def _html(options: argparse.Namespace) -> int:
     history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
     offer = offered(runs[0], stored) if comparison is None else None
     numbers = {
-        output.with_suffix(".jsonl"): as_json_lines(runs[0], comparison, advise(runs[0].records)),
+        output.with_suffix(".jsonl"): as_json_lines(
+            runs[0], comparison, advise(runs[0].records), suite.current().benchmarks
+        ),
         output.with_suffix(".csv"): as_csv(runs[0]),
     }
     page = render(

@@ -169,7 +169,7 @@ def _table(
     """The verdict, the workload's own columns or the usual ones, the rounds, and the warnings."""
     entry = next((one for one in entries() if one.name == workload), None)
     whole = next((one.table for one in entry.tables(records) if one.whole), None) if entry else None
-    own = whole or Table(*_usual(records))
+    own = whole or Table(*_usual(records, entry.own_metrics if entry else {}))
     rows_of: dict[str, list[Row | None]] = {}
     for row in own.rows:
         rows_of.setdefault(row.anchor, []).append(row)
@@ -222,8 +222,9 @@ def _table(
     return Table(told, rows)
 
 
-def _usual(records: Sequence[Record]) -> tuple[tuple[Column, ...], tuple[Row, ...]]:
-    """Columns of a workload that says none of its own: whatever of these was measured."""
+def _usual(records: Sequence[Record], own: Iterable[str]) -> tuple[tuple[Column, ...], tuple[Row, ...]]:
+    """Columns of a workload that has no table of its own: whatever of these, and of its own metrics, was measured."""
+    counted = [name for name in own if METRICS[name].compared != "time"]
     columns = [
         time_column(records, "step_seconds", "Step time"),
         number_column(records, "samples_per_second", "Samples/s"),
@@ -233,6 +234,7 @@ def _usual(records: Sequence[Record]) -> tuple[tuple[Column, ...], tuple[Row, ..
         *judged_columns(records),
         *throughput_columns(records),
         *(time_column(records, name, title) for name, title in _other_times()),
+        *(number_column(records, name, formatting.metric_name(name).capitalize()) for name in counted),
         time_column(records, "compile_seconds", "Compile time"),
         megabytes_column(records, "peak_memory_bytes", "Peak memory (MB)"),
         megabytes_column(records, "device_allocated_bytes", "Device memory (MB)"),

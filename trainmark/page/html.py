@@ -19,6 +19,7 @@ from trainmark.advise.answer import answers, goals_beside
 from trainmark.advise.baseline import Offer
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.conditions import facts, facts_of_both, machine
+from trainmark.advise.headline import headline
 from trainmark.advise.limits import limits, limits_sentence
 from trainmark.advise.notices import flag_meanings, notices
 from trainmark.advise.stretched import not_ranked, stretches
@@ -32,14 +33,12 @@ from trainmark.page.anchors import anchor
 from trainmark.page.configurations import configurations
 from trainmark.page.forest import forest
 from trainmark.page.galleries import galleries
-from trainmark.page.headline import headline
 from trainmark.page.plots.distribution import Times, distribution_plots
 from trainmark.page.sections import Section
 from trainmark.store.metrics import METRICS, OVER_SEEDS
 from trainmark.store.pairs import PairedRun
 from trainmark.store.record import STATUSES, Record, Run
 from trainmark.workloads import entries
-
 
 WHY = ("phases", "holding")  # galleries that say where time and memory go
 

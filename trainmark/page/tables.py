@@ -307,8 +307,14 @@ def bound_table(found: Sequence[Limit]) -> Table:
     columns = [
         Column("Limit", False, "the largest of the shares", tuple(Value(WORDS_OF_LIMITS[one.name]) for one in found)),
         share("Arithmetic (%)", "of a step, by itself at the probes' largest rate", [one.compute for one in found]),
-        share("Memory traffic (%)", "of a step, by itself at the probes' largest rate", [one.bandwidth for one in found]),
-        share("Launching (%)", "operators of a step, at the cost of one that does nothing", [one.launching for one in found]),
+        share(
+            "Memory traffic (%)", "of a step, by itself at the probes' largest rate", [one.bandwidth for one in found]
+        ),
+        share(
+            "Launching (%)",
+            "operators of a step, at the cost of one that does nothing",
+            [one.launching for one in found],
+        ),
         share("Data (%)", "of a step, that goes into having a batch", [one.data for one in found]),
     ]
     return subject_table(records, columns)
@@ -319,11 +325,15 @@ def steadiness_table(records: Sequence[Record]) -> Table:
 
     def disturbance(title: str, name: str, meaning: str, times: float = 1.0) -> Column:
         found = [record.disturbance.get(name) for record in records]
-        told = [Value(formatting.DASH) if not isinstance(one, int | float) else Value(f"{times * one:.2f}") for one in found]
+        told = [
+            Value(formatting.DASH) if not isinstance(one, int | float) else Value(f"{times * one:.2f}") for one in found
+        ]
         return Column(title, True, meaning, tuple(told))
 
     columns = [
-        disturbance("Machine (×)", "control_ratio", "a fixed piece of work around the rounds, over this machine's best"),
+        disturbance(
+            "Machine (×)", "control_ratio", "a fixed piece of work around the rounds, over this machine's best"
+        ),
         disturbance("Waiting (%)", "waiting_share", "of the time, that the process was ready and had no core", 100),
         disturbance("Stolen (%)", "steal_share", "of the time, that the host gave to other machines", 100),
         number_column(records, "warmup_seconds", "Warm-up (s)"),
@@ -466,6 +476,7 @@ def _column(
 
 
 def says_something(value: Value) -> bool:
+    """Whether a field holds more than that nothing was measured."""
     return bool(value.words or value.strip) or value.text not in ("", formatting.DASH)
 
 

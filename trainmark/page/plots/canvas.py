@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -306,7 +307,9 @@ def spots(drawn: Axes, points: Iterable[tuple[float, float, str]]) -> tuple[Spot
     for x, y, text in points:
         across, up = figure.transFigure.inverted().transform(drawn.transData.transform((x, y)))
         if 0 <= across <= 1 and 0 <= up <= 1:
-            found.append(Spot(round(across * width, 1), round((1 - up) * height, 1), formatting.plain(text, LONGEST_NAME)))
+            found.append(
+                Spot(round(across * width, 1), round((1 - up) * height, 1), formatting.plain(text, LONGEST_NAME))
+            )
     return tuple(found)
 
 
@@ -379,6 +382,16 @@ def luminance(color: Sequence[float]) -> float:
     """Relative luminance of red, green and blue between 0 and 1, as WCAG 2 defines it."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
     return float(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+
+
+def write_legibly(drawn: Axes) -> None:
+    """The numbers of a heatmap in black or white, whichever is read better on the colour behind."""
+    mesh = drawn.collections[0]
+    values = mesh.get_array()
+    empty = np.ma.getmaskarray(np.ma.masked_invalid(values if values is not None else [])).ravel()
+    shown = [color for color, blank in zip(np.asarray(mesh.get_facecolor()), empty, strict=True) if not blank]
+    for text, color in zip(drawn.texts, shown, strict=True):
+        text.set_color(NEAR_BLACK if luminance(color[:3]) > EQUALLY_LEGIBLE else "#ffffff")
 
 
 def left_out(number: int) -> str:

@@ -226,7 +226,7 @@ def phases_plot(records: pd.DataFrame) -> Plot | None:
 
 def _middles(cells: Sequence[str], rows: Sequence[Mapping[Any, float]]) -> list[tuple[float, float, str]]:
     """The middle of each part of each bar, with its share."""
-    found = []
+    found: list[tuple[float, float, str]] = []
     for place, (cell, shares) in enumerate(zip(cells, rows, strict=True)):
         begun = 0.0
         for phase, word in PHASES.items():

@@ -43,7 +43,7 @@ def _distribution(cell: CellComparison, base: Sequence[float], new: Sequence[flo
     middles = [quantile(seconds, 0.5) for seconds in sides.values()]
     apart = min(new) > max(base) or max(new) < min(base)
     finding = (
-        f"{cell.verdict.capitalize()}: medians {formatting.duration(middles[0])} and {formatting.duration(middles[1])}; "
+        f"{cell.verdict.capitalize()}: medians {' and '.join(map(formatting.duration, middles))}; "
         f"the two {'do not overlap' if apart else 'overlap'}."
     )
     numbers = Numbers(

@@ -95,7 +95,9 @@ def _history(cell: pd.DataFrame, order: Mapping[str, int], changes: tuple[str, .
             for row in points.to_dict("records")
         ),
     )
-    said = [f"{run}: {formatting.duration(seconds)}" for run, seconds in zip(points["run"], points["seconds"], strict=True)]
+    said = [
+        f"{run}: {formatting.duration(seconds)}" for run, seconds in zip(points["run"], points["seconds"], strict=True)
+    ]
     values = spots(canvas, zip(points["number"], points["seconds"], said, strict=True))
     alt = f"Time of {label} in {len(points)} runs. {finding}"
     return Plot(label, finding, alt, svg(canvas), numbers, spots=values)

@@ -40,7 +40,7 @@ COLORS = {
 
 
 def holding_plot(records: pd.DataFrame, every: pd.DataFrame) -> Plot | None:
-    """The parts of a training's peak memory, a bar a configuration: of each model the largest batch; None without parts.
+    """The parts of a training's peak memory, a bar for the largest batch of each model; None where no part is known.
 
     On a CPU the peak is that of the whole process, and the bars begin at its floor: what the leanest process of the
     run held beside its tensors. On an accelerator it is of live tensors, and the floor is 0.
@@ -115,9 +115,10 @@ def _finding(names: Sequence[str], parts: Sequence[Mapping[str, float]], floors:
     most = max(range(len(totals)), key=lambda place: totals[place])
     part = max(parts[most], key=lambda one: parts[most][one])
     name = "the rest, such as workspaces and copies," if part == REST else part
+    share = formatting.percent(parts[most][part] / (totals[most] or 1), 0)
     told = (
         f"{names[most]} holds most, {formatting.prefixed(totals[most], 'B')} above the floor: {name} "
-        f"{'takes' if part in (REST, 'optimizer') else 'take'} {formatting.percent(parts[most][part] / (totals[most] or 1), 0)}."
+        f"{'takes' if part in (REST, 'optimizer') else 'take'} {share}."
     )
     above = {device: floor for device, floor in floors.items() if floor}
     floor = "; ".join(f"{formatting.prefixed(size, 'B')} on the {device}" for device, size in above.items())

@@ -194,11 +194,13 @@ def pareto_plot(records: pd.DataFrame) -> Plot | None:
         rate_scale(canvas, drawn["samples_per_second"], which="x")
         canvas.yaxis.set_major_formatter(_PERCENT)
         canvas.set(xlabel="samples/s in training", ylabel="held-out accuracy")
-        values = spots(canvas, (
-            (row["samples_per_second"], row["accuracy"],
-             f"{row['label']}: {formatting.percent(row['accuracy'])}, {formatting.prefixed(row['samples_per_second'])} samples/s")
-            for row in drawn.to_dict("records")
-        ))  # fmt: skip
+        said = [
+            f"{label}: {formatting.percent(share)}, {formatting.prefixed(rate)} samples/s"
+            for label, share, rate in zip(drawn["label"], drawn["accuracy"], drawn["samples_per_second"], strict=True)
+        ]
+        values = spots(canvas, zip(drawn["samples_per_second"], drawn["accuracy"], said, strict=True))
         image = svg(canvas)
     alt = f"Accuracy of {len(drawn)} trainings on {dataset} against their throughput. {finding}"
-    return Plot("Accuracy against throughput", finding, alt, image, numbers, tuple(styles.values()), wide=True, spots=values)
+    return Plot(
+        "Accuracy against throughput", finding, alt, image, numbers, tuple(styles.values()), wide=True, spots=values
+    )

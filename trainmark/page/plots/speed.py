@@ -17,12 +17,10 @@ from trainmark import formatting
 from trainmark.page.plots.canvas import (
     BLUE,
     CHARACTER_INCHES,
-    EQUALLY_LEGIBLE,
     HEIGHT_INCHES,
     LINE_INCHES,
     LONGEST_NAME,
     MOST_ROWS,
-    NEAR_BLACK,
     RATE,
     SERIES_AXES,
     WIDE_INCHES,
@@ -35,7 +33,6 @@ from trainmark.page.plots.canvas import (
     axis_value,
     batch_scale,
     drawing,
-    luminance,
     panels,
     rate_scale,
     row_axes,
@@ -44,6 +41,7 @@ from trainmark.page.plots.canvas import (
     spots,
     svg,
     wrapped,
+    write_legibly,
 )
 from trainmark.store.parameters import PARAMETERS
 
@@ -147,9 +145,10 @@ def _draw_lines(panel: pd.DataFrame, styles: dict[str, Style]) -> tuple[bytes, t
 
 def _said(panel: pd.DataFrame) -> list[str]:
     """What a mark says: its setting, its batch and its rate."""
+    rates = map(formatting.prefixed, panel["samples_per_second"])
     return [
-        f"{series_label(row)}, batch {row['batch_size']:.0f}: {formatting.prefixed(row['samples_per_second'])} samples/s"
-        for row in panel[_TOLD].to_dict("records")
+        f"{series_label(row)}, batch {row['batch_size']:.0f}: {rate} samples/s"
+        for row, rate in zip(panel[_TOLD].to_dict("records"), rates, strict=True)
     ]
 
 
@@ -241,12 +240,20 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
         ("Model and batch", *map(str, table.columns)),
         tuple(
             (str(name), *(_ratio_words(ratio, flags.get((name, setting), ())) for setting, ratio in found.items()))
-            for name, found in table.to_dict("index").items()
+            for name, found in _by_name(table).items()
         ),
     )
     alt = f"Speed-ups of {len(table.columns)} settings against fp32 eager in {len(table)} cells. {finding}"
     image, values = _draw_heatmap(shown, flags)
     return Plot("Speed-up against fp32 eager", finding, alt, image, numbers, wide=True, spots=values)
+
+
+def _by_name(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Row -> setting -> ratio."""
+    return {
+        str(name): {str(setting): ratio for setting, ratio in found.items()}
+        for name, found in table.to_dict("index").items()
+    }
 
 
 def _ratio_words(ratio: float, flags: Sequence[str]) -> str:
@@ -322,14 +329,14 @@ def _draw_heatmap(
         reach = min(max(farthest, 1.25), 8)
         narrow = len(table.columns) > 6
         told = [
-            [
-                "" if pd.isna(ratio) else f"{ratio:.1f}" if narrow else f"{ratio:.2f}"
-                for ratio in found.values()
-            ]
-            for found in table.to_dict("index").values()
+            ["" if pd.isna(ratio) else f"{ratio:.1f}" if narrow else f"{ratio:.2f}" for ratio in found.values()]
+            for found in _by_name(table).values()
         ]
         marked = [
-            [text + "!" * bool(text and flags.get((name, setting))) for setting, text in zip(table.columns, row, strict=True)]
+            [
+                text + "!" * bool(text and flags.get((name, setting)))
+                for setting, text in zip(table.columns, row, strict=True)
+            ]
             for name, row in zip(table.index, told, strict=True)
         ]
         sns.heatmap(
@@ -344,7 +351,7 @@ def _draw_heatmap(
             linecolor="none",
             ax=drawn,
         )
-        _write_legibly(drawn)
+        write_legibly(drawn)
         drawn.grid(visible=False)
         drawn.tick_params(axis="y", labelrotation=0)
         turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if upright else {}
@@ -353,19 +360,11 @@ def _draw_heatmap(
         drawn.set(xlabel="", ylabel="")
         values = [
             (column + 0.5, place + 0.5, f"{name}, {setting}: {_ratio_words(ratio, flags.get((name, setting), ()))}")
-            for place, (name, found) in enumerate(table.to_dict("index").items())
+            for place, (name, found) in enumerate(_by_name(table).items())
             for column, (setting, ratio) in enumerate(found.items())
             if not pd.isna(ratio)
         ]
         return svg(drawn), spots(drawn, values)
-
-
-def _write_legibly(drawn: Axes) -> None:
-    """The numbers of a heatmap in black or white, whichever is read better on the colour behind."""
-    mesh = drawn.collections[0]
-    shown = [color for color, value in zip(mesh.get_facecolors(), np.ma.getmaskarray(mesh.get_array()).ravel()) if not value]
-    for text, color in zip(drawn.texts, shown, strict=True):
-        text.set_color(NEAR_BLACK if luminance(color[:3]) > EQUALLY_LEGIBLE else "#ffffff")
 
 
 def rounds_plot(records: pd.DataFrame) -> Plot | None:

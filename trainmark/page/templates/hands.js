@@ -1,9 +1,9 @@
 // What hands do with any page: copy a command, rest on a mark, follow a link into a folded part.
 
-function copyButton(label, textOf, sign = "copy") {
+function copyButton(label, textOf) {
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = sign;
+  button.textContent = "copy";
   button.setAttribute("aria-label", label);
   button.addEventListener("click", async () => {
     const text = textOf();

@@ -66,7 +66,7 @@ const groups = [...document.querySelectorAll(".group")].map((group) => {
   lines.filter(({ rows }) => rows[0].id).forEach(({ rows: [row] }, number) => {
     if (!codes[number]) return;
     const told = () => [checkout?.textContent, codes[number].textContent].filter(Boolean).join("\n");
-    row.cells[0].append(copyButton(`Copy the command of ${row.cells[0].textContent}`, told, "⧉"));
+    row.cells[0].append(copyButton(`Copy the command of ${row.cells[0].textContent}`, told));
   });
   return { group, lines, open: group.open };
 });

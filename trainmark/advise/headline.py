@@ -43,7 +43,9 @@ def headline(
         advice: Of the run: of a model that has no answer it tells what two records do.
         measured: Configurations of the run.
     """
-    found = [Finding(verdict.word.replace(" ", "-"), SIGNS[verdict.word], verdict.sentence, "verdict")] if verdict else []
+    found = (
+        [Finding(verdict.word.replace(" ", "-"), SIGNS[verdict.word], verdict.sentence, "verdict")] if verdict else []
+    )
     answered = {(one.model, one.device) for one in answers}
     models = [of_answer(one, several=_devices(answers) > 1) for one in answers]
     models += [_of_advice(one) for one in advice if (one.model, one.device) not in answered]
@@ -51,7 +53,9 @@ def headline(
     if len(models) > MOST:
         more = formatting.counted(len(models) - MOST, "more model")
         found.append(Finding("default", "", f"{more} below", "setting"))
-    return found or [Finding("default", "", f"{formatting.counted(measured, 'configuration')} measured", "configurations")]
+    return found or [
+        Finding("default", "", f"{formatting.counted(measured, 'configuration')} measured", "configurations")
+    ]
 
 
 def of_answer(answer: Answer, *, several: bool = False) -> Finding:
