@@ -94,26 +94,27 @@ def _kernels(lecture: Lecture) -> Pictures | None:
         for word in ("before", "after")
         if (images := lecture.group(f"kernels {word}"))
     )
-    told = [
-        f"{sum(map(_is_edge, images))} of {len(images)} {word}"
-        for word in ("before", "after")
-        if (images := lecture.group(f"kernels {word}"))
-    ]
+    shares = {word: [plane_share(image) for image in lecture.group(f"kernels {word}")] for word in ("before", "after")}
+    shares = {word: some for word, some in shares.items() if some}
+    means = [f"{formatting.percent(sum(some) / len(some), 0)} {word}" for word, some in shares.items()]
+    edges = [f"{sum(share > 0.5 for share in some)} of {len(some)} {word}" for word, some in shares.items()]
     reading = (
-        "The CNN's first kernels, as a grey image meets them; orange is positive, blue negative. More than half a "
-        f"slope, as in what looks for an edge: {', '.join(told)} training."
+        "The CNN's first kernels, as a grey image meets them; orange is positive, blue negative. Of what a kernel "
+        f"varies by, a slope from side to side, as in what looks for an edge, explains {' and '.join(means)} training "
+        f"(mean); more than half in {', '.join(edges)} training."
     )
     return Pictures("First-layer kernels", reading, sheets)
 
 
-def _is_edge(image: SmallImage) -> bool:
-    """Whether more than half of what a kernel varies by is a slope from one side to the other."""
+def plane_share(image: SmallImage) -> float:
+    """The share of a kernel's variance that a plane explains: 1 of a slope from one side to the other, 0 of a spot."""
     values = image.low + image.array / 255 * (image.high - image.low)  # [H, W]
     values = values - values.mean()
     height, width = np.indices(values.shape)
     slopes = [axis - axis.mean() for axis in (height, width)]
     explained = sum(float((values * slope).sum()) ** 2 / float((slope**2).sum()) for slope in slopes)
-    return explained > float((values**2).sum()) / 2
+    varied = float((values**2).sum())
+    return explained / varied if varied else 0.0
 
 
 def _by_hand(lecture: Lecture) -> Pictures | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -16,6 +17,7 @@ from typing import TextIO
 
 from trainmark import formatting, git, suite
 from trainmark.advise import phrases
+from trainmark.advise.baseline import offered
 from trainmark.against.bisect import BisectError, bisect
 from trainmark.against.places import CONFTEST, SideError
 from trainmark.export import essentials, markdown, terminal
@@ -188,12 +190,16 @@ def _html(options: argparse.Namespace) -> int:
     files = [find_run(name, options.results) for name in options.run or ["latest"]]
     runs = [_read(file) for file in files]
     comparison = _against_baseline(files[0], options)
+    baseline = _read(find_run(options.baseline, options.results)) if comparison else None
     known = {file.resolve() for file in files}
     others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
     stored = read_runs(file for file in others if file.resolve() not in known)
     history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
+    offer = offered(runs[0], stored) if comparison is None else None
     numbers = {
-        output.with_suffix(".jsonl"): as_json_lines(runs[0], comparison, advise(runs[0].records)),
+        output.with_suffix(".jsonl"): as_json_lines(
+            runs[0], comparison, advise(runs[0].records), suite.current().benchmarks
+        ),
         output.with_suffix(".csv"): as_csv(runs[0]),
     }
     page = render(
@@ -208,6 +214,9 @@ def _html(options: argparse.Namespace) -> int:
         ],
         [file.name for file in numbers],
         history,
+        baseline=baseline,
+        offer=offer,
+        offer_command="" if offer is None else _comparing(offer.run, runs[0], options),
     )
     return _write({**numbers, output: page}, output, options)
 
@@ -223,6 +232,14 @@ def _differing(file: Path, comparison: Comparison | None, options: argparse.Name
 
 def _profiled(file: Path) -> Profiled:
     return Profiled(artifact_folder(file), _stored(file).records)
+
+
+def _comparing(base: Run, new: Run, options: argparse.Namespace) -> str:
+    """The command that gives the page with a verdict."""
+    words = ["trainmark", "html", new.name, "--baseline", base.name]
+    if options.results != _from_here(suite.current().root / suite.current().results):
+        words += ["--results", str(options.results)]
+    return shlex.join(words)
 
 
 def _write(texts: Mapping[Path, str], page: Path, options: argparse.Namespace) -> int:

@@ -51,6 +51,7 @@ from trainmark.store.record import SECTION, Record, run_section
 from trainmark.store.runs import UnreadableRun, find_saved
 from trainmark.suite import Suite, SuiteError
 from trainmark.workloads import entry_of
+from trainmark.workloads import lines as lines_of_terminal
 
 NAME = "trainmark.plugin"  # as a conftest names it
 SUITE = pytest.StashKey[Suite]()
@@ -79,6 +80,12 @@ SUPPLIED = {
     "--benchmark-min-rounds": ("benchmark_min_rounds", 6),  # fewer give no 95% interval of a median
     "--benchmark-columns": ("benchmark_columns", ["median", "iqr", "ops", "rounds"]),
 }
+# Its table tells quartiles of rounds, and of attempts: each benchmark has its line here, unless the call asks for it.
+OF_ITS_TABLE = tuple(
+    f"--benchmark-{name}"
+    for name in ("columns", "sort", "group-by", "name", "compare", "histogram", "cprofile", "verbose", "time-unit")
+)
+WITHOUT_ITS_TABLE = {"--benchmark-quiet": ("benchmark_quiet", True)}
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -188,7 +195,8 @@ def _supply_options(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError("trainmark stores its runs by pytest-benchmark: leave out -p no:benchmark.")
     ours, given = config.stash[SUITE], _given(config)
-    supplied = {**SUPPLIED, "--benchmark-storage": ("benchmark_storage", f"file://{ours.root / ours.results}")}
+    supplied = {**SUPPLIED, **({} if any(one.startswith(OF_ITS_TABLE) for one in given) else WITHOUT_ITS_TABLE)}
+    supplied = {**supplied, "--benchmark-storage": ("benchmark_storage", f"file://{ours.root / ours.results}")}
     for name, (attribute, value) in supplied.items():
         if not any(one == name or one.startswith(f"{name}=") for one in given):
             setattr(config.option, attribute, value)
@@ -316,9 +324,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config.stash[BEGUN] = time.monotonic()
     config.stash[ESTIMATES] = run.estimates(cells)
     lines += run.notes
-    lines += [progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())), "", progress.header()]
+    lines += [progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())), "", lines_of_terminal.header()]
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
+        reporter._show_progress_info = False  # each line tells how many are done: a lone [100%] would stand below them
         reporter.write("\n" + "\n".join(lines) + "\n")
 
 

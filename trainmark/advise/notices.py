@@ -131,6 +131,11 @@ def notices(run: Run) -> list[Notice]:
     return [*seen, *_waiting(run), *_launch_bound(run), *_skipped(run)]
 
 
+def flag_meanings() -> dict[str, str]:
+    """Flag -> what was seen, in a few words, for where the flag stands beside a number."""
+    return {flag: title for flag, (title, _) in _FLAGS.items()}
+
+
 def _interruption(run: Run) -> list[Notice]:
     if run.facts.complete:
         return []

@@ -72,7 +72,7 @@ class AnswerWorkload(ModelWorkload):
             "Each setting against the default: seconds of a whole training, from interleaved pairs, and what its "
             "models are worth, from trainings of the same seeds."
         )
-        yield Detail("Settings that were tried", meaning, answer_table(records))
+        yield Detail("Settings that were tried", meaning, answer_table(records), whole=True)
 
 
 ANSWER = AnswerWorkload(

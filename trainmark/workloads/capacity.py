@@ -109,7 +109,7 @@ class Capacity(ModelWorkload):
         from trainmark.page.tables import Detail, capacity_table
 
         meaning = "The largest batch that can be trained, exact to one part in 64."
-        yield Detail("Largest batch", meaning, capacity_table(records))
+        yield Detail("Largest batch", meaning, capacity_table(records), whole=True)
 
 
 CAPACITY = Capacity(

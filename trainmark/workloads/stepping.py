@@ -13,6 +13,7 @@ from trainmark.store.cell import Cell
 from trainmark.store.folders import without_folders
 from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
 from trainmark.workloads import SkipReason, Workload, product_of
+from trainmark.workloads.lines import columns, memory_of
 
 if TYPE_CHECKING:
     from trainmark.measure.context import Context
@@ -162,18 +163,25 @@ class StepWorkload(ModelWorkload):
         return context.with_utilisation(record), log
 
     def line(self, record: Record) -> str:
-        """Time of a step with its spread, throughput, and what compiling took."""
+        """Time of a step with its spread, throughput, memory, and what compiling took."""
         metrics = record.metrics
-        text = f"{formatting.duration(metrics['step_seconds']):>7} {spread(record)}"
         unit = next((name for name in metrics if name.endswith(UNITS) and name not in RATES), None)
-        text += f"  {formatting.prefixed(metrics[unit or 'samples_per_second']):>6}"
-        text += f" {unit.removesuffix(UNITS)}/s" if unit else "/s"
+        rate = f"{formatting.prefixed(metrics[unit or 'samples_per_second'])}{'' if unit else '/s'}"
+        more = []
+        if unit:
+            more.append(f"{unit.removesuffix(UNITS)}/s")
         slower = record.disturbance.get("control_ratio")
         if isinstance(slower, float) and slower > TELLING:
-            text += f"  machine {formatting.times(slower)} its best"
+            more.append(f"machine {formatting.times(slower)} its best")
         if metrics.get("compile_seconds") is not None:
-            text += f"  compiled in {formatting.about(metrics['compile_seconds'])}"
-        return text
+            more.append(f"compiled in {formatting.about(metrics['compile_seconds'])}")
+        return columns(
+            time=formatting.duration(metrics["step_seconds"]),
+            spread=spread(record),
+            rate=rate,
+            memory=memory_of(record),
+            more="  ".join(more),
+        )
 
 
 def _with_counts(record: Record, settings: Settings, context: Context) -> Record:
