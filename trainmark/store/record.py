@@ -40,7 +40,12 @@ UNRELIABLE = (  # flags of a cell whose times decide nothing
     *("disturbed", "unsteady", "slow-moment", "throttled", "shared-gpu"),
     *("traced", "clocks-disagree", "recompiles", OTHER_NODE),
 )
-NOT_OF_TIMES = {"flops-partial", "counts-vary", "equal-seeds"}  # flags that warn of another number than a time
+NOT_OF_TIMES = {
+    "flops-partial",
+    "counts-vary",
+    "equal-seeds",
+    "gradients-differ",
+}  # flags that warn of another number than a time
 
 
 def held_out_series(metric: str) -> str:
