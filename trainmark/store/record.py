@@ -40,12 +40,9 @@ UNRELIABLE = (  # flags of a cell whose times decide nothing
     *("disturbed", "unsteady", "slow-moment", "throttled", "shared-gpu"),
     *("traced", "clocks-disagree", "recompiles", OTHER_NODE),
 )
-NOT_OF_TIMES = {
-    "flops-partial",
-    "counts-vary",
-    "equal-seeds",
-    "gradients-differ",
-}  # flags that warn of another number than a time
+NOT_OF_TIMES = {  # flags that warn of another number than a time
+    *("flops-partial", "counts-vary", "equal-seeds", "gradients-differ"),
+}
 
 
 def held_out_series(metric: str) -> str:
