@@ -11,7 +11,7 @@ import os
 import shlex
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +22,8 @@ from trainmark import git, progress, suite
 from trainmark.against.places import SideError
 from trainmark.against.run import Against, measure_against
 from trainmark.against.turns import Look
+from trainmark.cluster.executors import ExecutorError
+from trainmark.cluster.fan_out import fan_out, forget
 from trainmark.export.terminal import comparison_table
 from trainmark.formatting import readable
 from trainmark.judge.comparison import compare_paired, control_floor, open_cells
@@ -68,7 +70,7 @@ BEGUN = pytest.StashKey[float]()  # when the first cell was about to be measured
 # What the user can mend, told in a sentence.
 MENDABLE = (
     *(SessionError, SideError, SuiteError, JournalInUse, SchemaError, UnreadableRun),
-    *(MarginError, CannotSave, git.GitError),
+    *(MarginError, CannotSave, git.GitError, ExecutorError),
 )
 AGAIN_SHARE = 0.15  # of the time that a run has taken: for measuring again what had a bad moment
 INTERNAL = 70  # an error of the program itself: EX_SOFTWARE of sysexits.h
@@ -319,7 +321,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     lines = _others(run.folder, config.stash.get(RESUMED, None))
     if not run.invocation.settings.once and RESUMED not in config.stash:
         with _as_usage_errors():
-            run.probe_peaks(cells)
+            if run.invocation.executor is None:  # else each node is asked
+                run.probe_peaks(cells)
             run.begin(cells, keep_options(config))
     config.stash[BEGUN] = time.monotonic()
     config.stash[ESTIMATES] = run.estimates(cells)
@@ -348,7 +351,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """With --against the cells are not measured one by one, but all of them together with the other side's."""
     config = session.config
     cells = [item.stash[CELL] for item in session.items if CELL in item.stash]
-    if AGAINST not in config.stash or session.testsfailed or config.option.collectonly or not cells:
+    if SESSION not in config.stash or session.testsfailed or config.option.collectonly or not cells:
+        return None
+    if AGAINST not in config.stash:
+        _fan_out(config, cells)
         return None
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     run, asked, folder = config.stash[SESSION], config.stash[AGAINST], folder_of(config)
@@ -390,6 +396,27 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         told(f"resume: {_resume_command(config)}")
         raise KeyboardInterrupt  # answered by keeping what there was; now it is pytest's again
     return True
+
+
+def _fan_out(config: pytest.Config, cells: Sequence[Cell]) -> None:
+    """Where an executor is asked for, its jobs measure the cells, and the tests find their records."""
+    run = config.stash[SESSION]
+    if run.invocation.executor is None or run.invocation.settings.once:
+        return
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+
+    def told(text: str) -> None:
+        if reporter is not None:
+            for line in text.splitlines():
+                reporter.write_line(readable(line))
+
+    options = config.stash[SUITE].executors.get(run.invocation.executor, {})
+    with _leaving_unsaved(config), _as_usage_errors():
+        try:
+            fan_out(run, cells, options, told)
+        except KeyboardInterrupt:
+            told(f"the jobs go on; collect what they measure: {_resume_command(config)}")
+            raise
 
 
 @pytest.hookimpl(wrapper=True)
@@ -499,7 +526,7 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, A
     if SESSION not in config.stash:
         return None
     with _as_usage_errors():
-        return dict(config.stash[SESSION].machine.environment)
+        return dict(config.stash[SESSION].environment)
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
@@ -526,6 +553,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             _save_without_times(config, name)
         try:
             run.close(find_saved(run.facts.id, run.folder) if name and not run.unsaved else None)
+            if not run.left_in_journal:
+                forget(run)
         except OSError as error:  # what it holds is stored, and it stays as well
             run.notes_at_end.append(f"{error.filename or run.folder}: {error.strerror}")
     session.exitstatus = _exit_code(config, session.exitstatus)

@@ -77,7 +77,7 @@ def store_shards(folder: Path, nodes: int, each: int) -> None:
             nodes=(Node(f"shard {shard}", "f", CONTROL),),
         )
         place = folder / str(number) / "journal"
-        journal = Journal.begin(place, facts, "f", {"id": "0", "difference": ""}, {}, ENVIRONMENT, {"id": "0"})
+        journal = Journal.begin(place, facts, "f", {"id": "0", "difference": ""}, {}, ENVIRONMENT)
         journal.close()
         with journal.path.open("a") as stream:  # one after the other, without waiting for the disk
             for cell in own:

@@ -189,7 +189,7 @@ def test_a_journal_stands_for_the_run_that_did_not_come_to_be_stored(shards: Sha
     commit = dict(first.commit)
     code = {name: commit.get(name) for name in ("id", "dirty", "difference")}
     folder = tmp_path / "journal"
-    journal = Journal.begin(folder, first.facts, "1a2b3c4d5e6f", code, {}, first.environment, commit)
+    journal = Journal.begin(folder, first.facts, "1a2b3c4d5e6f", code, {}, first.environment)
     for record in first.records:
         journal.append(record)
     with pytest.raises(CannotMerge, match="still being measured"):

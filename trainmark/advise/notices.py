@@ -53,6 +53,11 @@ _FLAGS = {
         "These times are not compared with the others. Choose nodes that are alike, or measure these cells again; "
         "trainmark merge --node-margin says how much nodes may differ.",
     ),
+    "gradients-differ": (
+        "Several processes together do not compute the gradient of one",
+        "The times hold; what is trained is another model. A loss that is a sum, or a mean over something else than "
+        "samples, is the usual cause: the gradients of all processes are averaged.",
+    ),
     "traced": (
         "A debugger, a profiler or a coverage tool was told of each line of Python",
         "It slows every step. Measure without it.",

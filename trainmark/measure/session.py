@@ -35,6 +35,7 @@ from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds,
 PEAKS = "peaks"  # folder of what each machine can reach, beside the journals
 HISTORY = 3  # stored runs that are asked how long a cell took
 KNOWN_RUNS = 10  # stored runs whose records count as evidence, where they are of the same code
+NOT_HERE = "the node that was to measure it cannot run it"
 PASSING = {FLAG, "disturbed", "unsteady"}  # flags of a moment, which another moment may not have
 
 
@@ -53,6 +54,8 @@ class Invocation:
         in_process: Whether cells run in this process, for a debugger.
         profile: Whether a profile of each cell is taken as well.
         shard: The share of the cells that this call measures; None for all.
+        executor: What places the processes that measure; None for here.
+        jobs: How many of them.
     """
 
     request: Request
@@ -61,6 +64,8 @@ class Invocation:
     in_process: bool = False
     profile: bool = False
     shard: Shard | None = None
+    executor: str | None = None
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
@@ -88,15 +93,26 @@ class Session:
         folder: Where runs are stored; the journal lies in a folder of its own there.
         root: Of the suite; None for that of this process.
         code: What is measured; None to look.
+        cache: Where it is kept what each machine can reach; None for beside the journal.
+        node: Name of the node, where several measure the run; empty where it is this machine's alone.
     """
 
     def __init__(
-        self, invocation: Invocation, folder: Path, root: Path | None = None, code: Code | None = None
+        self,
+        invocation: Invocation,
+        folder: Path,
+        root: Path | None = None,
+        code: Code | None = None,
+        *,
+        cache: Path | None = None,
+        node: str = "",
     ) -> None:
         self.invocation = invocation
         self.folder = folder
         self.root = root or suite.current().root
         self.journals = folder / FOLDER
+        self.cache = cache or self.journals / PEAKS  # what each machine can reach
+        self.node = node or (f"shard {invocation.shard}" if invocation.shard else "")
         self.stored: Path | None = None
         self.notes: list[str] = []  # what the user should hear before the first cell
         self.notes_at_end: list[str] = []  # and after the last
@@ -111,14 +127,11 @@ class Session:
         self._asked: dict[str, bool] = {}  # workload -> whether the call is about it
         self._plan: dict[str, PlannedCell] = {}
         self._elsewhere: tuple[str, ...] = ()
+        self.measured_in: Mapping[str, Any] = {}  # facts of the nodes, where others than this machine have measured
+        self.apart: dict[str, str] = {}  # join key -> why its record is in another run
         self._recovered: frozenset[str] = frozenset()
         self._journal: Journal | None = None
         self._machine: Machine | None = None
-
-    @property
-    def cache(self) -> Path:
-        """Where it is kept what each machine can reach."""
-        return self.journals / PEAKS
 
     @property
     def machine(self) -> Machine:
@@ -235,8 +248,8 @@ class Session:
             SessionError: The fixed work that tells this machine from those of the other shards did not end well.
         """
         self.choose(cells)
-        if self.invocation.shard is not None:
-            self.look_at_node(f"shard {self.invocation.shard}")
+        if self.node:
+            self._look_at_node()
         environment = self.machine.environment
         self._journal = Journal.begin(
             self.journals,
@@ -245,14 +258,15 @@ class Session:
             self.code.to_json(),
             invocation,
             environment,
-            git.describe(self.root, self.code),
         )
 
-    def look_at_node(self, name: str) -> None:
-        """Does the fixed work that tells a node from others, and keeps it among the facts of the run.
+    @property
+    def commit(self) -> dict[str, Any]:
+        """What a stored run says of its commit."""
+        return git.describe(self.root, self.code)
 
-        Args:
-            name: Of the node in the run.
+    def _look_at_node(self) -> None:
+        """Does the fixed work that tells a node from others, and keeps it among the facts of the run.
 
         Raises:
             SessionError: It did not end well.
@@ -260,7 +274,7 @@ class Session:
         outcome = self.workers.call("trainmark.meters.control:control_of_node", self.invocation.settings.threads)
         if outcome.status != "ok":
             raise SessionError(f"The fixed work that each node does first ended with {outcome.reason}.")
-        node = Node(name, str(self.machine.environment["fingerprint"]), outcome.value)
+        node = Node(self.node, str(self.machine.environment["fingerprint"]), outcome.value)
         self.facts = replace(self.facts, nodes=(node,))
 
     def resume(self, path: Path) -> None:
@@ -290,14 +304,28 @@ class Session:
             )
         return other_code(state.facts.id, state.code, self.code)
 
+    def take(self, record: Record) -> None:
+        """Keeps a record that another process has measured for this run: it is not measured again."""
+        self._keep(record)
+        self._recovered |= {record.key}
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Facts of the machine that the records are of: this one, or the nodes of a cluster."""
+        return self.measured_in or self.machine.environment
+
     def is_planned(self, cell: Cell) -> bool:
         """Whether the run, as it began, has this cell."""
         return cell.key in self.facts.planned
 
     def measure(self, cell: Cell) -> Measured:
         """The cell's record: from the journal if it is there, else measured and kept at once."""
+        if cell.key in self.apart:
+            return Measured(Record(cell, "skipped", self.apart[cell.key]), recovered=True)
         if cell.key in self._recovered:
             return Measured(self.records[cell.key], recovered=True)
+        if cell.key not in self._plan:  # of a cluster whose nodes are not alike
+            return self._keep(Record(cell, "skipped", NOT_HERE, started=now()))
         if reason := self._plan[cell.key].skip_reason:
             return self._keep(Record(cell, "skipped", reason, started=now()))
         if failure := self.machine.failure_of(cell):

@@ -32,7 +32,7 @@ class JournalState:
         damaged: How many lines could not be read.
         environment: Facts of machine and software, as a stored run has them; in a journal of an earlier version the
             fingerprint alone.
-        commit: Likewise, of the commit.
+        commit: What it tells of the code, as a stored run has it of its commit.
     """
 
     facts: RunFacts
@@ -68,7 +68,6 @@ class Journal:
         code: Mapping[str, Any],
         invocation: Mapping[str, Any] | None = None,
         environment: Mapping[str, Any] | None = None,
-        commit: Mapping[str, Any] | None = None,
     ) -> Journal:
         """A new journal in ``folder``, named for the run.
 
@@ -79,7 +78,6 @@ class Journal:
             code: Of the working tree.
             invocation: What is needed to go on with the run and is no part of it, such as paths.
             environment: What a stored run says of its machine, so that the journal alone is enough to read its records.
-            commit: Likewise.
 
         Raises:
             FileExistsError: A journal of that run is there.
@@ -91,7 +89,6 @@ class Journal:
             "code": dict(code),
             "invocation": dict(invocation or {}),
             "environment": dict(environment or {}),
-            "commit": dict(commit or {}),
             "run": facts.to_json(),
         }
         return cls(Lines.begin(folder / f"{facts.id}.jsonl", header))
@@ -152,7 +149,7 @@ def _state(path: Path, content: Content) -> JournalState:
         invocation = facts(header.get("invocation") or {}, "its options")
         environment, commit = read_circumstances(
             header.get("environment") or {"fingerprint": header.get("fingerprint")},
-            header.get("commit") or {**code, "id": code.get("id") or UNVERSIONED},
+            {**code, "id": code.get("id") or UNVERSIONED},
         )
     except SchemaError as error:
         raise SchemaError(f"{path}: {error}") from error

@@ -14,7 +14,7 @@ from trainmark.store.documents import SchemaError, read_document
 from trainmark.store.files import write_text
 from trainmark.store.journal import FOLDER as JOURNALS
 from trainmark.store.journal import in_use, read_journal
-from trainmark.store.nodes import FLAG, MARGIN, Node, differs, ratio_of, usual_control
+from trainmark.store.nodes import MARGIN, Node, flagged, judged, unlike_words
 from trainmark.store.record import SECTION, UNRELIABLE, Record, Report, Run, RunFacts, parse_run, run_section
 from trainmark.store.runs import RunNotFound, UnreadableRun, run_files
 from trainmark.store.shards import Shard
@@ -235,12 +235,7 @@ class _Joint:
         for key, (_, place, _) in self.kept.items():
             keys.setdefault(place, []).append(key)
         found = [replace(node, keys=tuple(keys.get(name, ()))) for name, node in self.nodes.items()]
-        usual = usual_control(found, margin)
-        ratios = [ratio_of(node.control, usual) for node in found]
-        return tuple(
-            replace(node, ratio=ratio, alike=not differs(ratio, margin))
-            for node, ratio in zip(found, ratios, strict=True)
-        )
+        return judged(found, margin)
 
     def _facts(self, planned: tuple[str, ...], complete: bool, nodes: tuple[Node, ...]) -> RunFacts:
         started = min(facts.started for facts in self.facts)
@@ -282,12 +277,7 @@ class _Joint:
                 f"{len(self.twice)} {told} measured more than once, and the record with the fewest doubts counts: "
                 f"{_some(list(self.twice))}"
             )
-        for node in nodes:
-            if not node.alike and node.ratio is not None:
-                yield (
-                    f"{node.name} took {node.ratio:.2f}x as long as the others for the same fixed work: its "
-                    f"{len(node.keys)} times are flagged {FLAG} and decide nothing"
-                )
+        yield from (unlike_words(node) for node in nodes if not node.alike)
 
 
 def _common_whole(joints: Sequence[_Joint]) -> list[str] | None:
@@ -324,7 +314,7 @@ def _doubts(record: Record) -> tuple[bool, int, str]:
 
 
 def _marked(record: Record, is_unlike: bool) -> Record:
-    flags = (*(flag for flag in record.flags if flag != FLAG), *((FLAG,) if is_unlike else ()))
+    flags = flagged(record.flags, not is_unlike)
     return record if flags == record.flags else replace(record, flags=flags)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainmark.store.ranges import Seconds
 
@@ -46,6 +46,28 @@ def ratio_of(control: Mapping[str, float], usual: Mapping[str, float]) -> float 
 def differs(ratio: float | None, margin: float) -> bool:
     """Whether two controls differ by more than a margin, in either direction."""
     return ratio is not None and abs(math.log(ratio)) > math.log1p(margin)
+
+
+def judged(nodes: Sequence[Node], margin: float) -> tuple[Node, ...]:
+    """The nodes, with how each stands to those that most of the run was measured on."""
+    usual = usual_control(nodes, margin)
+    ratios = [ratio_of(node.control, usual) for node in nodes]
+    return tuple(
+        replace(node, ratio=ratio, alike=not differs(ratio, margin)) for node, ratio in zip(nodes, ratios, strict=True)
+    )
+
+
+def flagged(flags: Sequence[str], is_alike: bool) -> tuple[str, ...]:
+    """The flags of a record, with the one that tells of an unlike node where it was measured on one."""
+    return (*(flag for flag in flags if flag != FLAG), *(() if is_alike else (FLAG,)))
+
+
+def unlike_words(node: Node) -> str:
+    """What is said of a node that is not alike."""
+    return (
+        f"{node.name} took {node.ratio:.2f}x as long as the others for the same fixed work: its {len(node.keys)} times "
+        f"are flagged {FLAG} and decide nothing"
+    )
 
 
 def usual_control(nodes: Sequence[Node], margin: float) -> Mapping[str, float]:

@@ -41,13 +41,9 @@ UNRELIABLE = (  # flags of a cell whose times decide nothing
     *("traced", "clocks-disagree", "recompiles", OTHER_NODE),
 )
 NOT_PAIRED = "not-paired"  # flag of a cell of which no two processes fit into memory at once
-NOT_OF_TIMES = {
-    "flops-partial",
-    "counts-vary",
-    "equal-seeds",
-    "search-bounded",
-    NOT_PAIRED,
-}  # flags that warn of another number than a time
+NOT_OF_TIMES = {  # flags that warn of another number than a time
+    *("flops-partial", "counts-vary", "equal-seeds", "gradients-differ", "search-bounded", NOT_PAIRED),
+}
 
 
 def held_out_series(metric: str) -> str:

@@ -230,9 +230,10 @@ def _register_built_in() -> None:
     from trainmark.workloads.capacity import CAPACITY
     from trainmark.workloads.inference import INFERENCE
     from trainmark.workloads.input import INPUT
+    from trainmark.workloads.scaling import SCALING
     from trainmark.workloads.train import TRAIN
 
-    register(TRAIN, INFERENCE, INPUT, CAPACITY, ACCURACY, ANSWER)
+    register(TRAIN, INFERENCE, INPUT, CAPACITY, SCALING, ACCURACY, ANSWER)
 
 
 _register_built_in()
