@@ -146,12 +146,12 @@ def _remark(found: Difference) -> str:
     times = found.times
     if times is None:
         return f"The boxes add up to {_signed(found.seconds)}, {parts}. The step was not timed without a profiler."
-    longer = [formatting.times(found.base_seconds / times.base)]
-    longer += [formatting.times(found.new_seconds / (times.base + times.middle))]
+    longer = found.base_seconds / times.base, found.new_seconds / (times.base + times.middle)
+    interval = f"{_signed(times.low)} to {_signed(times.high)}"
     return (
-        f"The boxes add up to {_signed(found.seconds)}, {parts}, as timed without a profiler "
-        f"({_signed(times.low)} to {_signed(times.high)}). With it the steps took {longer[0]} and {longer[1]} as long: what "
-        "that is for each call is left out."
+        f"The boxes add up to {_signed(found.seconds)}, {parts}, as timed without a profiler ({interval}). With it the "
+        f"steps took {formatting.times(longer[0])} and {formatting.times(longer[1])} as long: what that is for each call "
+        "is left out."
     )
 
 
