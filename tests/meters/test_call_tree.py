@@ -28,7 +28,7 @@ class Event:
     self_device_time_total: float = 0.0
     device_time_total: float = 0.0
     is_async: bool = False
-    device_type: Any = HOST
+    device_type: Any = field(default_factory=lambda: HOST)
 
     def __post_init__(self) -> None:
         for child in self.cpu_children:
