@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.profiler import profile
 
-from trainmark.meters import call_tree as module
-from trainmark.meters.call_tree import REST, call_tree
+from trainmark.meters import call_paths as module
+from trainmark.meters.call_paths import REST, call_tree
 from trainmark.store.call_tree import Call
 
 HOST = SimpleNamespace(name="CPU")
