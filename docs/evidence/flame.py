@@ -116,9 +116,8 @@ def main(blocks: int) -> None:
         first, within = first + (leader in culprits), within + (low <= boxes <= high)
         print(f"{planted}: {leader} first; {sentence(found)}")
         own = sum(term.seconds for term in found.terms if term.name in culprits) * 1e6
-        print(
-            f"    boxes add up to {boxes:+.0f} us, measured {middle:+.0f} [{low:+.0f}, {high:+.0f}]; alone {own:+.0f}"
-        )
+        interval = f"{middle:+.0f} [{low:+.0f}, {high:+.0f}]"
+        print(f"    boxes add up to {boxes:+.0f} us, measured {interval}; what is planted alone {own:+.0f}")
     print(f"{first} of {len(CULPRITS)} named first, {within} of {len(CULPRITS)} add up within the interval")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from call_trees import Tree, held, profile
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -27,33 +28,10 @@ from trainmark.judge.flame import (
 )
 from trainmark.judge.verdict import judge
 from trainmark.meters.profiler import measure_profile
-from trainmark.store.call_tree import Call
 from trainmark.store.cell import Cell
 from trainmark.store.profiles import Profile, write_profile
 from trainmark.store.record import Record
 from trainmark.store.runs import artifact_folder
-
-Tree = dict[str, Any]  # name -> own milliseconds, or those with what it called
-
-
-def profile(tree: Tree, step: float = 100.0, key: str = "train") -> Profile:
-    """A profile whose step takes that many milliseconds; ``{"a": (1.0, {"b": 2.0})}`` is b called by a."""
-    calls: list[Call] = []
-
-    def add(parent: int | None, some: Tree) -> None:
-        for name, own in some.items():
-            milliseconds, called = own if isinstance(own, tuple) else (own, {})
-            calls.append(Call(parent, name, 1.0, milliseconds / 1e3))
-            add(len(calls) - 1, called)
-
-    add(None, tree)
-    return Profile(key, f"{key} mlp 64 cpu fp32", 5, step / 1e3, "cpu", (), tuple(calls))
-
-
-def held(base: Tree, new: Tree, steps: tuple[float, float] = (100.0, 100.0), times: Times | None = None) -> Difference:
-    found = difference(profile(base, steps[0]), profile(new, steps[1]), times)
-    assert found is not None
-    return found
 
 
 def test_calls_meet_by_their_path_and_not_by_their_name() -> None:

@@ -162,7 +162,7 @@ def difference(base: Profile, new: Profile, times: Times | None = None, against:
         times: The same step without a profiler: then it is that which the profiles divide.
         against: Name of the base.
     """
-    if not base.tree or not new.tree:
+    if not _calls(base) or not _calls(new):
         return None
     before, after = _as_timed(base, new, times)
     outside = Node(OUTSIDE, *(one.step_seconds - _operators_seconds(one) for one in (before, after)))

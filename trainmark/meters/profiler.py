@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from trainmark.meters.call_tree import call_tree, public_name
+from trainmark.meters.call_paths import call_tree, public_name
 from trainmark.meters.clock import Clock, clock_of
 from trainmark.meters.flops import Call, call_flops, flops_of_call
 from trainmark.meters.timeline import record_timeline

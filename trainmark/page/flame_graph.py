@@ -15,7 +15,8 @@ NARROWEST = 0.4  # percent of the drawing: boxes below are left out, and lie wit
 ROOMY, TIGHT = 14.0, 5.0  # percent from which a box has its words on every screen, and on a wide one
 DEEPEST = 14  # rows
 ROW = 20  # pixels
-MOST = 40  # differences on a page
+MOST = 30  # differences on a page
+MOST_BOXES = 40  # of a difference, the widest: what is left out lies within its caller's
 ROWS = 15  # of a table
 SLOWER, FASTER = "slower", "faster"
 
@@ -75,7 +76,8 @@ def flame_graph(found: Difference) -> FlameGraph:
     moved = found.slower + found.faster
     scale = 100 / moved if moved else 0.0
     middle = found.faster * scale
-    boxes = [*_side(found.roots, SLOWER, middle, scale, found), *_side(found.roots, FASTER, middle, scale, found)]
+    sides = [box for side in (SLOWER, FASTER) for box in _side(found.roots, side, middle, scale, found)]
+    boxes = sorted(sides, key=lambda box: (-box.width, box.top))[:MOST_BOXES]
     terms = sorted(found.terms, key=lambda term: -abs(term.seconds))
     return FlameGraph(
         label=found.label,
@@ -146,12 +148,12 @@ def _remark(found: Difference) -> str:
     times = found.times
     if times is None:
         return f"The boxes add up to {_signed(found.seconds)}, {parts}. The step was not timed without a profiler."
-    longer = [formatting.times(found.base_seconds / times.base)]
-    longer += [formatting.times(found.new_seconds / (times.base + times.middle))]
+    longer = found.base_seconds / times.base, found.new_seconds / (times.base + times.middle)
+    interval = f"{_signed(times.low)} to {_signed(times.high)}"
     return (
-        f"The boxes add up to {_signed(found.seconds)}, {parts}, as timed without a profiler "
-        f"({_signed(times.low)} to {_signed(times.high)}). With it the steps took {longer[0]} and {longer[1]} as long: "
-        "what that is for each call is left out."
+        f"The boxes add up to {_signed(found.seconds)}, {parts}, as timed without a profiler ({interval}). With it the "
+        f"steps took {formatting.times(longer[0])} and {formatting.times(longer[1])} as long: what that is for each "
+        "call is left out."
     )
 
 

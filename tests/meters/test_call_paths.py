@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.profiler import profile
 
-from trainmark.meters import call_tree as module
-from trainmark.meters.call_tree import REST, call_tree
+from trainmark.meters import call_paths as module
+from trainmark.meters.call_paths import REST, call_tree
 from trainmark.store.call_tree import Call
 
 HOST = SimpleNamespace(name="CPU")
@@ -28,7 +28,7 @@ class Event:
     self_device_time_total: float = 0.0
     device_time_total: float = 0.0
     is_async: bool = False
-    device_type: Any = HOST
+    device_type: Any = field(default_factory=lambda: HOST)
 
     def __post_init__(self) -> None:
         for child in self.cpu_children:
