@@ -70,7 +70,8 @@ class Kernel:
         return native(arguments)
 
     def _found(self, kinds: tuple[Any, ...], arguments: tuple[Any, ...]) -> Native:
-        described = repr((FORMAT, kinds, sys.implementation.cache_tag, _machine(), *_parts(self.function)))
+        code = (*map(_described, kinds), *_parts(self.function))
+        described = repr((FORMAT, sys.implementation.cache_tag, _machine(), *code))
         name = f"{self.function.__name__}-{hashlib.blake2b(described.encode(), digest_size=16).hexdigest()}"
         for folder in folders(self.function):
             if (kept := read(folder / f"{name}.kernel")) is not None:
@@ -100,12 +101,20 @@ def kind_of(argument: Any) -> Any:
     return {int: "int64", float: "float64", bool: "bool"}.get(kind) or np.dtype(kind).name
 
 
+def _described(kind: Any) -> str:
+    """A kind of argument, of a named tuple with the order of its fields."""
+    if isinstance(kind, tuple) and isinstance(kind[0], type):
+        return f"{kind[0].__qualname__}{getattr(kind[0], '_fields', '')}({', '.join(map(_described, kind[1]))})"
+    return repr(kind)
+
+
 def _parts(function: FunctionType, known: set[str] | None = None) -> Iterator[Any]:
     """All that a function's machine code is made from, the functions that it calls included."""
     known = set() if known is None else known
     code = function.__code__
     names = [name for name in code.co_names if name in function.__globals__]
-    yield code.co_name, code.co_code.hex(), code.co_names, code.co_varnames, code.co_consts[1:]
+    constants = code.co_consts[bool(function.__doc__) :]  # the first is the docstring, where there is one
+    yield code.co_name, code.co_code.hex(), code.co_names, code.co_varnames, constants
     for name in names:
         value = function.__globals__[name]
         if isinstance(value, Kernel):

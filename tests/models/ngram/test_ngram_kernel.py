@@ -101,6 +101,18 @@ def test_another_constant_or_another_function_that_is_called_is_other_machine_co
     assert len(kept(source)) == 3
 
 
+def test_a_named_tuple_with_its_fields_in_another_order_is_other_machine_code(source: Path) -> None:
+    swapped = SOURCE.replace("    numbers: np.ndarray\n    factor: int\n", "    more: int\n    factor: int\n")
+    swapped = swapped.replace("len(pair.numbers)", "3").replace("pair.numbers[place]", "pair.more")
+    source.write_text(swapped)
+    module = imported(source)
+    assert module.summed(module.Pair(2, 5), None, True, np.zeros(1))[0] == 3 * (2 * 5 + 2 * 5)
+    source.write_text(swapped.replace("more: int\n    factor: int", "factor: int\n    more: int"))
+    module = imported(source)
+    assert module.summed(module.Pair(5, 2), None, True, np.zeros(1))[0] == 3 * (2 * 5 + 2 * 5)
+    assert len(kept(source)) == 2
+
+
 def test_without_a_place_to_keep_it_a_kernel_runs_all_the_same(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source.parent / "__pycache__").write_text("no folder")
     (source.parent / "file").write_text("no folder either")
