@@ -32,9 +32,8 @@ from models.ngram.vocabulary import SPECIAL, Vocabulary
 
 __all__ = ["ArpaError", "read_arpa", "write_arpa"]
 
-READ_AT_ONCE = 1 << 12  # lines, as Python's objects: they fit the caches
-READ_BETWEEN = 1 << 6  # likewise, where those after them may be plain again
-FIRST_ROOM = 1 << 20  # n-grams; more where there are more
+READ_AT_ONCE = 1 << 6  # lines, as Python's objects: those after them may be plain again
+FIRST_ROOM = 1 << 23  # n-grams; what is not needed gets no more than an address, and there is more where need be
 TOLD_EACH = 1 << 18  # n-grams: how often is told how far it is
 SHOWN = 40  # characters of a file's text in a message
 DATA, FIRST_SECTION, END = b"\\data\\", b"\\1-grams:", b"\\end\\"
@@ -74,9 +73,10 @@ def read_arpa(path: Path, progress: Progress | None = None) -> NgramModel:
         if lines.filled() != END:
             raise lines.error(f"after {sizes[-1]:,} {len(sizes)}-grams, as many as announced, \\end\\ must stand")
         lines.finish()
-    words = [word.decode() for word, number in ids.items() if len(SPECIAL) <= number < BEGIN]
-    counts, estimates = trie(lines, sections, len(SPECIAL) + len(words))
-    return NgramModel(Vocabulary.of(words), counts, "arpa", estimates=estimates)
+    words = [word for word, number in ids.items() if len(SPECIAL) <= number < BEGIN]
+    vocabulary = Vocabulary.of_encoded(words)
+    counts, estimates = trie(lines, sections, len(vocabulary))
+    return NgramModel(vocabulary, counts, "arpa", estimates=estimates)
 
 
 @contextmanager
@@ -120,17 +120,15 @@ def _read_section(
         raise lines.error(f"after the {order - 1}-grams, as many as announced, \\{order}-grams: must stand")
     section, done, last = Section.of(order, min(size, FIRST_ROOM)), 0, lines.number
     while done < size:
-        if known:
-            plain = lines.plain(known, section.words, section.logarithms, done, min(len(section), done + TOLD_EACH))
+        if plain := _read_plain(lines, section, ids, known, done, min(len(section), done + TOLD_EACH)):
             section.lines[done : done + plain] = np.arange(lines.number - plain, lines.number) + 1
-            done, last = done + plain, lines.number if plain else last
+            done, last = done + plain, lines.number
             told(done)
-            if plain == TOLD_EACH:
-                continue
+            continue
         if done == len(section):
             section = section.resized(min(size, 2 * len(section)))
             continue
-        found, numbers = lines.some(min(READ_BETWEEN if known else READ_AT_ONCE, len(section) - done))
+        found, numbers = lines.some(min(READ_AT_ONCE, len(section) - done))
         if not found:
             raise lines.error(f"the file ends among the {order}-grams", last + 1)
         piece = slice(done, done + len(found))
@@ -144,6 +142,24 @@ def _read_section(
     return section
 
 
+def _read_plain(
+    lines: Lines, section: Section, ids: dict[bytes, int], known: Words | None, first: int, last: int
+) -> int:
+    """Reads plain lines into a section; gives how many."""
+    if known:
+        return lines.plain(known, section.words, section.logarithms, first, last)
+    found = lines.plain_words(section.logarithms, first, last)
+    for word in found:
+        _give_id(ids, word)
+    section.words[0, first : first + len(found)] = [ids[word] for word in found]
+    return len(found)
+
+
+def _give_id(ids: dict[bytes, int], word: bytes) -> None:
+    """The next free id to a new word: two of those that are there from the begin on have no number of their own."""
+    ids.setdefault(word, len(ids) - 2)
+
+
 def _read_piece(
     lines: Lines, order: int, ids: dict[bytes, int], found: list[bytes], numbers: list[int], last: int, size: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
@@ -155,7 +171,7 @@ def _read_piece(
     if order == 1:
         for new in fields:
             if len(new) > 1:
-                ids.setdefault(new[1], len(ids) - 2)  # two of the words in it have no number of their own
+                _give_id(ids, new[1])
     try:
         if not {*map(len, fields)} <= {order + 1, order + 2}:
             raise ValueError
