@@ -106,7 +106,7 @@ def measured(job: Job, before: Path | None, folder: Path) -> dict[str, float]:
     if job.command.startswith("before-"):
         assert before is not None, "--before names the checkout"
         checkout = before.absolute()
-    os.environ |= {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": str(job.threads)}
+    os.environ |= {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(job.threads)}
     own = os.environ | {"PYTHONPATH": str(HERE)}
     what, threads = job.command.removeprefix("before-"), ["--threads", str(job.threads)]
     arpa, model = folder / f"{Path(job.text).stem}-{job.order}.arpa", folder / f"{Path(job.text).stem}-{job.order}"

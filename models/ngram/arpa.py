@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram.arpa_format import LN_10, MOST_BACKOFF, MOST_NGRAMS, ArpaError
-from models.ngram.arpa_lines import Lines, Words
-from models.ngram.arpa_trie import BEGIN, Section, refuse, refuse_repeated, trie
+from models.ngram.arpa_lines import BEGIN, Lines, Words
+from models.ngram.arpa_trie import Section, refuse_repeated, trie
 from models.ngram.arpa_writing import write_arpa
 from models.ngram.compressed_files import DamagedFileError, Readable, decompressed
 from models.ngram.counting_progress import Progress
@@ -121,7 +121,7 @@ def _read_section(
     section, done, last = Section.of(order, min(size, FIRST_ROOM)), 0, lines.number
     while done < size:
         if plain := _read_plain(lines, section, ids, known, done, min(len(section), done + TOLD_EACH)):
-            section.lines[done : done + plain] = np.arange(lines.number - plain, lines.number) + 1
+            section.note_line(done, lines.number - plain + 1)
             done, last = done + plain, lines.number
             told(done)
             continue
@@ -132,13 +132,15 @@ def _read_section(
         if not found:
             raise lines.error(f"the file ends among the {order}-grams", last + 1)
         piece = slice(done, done + len(found))
-        section.words[:, piece], section.logarithms[:, piece] = _read_piece(
-            lines, order, ids, found, numbers, last, size
-        )
-        section.lines[piece] = numbers
+        words, logarithms = _read_piece(lines, order, ids, found, numbers, last, size)
+        _check(lines, words, logarithms, numbers)
+        section.words[:, piece], section.logarithms[:, piece] = words, logarithms
+        for ngram, number in enumerate(numbers, start=done):
+            section.note_line(ngram, number)
         done, last = done + len(found), numbers[-1]
         told(done)
-    _check(lines, section)
+    if order == 1:
+        refuse_repeated(lines, section, section.words[0].astype(np.uint64))
     return section
 
 
@@ -249,14 +251,16 @@ def _shown(text: bytes) -> str:
     return f"{told[:SHOWN]}..." if len(told) > SHOWN else told
 
 
-def _check(lines: Lines, section: Section) -> None:
-    """Refuses numbers and words that no n-gram can have."""
-    refuse(lines, section, ~(section.log_probabilities <= 0), "a probability is more than 1")
-    refuse(lines, section, ~(section.log_backoffs < np.inf), "a backoff weight is no finite number")
-    too_large = section.log_backoffs > MOST_BACKOFF * LN_10
-    refuse(lines, section, too_large, f"a backoff weight is more than 10^{MOST_BACKOFF:.0f}")
-    if len(section.words) == 1:
-        refuse_repeated(lines, section, section.words[0].astype(np.uint64))
-    else:
-        refuse(lines, section, (section.words[1:] == BEGIN).any(axis=0), "<s> is not the first word")
-        refuse(lines, section, (section.words[:-1] == BOUNDARY).any(axis=0), "</s> is not the last word")
+def _check(lines: Lines, words: NDArray[np.uint32], logarithms: NDArray[np.float64], numbers: Sequence[int]) -> None:
+    """Refuses numbers and words that no n-gram can have, of some lines; the kernel leaves none of those it reads."""
+    log_probabilities, log_backoffs = logarithms
+    wrong = {
+        "a probability is more than 1": ~(log_probabilities <= 0),
+        "a backoff weight is no finite number": ~(log_backoffs < np.inf),
+        f"a backoff weight is more than 10^{MOST_BACKOFF:.0f}": log_backoffs > MOST_BACKOFF * LN_10,
+        "<s> is not the first word": (words[1:] == BEGIN).any(axis=0),
+        "</s> is not the last word": (words[:-1] == BOUNDARY).any(axis=0),
+    }
+    for message, those in wrong.items():
+        if those.any():
+            raise lines.error(message, numbers[int(those.argmax())])

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.arpa_format import LINE_BYTES, LN_10, ArpaError
+from models.ngram.arpa_format import LINE_BYTES, LN_10, MOST_BACKOFF, ArpaError
 from models.ngram.compressed_files import Readable
 from models.ngram.encoding import ID, KEY, LONG, SECOND, Encoder, first_slot, is_word, next_slot, word_key
 from models.ngram.instructions import at_most, load_eight, trailing_zeros
 from models.ngram.kernel import kernel
+from models.ngram.levels import BOUNDARY
 from models.ngram.vocabulary import Vocabulary
 
 READ_BYTES = 1 << 20  # at once: they fit a core's cache
@@ -29,7 +30,9 @@ MOST_DIGITS = np.uint64(
 )  # they are a float64, and so is the power of ten that they are multiplied with or divided by
 MOST_POWER = 22
 POWERS = 10.0 ** np.arange(MOST_POWER + 1)
+BEGIN = 0xFFFFFFFE  # stands for <s> while a file is read, which must not be taken for </s>
 NO_WORD = np.uint32(0xFFFFFFFD)
+MOST_WEIGHT = MOST_BACKOFF * LN_10
 ZEROS, NO_DIGIT, HIGH_BITS = (np.uint64(0x0101010101010101 * byte) for byte in (0x30, 0x76, 0x80))
 EVERY_2, EVERY_4 = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
 BY_TENS, BY_HUNDREDS, BY_TEN_THOUSANDS = (np.uint64((10**n << 8 * n) + 1) for n in (1, 2, 4))
@@ -196,13 +199,19 @@ def read_words(
         word = after_spaces(text, place, stop)
         length = word_length(text, word) if word > place and word < stop else np.uint64(0)
         place, weight = read_weight(text, word + length, stop, powers)
-        if length == 0 or place >= stop or text[place] != LINE_FEED:
+        if length == 0 or place >= stop or text[place] != LINE_FEED or not are_possible(logarithm, weight):
             return int(ngram), int(line)
         bounds[0, ngram - np.uint64(first)] = np.int64(word)
         bounds[1, ngram - np.uint64(first)] = np.int64(word + length)
         logarithms[0, ngram], logarithms[1, ngram] = logarithm * LN_10, weight * LN_10
         line = place + ONE
     return int(np.uint64(last)), int(line)
+
+
+@kernel
+def are_possible(logarithm: np.float64, weight: np.float64) -> bool:
+    """Whether a probability and a weight can have these common logarithms."""
+    return bool(logarithm <= 0.0 and weight * LN_10 <= MOST_WEIGHT)
 
 
 @kernel
@@ -280,12 +289,14 @@ def read_lines(
                 word = find_word(text, begins, length, known)
                 if word == NO_WORD:
                     break
+            if (row > 0 and word == BEGIN) or (row + ONE < order and word == BOUNDARY):
+                break
             words[row, ngram] = word
             before[0, row], before[1, row] = begins, length
             place = begins + length
             row += ONE
         place, weight = read_weight(text, place, stop, powers)
-        if row < order or place >= stop or text[place] != LINE_FEED:
+        if row < order or place >= stop or text[place] != LINE_FEED or not are_possible(logarithm, weight):
             return int(ngram), int(line)
         logarithms[0, ngram], logarithms[1, ngram] = logarithm * LN_10, weight * LN_10
         line = place + ONE
