@@ -22,6 +22,9 @@ STAGES = ("early", "middle", "later")
 _KERNELS = {"by hand": "kernels made by hand", "learned": "the learned kernels that weigh most"}
 
 
+_VERDICTS = {"fails": "Does not hold", "holds": "Holds", "not checked": "Not computed in this run"}
+
+
 @dataclass(frozen=True)
 class Pictures:
     """Images under one heading, with a sentence that says what to see."""
@@ -37,13 +40,13 @@ class Lesson:
 
     Attributes:
         sentence: How many claims hold.
-        claims: In the order of the lecture.
+        claims: In the order of the lecture, under what they came to: what fails first.
         plots: Shifted digits, confused digits.
         pictures: Kernels, feature maps, digits; those that are not there are left out.
     """
 
     sentence: str
-    claims: tuple[Claim, ...]
+    claims: tuple[tuple[str, tuple[Claim, ...]], ...]
     plots: tuple[Plot, ...]
     pictures: tuple[Pictures, ...]
 
@@ -62,18 +65,27 @@ def lesson(lecture: Lecture) -> Lesson:
     counts = {word: sum(claim.verdict == word for claim in lecture.claims) for word in VERDICTS}
     sentence = f"{counts['holds']} of {len(lecture.claims)} claims hold, {counts['fails']} fail"
     sentence += f", {counts['not checked']} could not be checked here." if counts["not checked"] else "."
-    published = sum(claim.topic == PUBLISHED and claim.verdict != "not checked" for claim in lecture.claims)
-    computed = len(lecture.claims) - counts["not checked"] - published
+    computed = sum(map(_is_computed, lecture.claims))
+    published = len(lecture.claims) - counts["not checked"] - computed
     sentence += f" {computed} of them computed in this run"
     sentence += f", {published} compared with figures that others have published." if published else "."
     plots = (shift_plot(lecture.shifts), confusion_plot(lecture.confusion))
     pictures = (_kernels(lecture), _by_hand(lecture), *_maps(lecture), _misread(lecture))
     return Lesson(
         sentence,
-        lecture.claims,
+        tuple((title, some) for word, title in _VERDICTS.items() if (some := _of(word, lecture.claims))),
         tuple(plot for plot in plots if plot is not None),
         tuple(some for some in pictures if some is not None and some.sheets),
     )
+
+
+def _of(verdict: str, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    return tuple(claim for claim in claims if claim.verdict == verdict)
+
+
+def _is_computed(claim: Claim) -> bool:
+    """Whether it was computed in the run, and with no figure of others; an older file tells such by their topic."""
+    return claim.verdict != "not checked" and not claim.source and claim.topic != PUBLISHED
 
 
 def _kernels(lecture: Lecture) -> Pictures | None:
@@ -82,26 +94,27 @@ def _kernels(lecture: Lecture) -> Pictures | None:
         for word in ("before", "after")
         if (images := lecture.group(f"kernels {word}"))
     )
-    told = [
-        f"{sum(map(_is_edge, images))} of {len(images)} {word}"
-        for word in ("before", "after")
-        if (images := lecture.group(f"kernels {word}"))
-    ]
+    shares = {word: [plane_share(image) for image in lecture.group(f"kernels {word}")] for word in ("before", "after")}
+    shares = {word: some for word, some in shares.items() if some}
+    means = [f"{formatting.percent(sum(some) / len(some), 0)} {word}" for word, some in shares.items()]
+    edges = [f"{sum(share > 0.5 for share in some)} of {len(some)} {word}" for word, some in shares.items()]
     reading = (
-        "The CNN's first kernels, as a grey image meets them; orange is positive, blue negative. More than half a "
-        f"slope, as in what looks for an edge: {', '.join(told)} training."
+        "The CNN's first kernels, as a grey image meets them; orange is positive, blue negative. Of what a kernel "
+        f"varies by, a slope from side to side, as in what looks for an edge, explains {' and '.join(means)} training "
+        f"(mean); more than half in {', '.join(edges)} training."
     )
     return Pictures("First-layer kernels", reading, sheets)
 
 
-def _is_edge(image: SmallImage) -> bool:
-    """Whether more than half of what a kernel varies by is a slope from one side to the other."""
+def plane_share(image: SmallImage) -> float:
+    """The share of a kernel's variance that a plane explains: 1 of a slope from one side to the other, 0 of a spot."""
     values = image.low + image.array / 255 * (image.high - image.low)  # [H, W]
     values = values - values.mean()
     height, width = np.indices(values.shape)
     slopes = [axis - axis.mean() for axis in (height, width)]
     explained = sum(float((values * slope).sum()) ** 2 / float((slope**2).sum()) for slope in slopes)
-    return explained > float((values**2).sum()) / 2
+    varied = float((values**2).sum())
+    return explained / varied if varied else 0.0
 
 
 def _by_hand(lecture: Lecture) -> Pictures | None:

@@ -11,7 +11,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from trainmark import formatting
-from trainmark.page.plots.canvas import Numbers, Plot, axes, drawing, named_styles, svg
+from trainmark.page.plots.canvas import (
+    WIDE_INCHES,
+    Numbers,
+    Plot,
+    axes,
+    drawing,
+    named_styles,
+    spots,
+    svg,
+    write_legibly,
+)
 
 _MISTAKES = LinearSegmentedColormap.from_list("mistakes", ["#eef0f2", "#e0812f", "#7c2d12"])
 
@@ -36,7 +46,7 @@ def shift_plot(shifts: Mapping[str, Sequence[float]]) -> Plot | None:
         ]
     )
     with drawing():
-        canvas = axes(2.6, 6.9)
+        canvas = axes(2.4, WIDE_INCHES)
         sns.lineplot(
             points,
             x="pixels",
@@ -56,6 +66,14 @@ def shift_plot(shifts: Mapping[str, Sequence[float]]) -> Plot | None:
         canvas.yaxis.set_major_formatter(PercentFormatter(1))
         canvas.xaxis.set_major_locator(MaxNLocator(integer=True))
         canvas.set(xlabel="shift of the digits in pixels", ylabel="held-out accuracy")
+        values = spots(
+            canvas,
+            (
+                (place, share, f"{name}, {formatting.counted(place, 'pixel')}: {formatting.percent(share, 1)}")
+                for name, curve in curves.items()
+                for place, share in enumerate(curve)
+            ),
+        )
         image = svg(canvas)
     longest = max(map(len, curves.values()))
     rows = tuple(
@@ -67,7 +85,9 @@ def shift_plot(shifts: Mapping[str, Sequence[float]]) -> Plot | None:
     )
     alt = f"Accuracy on digits shifted by 0 to {longest - 1} pixels. {finding}"
     numbers = Numbers(("Pixels", *curves), rows)
-    return Plot("Trained centred, tested shifted", finding, alt, image, numbers, tuple(styles.values()), wide=True)
+    return Plot(
+        "Trained centred, tested shifted", finding, alt, image, numbers, tuple(styles.values()), wide=True, spots=values
+    )
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]]) -> Plot | None:
@@ -94,10 +114,17 @@ def confusion_plot(confusion: Sequence[Sequence[int]]) -> Plot | None:
             cbar=False,
             ax=canvas,
         )
+        write_legibly(canvas)
         canvas.grid(visible=True, linewidth=0.4)
         canvas.tick_params(axis="y", labelrotation=0)
         canvas.set(xlabel="read as", ylabel="digit")
+        values = spots(
+            canvas,
+            ((read + 0.5, digit + 0.5, f"{digit} read as {read}: {mistakes[digit, read]}×") for digit, read in order),
+        )
         image = svg(canvas)
     rows = tuple((str(digit), str(read), str(mistakes[digit, read])) for digit, read in order)
     alt = f"Mistakes of the CNN, digit by digit. {finding}"
-    return Plot("The most confused digits", finding, alt, image, Numbers(("Digit", "Read as", "Times"), rows))
+    return Plot(
+        "The most confused digits", finding, alt, image, Numbers(("Digit", "Read as", "Times"), rows), spots=values
+    )

@@ -37,7 +37,7 @@ def galleries(drawn: Drawn) -> Iterable[Gallery]:
 def fit_table(records: Sequence[Record]) -> Iterable[Detail]:
     """The table of fits, with how to read it."""
     meaning = "From a text's file to the model. Compare those that compute the same; memory is of the whole process."
-    yield Detail("n-gram models: fitting", meaning, ngram_fit_table(records))
+    yield Detail("n-gram models: fitting", meaning, ngram_fit_table(records), whole=True)
 
 
 def score_table(records: Sequence[Record]) -> Iterable[Detail]:
@@ -46,7 +46,7 @@ def score_table(records: Sequence[Record]) -> Iterable[Detail]:
         "Of the last tenth of the corpus, by a model of the rest. Unsmoothed, one unseen n-gram makes the perplexity "
         "infinite."
     )
-    yield Detail("n-gram models: scoring", meaning, ngram_score_table(records))
+    yield Detail("n-gram models: scoring", meaning, ngram_score_table(records), whole=True)
 
 
 def ngram_fit_table(records: Sequence[Record]) -> Table:

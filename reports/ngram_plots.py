@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from trainmark import formatting
 from trainmark.page.plots.canvas import (
     BYTES,
+    LONGEST_NAME,
     RATE,
     Numbers,
     Plot,
@@ -19,6 +20,7 @@ from trainmark.page.plots.canvas import (
     log_scale,
     named_styles,
     rate_scale,
+    spots,
     svg,
 )
 
@@ -74,7 +76,7 @@ def _against(
     higher = metric == "tokens_per_second"
     ranked = drawn.sort_values(["value", "name"], ascending=[not higher, True], kind="stable")
     best, worst = ranked.iloc[0], ranked.iloc[-1]
-    word = {"tokens_per_second": "Fastest", "peak_memory_bytes": "Leanest"}.get(metric, "Fewest")
+    word = {"tokens_per_second": "Fastest", "peak_memory_bytes": "Least memory"}.get(metric, "Fewest")
     values = [_value(metric, value) for value in ranked["value"]]
     tasks = ", of models that estimate differently" if _smoothings(drawn) > 1 else ""
     finding = (
@@ -117,15 +119,22 @@ def _against(
             for row in drawn.to_dict("records")
         ),
     )
+    told = spots(
+        canvas,
+        (
+            (row["at"], row["value"], f"{row['name']}, {_place(x, row['at'])}: {_value(metric, row['value'])}")
+            for row in drawn[["at", "value", "name"]].to_dict("records")
+        ),
+    )
     panel = f"{title} by {'corpus size' if x == 'tokens' else 'order'}"
-    return Plot(panel, finding, f"{panel}. {finding}", svg(canvas), numbers, tuple(shown.values()))
+    return Plot(panel, finding, f"{panel}. {finding}", svg(canvas), numbers, tuple(shown.values()), spots=told)
 
 
 def _names(records: pd.DataFrame) -> list[str]:
     """The engine, and the smoothing where it does more than the lecture's: others are another task."""
     smoothing = records.get("smoothing", pd.Series("mle", records.index))
     return [
-        formatting.plain(engine if kind == "mle" or pd.isna(kind) else f"{engine} {kind}", 24)
+        formatting.plain(engine if kind == "mle" or pd.isna(kind) else f"{engine} {kind}", LONGEST_NAME)
         for engine, kind in zip(records["engine"], smoothing, strict=True)
     ]
 

@@ -251,6 +251,21 @@ def example_lecture() -> Lecture:
     return Lecture("lecture epochs=2", "mnist-5k", tuple(claims), shifts, confusion, tuple(images))
 
 
+def example_differences() -> list[Any]:
+    """What two profiles would tell: a slower step and a faster one."""
+    from call_trees import held
+
+    from trainmark.judge.flame import Times
+
+    names = ("aten::addmm", "aten::relu", "autograd::engine::evaluate_function: AddmmBackward0")
+    base = {name: (2.0, {f"aten::part{number}": 5.0 for number in range(4)}) for name in names}
+    new = {name: (2.5, {f"aten::part{number}": 4.0 + number for number in range(4)}) for name in names}
+    return [
+        held(base, new, (100, 110), Times(0.08, 0.007, 0.008, 0.009)),
+        held(new, base, (110, 100), Times(0.088, -0.009, -0.008, -0.007)),
+    ]
+
+
 def full_run(name: str = "0002_9f8e7d_20260102_090000", seed: int = 1) -> Run:
     """A run with all that a page can show: phases, energy, peaks, device memory beside the usual."""
     run = example_run(name, seed=seed)
@@ -385,6 +400,7 @@ def example_answers() -> tuple[Record, ...]:
 def everything_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page with every section: verdict, warnings, advice, comparison, all pictures, history, lecture."""
     from reports.lecture import sections
+    from trainmark.page import compile_modes_section, flame_graph
     from trainmark.page.html import render
 
     base = full_run("0001_1a2b3c_20260101_120000", seed=0)
@@ -394,7 +410,8 @@ def everything_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     older = full_run("0000_0a1b2c_20251231_120000", seed=2)
     folder = tmp_path_factory.mktemp("lecture")
     write_lecture(folder, example_lecture())
-    return render([new, base, older], compared(base, new), sections=list(sections(folder)))
+    own = [*compile_modes_section.sections(new.records), *flame_graph.sections(example_differences())]
+    return render([new, base, older], compared(base, new), sections=[*own, *sections(folder)])
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from trainmark.advise.answer import answers, read_answer, read_evidence
-from trainmark.experiment import find_answer, gather, stretches, with_trainings
+from trainmark.experiment import find_answer, gather, joined, stretches, with_trainings
 from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Outcome
 from trainmark.store.cell import Cell
@@ -55,21 +55,24 @@ class MadeUpProcesses:
         self.log_ratio = log_ratio
         self.called: list[tuple[str, Any]] = []
         self.ends: dict[str, Outcome] = {}
+        self.unspent = 0.0
 
     def call(self, function: str, *arguments: Any) -> Outcome:
         name = function.rpartition(":")[2]
-        settings: Settings = arguments[-1]
-        asked = arguments[2] if name == "measure_settings" else (settings.seed, settings.seeds)
-        self.called.append((name, asked))
-        if name in self.ends:
-            return self.ends[name]
         if name == "measure_settings":
-            return Outcome("ok", [self.log_ratio + 0.001 * number for number in range(asked)], None, "", 1.0)
-        cell = arguments[0]
+            pairs = arguments[2]
+            self.called.append((name, pairs))
+            ratios = [self.log_ratio + 0.001 * number for number in range(pairs)]
+            return self.ends.get(name, Outcome("ok", ratios, None, "", 1.0))
+        (jobs,) = arguments
+        self.called.append((name, sorted((how.seed, how.seeds) for _, how in jobs)))
+        made = [self._trained(cell, how) for cell, how in jobs]
+        return self.ends.get(name, Outcome("ok", made, None, "", 1.0))
+
+    def _trained(self, cell: Cell, settings: Settings) -> Record:
         final = self.accuracy[int(cell["batch_size"])]
         seeds = range(settings.seed, settings.seed + settings.seeds)
-        made = trained([final + 0.0001 * seed for seed in seeds], settings.seed, **cell.settings)
-        return Outcome("ok", made, None, "", 1.0)
+        return trained([final + 0.0001 * seed for seed in seeds], settings.seed, **cell.settings)
 
     def record(self, cell: Cell, settings: Settings, outcome: Outcome) -> tuple[Record, str]:
         return Record(cell, outcome.status, outcome.reason, metrics={"cell_seconds": outcome.seconds}), outcome.log
@@ -87,9 +90,9 @@ def test_an_experiment_measures_pairs_then_trains_both_settings_with_the_same_se
     assert found.best is not None
     assert found.best.tried.axes["lr_scaling"] == "sqrt"
     assert processes.called == [
-        ("measure_settings", 6),
-        ("measure_training", (2, 4)),  # of the default, which has two seeds from the run's own accuracy
-        ("measure_training", (0, 6)),
+        ("measure_settings", 3),
+        ("measure_settings", 3),
+        ("measure_trainings", [(0, 6), (2, 4)]),  # the default has two seeds from the run's own accuracy
     ]
     assert record.metrics["answer_speedup"] == pytest.approx(1 / found.best.ratio.middle)
     assert record.metrics["answer_missing_seconds"] == 0.0
@@ -123,19 +126,48 @@ def test_without_time_nothing_is_begun_and_the_rest_is_told() -> None:
 def test_a_later_experiment_adds_to_the_evidence_of_an_earlier_one() -> None:
     first = MadeUpProcesses(SCREENED, {64: 0.95, 256: 0.95})
     paired, _ = find_answer(ANSWER, replace(SETTINGS, answer_seconds=12.0), first)  # type: ignore[arg-type]
-    assert [name for name, _ in first.called] == ["measure_settings"]
+    assert [name for name, _ in first.called] == ["measure_settings"] * 2
     second = MadeUpProcesses([*SCREENED, paired], {64: 0.95, 256: 0.95})
     record, _ = find_answer(ANSWER, SETTINGS, second)  # type: ignore[arg-type]
-    assert [name for name, _ in second.called] == ["measure_training", "measure_training"]
+    assert [name for name, _ in second.called] == ["measure_trainings"]
     evidence = read_evidence(record)
     assert evidence is not None
     assert len(evidence.tried[1].log_ratios) == 6
     assert record.settings["decided"] is True
 
 
+def test_a_setting_that_is_no_sooner_in_three_pairs_is_not_tried_any_longer() -> None:
+    processes = MadeUpProcesses(SCREENED, {}, log_ratio=-0.01)
+    record, _ = find_answer(ANSWER, SETTINGS, processes)  # type: ignore[arg-type]
+    assert processes.called == [("measure_settings", 3)]
+    assert record.settings["decided"] is True
+
+
+def test_time_that_an_answer_has_left_is_for_those_after_it() -> None:
+    short = replace(SETTINGS, answer_seconds=20.0)
+    processes = MadeUpProcesses(SCREENED, {64: 0.95, 256: 0.95})
+    find_answer(ANSWER, short, processes)  # type: ignore[arg-type]
+    assert 10.0 < processes.unspent <= 20.0  # made-up processes take no time
+    find_answer(ANSWER, short, processes)  # type: ignore[arg-type]
+    assert 30.0 < processes.unspent <= 40.0
+
+
+def test_as_many_pairs_are_measured_as_the_time_allows() -> None:
+    processes = MadeUpProcesses(SCREENED, {64: 0.95, 256: 0.95})
+    find_answer(ANSWER, replace(SETTINGS, answer_seconds=4.0), processes)  # type: ignore[arg-type]
+    assert processes.called[0] == ("measure_settings", 2)
+
+
+def test_equal_trainings_in_two_parts_are_seen_to_be_equal() -> None:
+    evidence = gather(ANSWER, SCREENED, SETTINGS)
+    assert evidence is not None
+    parts = [replace(trained([0.9], seed), series={"seed": [seed], "held_out_accuracy": [[0.9]]}) for seed in (0, 1)]
+    assert with_trainings(evidence, joined(parts), "accuracy").tried[0].trained == ((0, 0.9),)
+
+
 def test_a_training_that_fails_is_how_the_answer_ends() -> None:
     processes = MadeUpProcesses(SCREENED, {64: 0.95, 256: 0.95})
-    processes.ends["measure_training"] = Outcome("nan", None, "the loss is not finite", "", 1.0)
+    processes.ends["measure_trainings"] = Outcome("nan", None, "the loss is not finite", "", 1.0)
     record, _ = find_answer(ANSWER, SETTINGS, processes)  # type: ignore[arg-type]
     assert (record.status, record.reason) == ("nan", "the loss is not finite")
 
@@ -177,6 +209,11 @@ def test_seeds_are_trained_in_stretches_without_a_gap(seeds: list[int], found: l
     assert stretches(seeds) == found
 
 
+def test_a_stretch_is_parted_for_more_cores() -> None:
+    assert stretches(range(6), 2) == [(0, 3), (3, 3)]
+    assert stretches([2, 3, 4, 5, 6], 3) == [(2, 2), (4, 2), (6, 1)]
+
+
 def call(folder: Path, *arguments: str) -> str:
     outer = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTHONPATH")  # of the run that this test is part of
     environment = {name: value for name, value in os.environ.items() if name not in outer}
@@ -200,11 +237,9 @@ def test_the_command_that_is_printed_decides_what_was_open_with_the_evidence_of_
     assert "mlp on cpu: not decided yet. fp32, batch 512" in told
     printed = re.search(r"^  pytest (bench -k answer .*)$", told, re.MULTILINE)
     assert printed is not None, told
-    (first,) = run_files(tmp_path)
     told = call(tmp_path, *shlex.split(printed[1]))
-    (found,) = answers(read_run(run_files(tmp_path)[-1]).records)
-    screened = read_evidence(next(one for one in read_run(first).records if one.cell.workload == "answer"))
-    assert screened is not None
+    later = read_run(run_files(tmp_path)[-1]).records
+    assert [record.cell.workload for record in later] == ["answer"]  # whose settings the first run has screened
+    (found,) = answers(later)
     assert found.decided, told
-    assert [one.seconds for one in screened.tried] == [found.default.seconds, found.standings[0].tried.seconds]
     assert found.standings[0].tried.log_ratios

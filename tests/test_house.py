@@ -27,6 +27,7 @@ BELOW = {
     "measure": {"store", "meters", "workloads", "suite", "model", "named", "task", "git", "scratch", "formatting"},
     "task": {"store"},
     "against": {"store", "measure", "meters", "workloads", "suite", "formatting", "git", "scratch"},
+    "cluster": {"store", "measure", "workloads", "suite", "formatting"},
     "git": set(),
     "scratch": set(),
 }

@@ -784,3 +784,41 @@ def test_a_file_outside_of_the_suite_is_refused_where_a_side_has_none_of_its_own
 @pytest.mark.parametrize("budget", ["soon", "0", "-1", "5d"])
 def test_a_budget_that_is_no_time_is_refused(budget: str, refused: Refused) -> None:
     assert f"--budget: {budget}: not a time" in refused("--against", "self", f"--budget={budget}")
+
+
+# On other nodes
+
+
+def test_jobs_are_placed_by_the_executor_that_the_call_or_the_table_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = read("--executor", "slurm", "--jobs", "40")
+    assert (asked.executor, asked.jobs) == ("slurm", 40)
+    assert (read().executor, read().jobs) == (None, 1)
+    monkeypatch.setattr("trainmark.suite.current", lambda: Suite(Path(), options={"executor": "local", "jobs": 3}))
+    assert (read().executor, read().jobs) == ("local", 3)
+    monkeypatch.setattr("trainmark.suite.current", lambda: Suite(Path(), options={"executor": "ray"}))
+    with pytest.raises(SuiteError, match="executor is 'ray', not one of local, slurm"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--jobs", "4"), "--jobs needs an executor"),
+        (("--executor", "local", "--shard", "1/2"), "--shard does not go with --executor local"),
+        (("--executor", "local", "--in-process"), "--in-process does not go with --executor local"),
+    ],
+)
+def test_what_does_not_go_with_an_executor_is_refused(given: tuple[str, ...], told: str) -> None:
+    with pytest.raises(pytest.UsageError, match=told):
+        read(*given)
+
+
+def test_a_run_on_a_cluster_is_resumed_on_it() -> None:
+    kept = json.loads(json.dumps(keep_options(FakeConfig("--executor", "slurm", "--jobs", "4"))))  # type: ignore[arg-type]
+    resumed = FakeConfig("--resume")
+    restore_options(resumed, kept)  # type: ignore[arg-type]
+    assert read_options(resumed).executor == "slurm"  # type: ignore[arg-type]
+    shard = json.loads(json.dumps(keep_options(FakeConfig("--shard", "2/4"))))  # type: ignore[arg-type]
+    again = FakeConfig("--resume")
+    restore_options(again, shard)  # type: ignore[arg-type]
+    assert str(read_options(again).shard) == "2/4"  # type: ignore[arg-type]

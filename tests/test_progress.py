@@ -11,9 +11,10 @@ import pytest
 
 from trainmark.formatting import about, duration, prefixed
 from trainmark.measure.session import Measured
-from trainmark.progress import LABEL_WIDTH, WITHIN, cell_line, header, opening, summary
+from trainmark.progress import WITHIN, cell_line, opening, summary
 from trainmark.store.cell import Cell
 from trainmark.store.record import FAILED, Record
+from trainmark.workloads.lines import NAME_WIDTH, header
 
 TRAIN = Record(
     Cell.of("train", model="cnn"),
@@ -125,7 +126,7 @@ def test_times_and_counts_have_one_width(number: float) -> None:
 
 
 def test_a_cell_that_takes_steps_shows_its_time_its_spread_and_its_throughput() -> None:
-    assert line(TRAIN) == f"{'train cnn 64 cpu fp32':{LABEL_WIDTH}} 1.23 ms ± 2.4%  52.0 k/s  [1/1]"
+    assert line(TRAIN) == f"{'train cnn 64 cpu fp32':{NAME_WIDTH}} 1.23 ms ± 2.4%  52.0 k/s  [1/1]"
 
 
 def test_the_spread_is_the_wider_half_of_the_interval() -> None:
@@ -139,7 +140,7 @@ def test_without_an_interval_there_is_no_spread() -> None:
 
 
 def test_a_compiled_cell_shows_how_long_it_compiled() -> None:
-    assert "52.0 k/s  compiled in 31 s  [" in line(with_metrics(TRAIN, compile_seconds=31.2))
+    assert line(with_metrics(TRAIN, compile_seconds=31.2)).endswith("  compiled in 31 s  [1/1]")
     assert "compiled" not in line(TRAIN)
 
 
@@ -151,11 +152,12 @@ def test_every_workload_that_takes_steps_has_a_line(workload: str) -> None:
 
 
 def test_an_accuracy_shows_its_mean_its_spread_and_its_time() -> None:
-    assert "95.12% (94.90% to 95.30%, 3 seeds) in 12 s  [" in line(ACCURACY)
+    assert "95.12%  (94.90% to 95.30%, 3 seeds)  [" in line(ACCURACY)
+    assert line(ACCURACY).index("12 s") + 4 == line(TRAIN).index("1.23 ms") + 7  # both end where the header's time does
 
 
 def test_an_accuracy_of_one_seed_has_no_spread() -> None:
-    assert "95.12% (1 seed) in 12 s" in line(replace(ACCURACY, rounds=(12.3,)))
+    assert "95.12%  (1 seed)  [" in line(replace(ACCURACY, rounds=(12.3,)))
 
 
 @pytest.mark.parametrize("status", [*FAILED, "skipped"])
@@ -275,4 +277,12 @@ def test_a_header_stands_over_the_columns_of_a_line() -> None:
     assert over.startswith("benchmark ")
     assert over.index("±") == below.index("±")
     assert over.index("time") + len("time") == below.index("±") - 1  # both end there
-    assert over.index("[done/all") >= below.index("/s")
+    full = line(with_metrics(TRAIN, peak_memory_bytes=412_000_000))
+    trained = line(ACCURACY)
+    for title, shown, text in (
+        ("per s", full, "52.0 k/s"),
+        ("memory", full, "412 MB"),
+        ("accuracy", trained, "95.12%"),
+    ):
+        assert over.index(title) + len(title) == shown.index(text) + len(text), title
+    assert over.endswith("accuracy  [done/all, time left]")

@@ -1,10 +1,11 @@
-"""What is read of stored runs: trainmark {html,recommend,compare,check,markdown,history,bisect,...}."""
+"""What is read of stored runs: trainmark {html,recommend,compare,check,markdown,merge,history,bisect,...}."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -16,6 +17,7 @@ from typing import TextIO
 
 from trainmark import formatting, git, suite
 from trainmark.advise import phrases
+from trainmark.advise.baseline import offered
 from trainmark.against.bisect import BisectError, bisect
 from trainmark.against.places import CONFTEST, SideError
 from trainmark.export import essentials, markdown, terminal
@@ -23,13 +25,16 @@ from trainmark.export import formats as exports
 from trainmark.judge.change_points import change_points
 from trainmark.judge.comparison import Comparison, compare, compare_paired, control_floor
 from trainmark.judge.explanation import NoProfile, explain, find_profile, fitting, leading_operators, profiles_of
-from trainmark.judge.margins import MarginError, Margins
+from trainmark.judge.flame import Difference, Profiled, differences, of_settings, sentence
+from trainmark.judge.margins import MarginError, Margins, parse_share
 from trainmark.judge.policy import COUNTS, POLICIES, Policy
-from trainmark.judge.verdict import FINE, USAGE, Verdict, judge
+from trainmark.judge.verdict import FINE, NOT_COMPARABLE, USAGE, Verdict, judge
 from trainmark.named import canonical
 from trainmark.scaffold import ScaffoldError, folder_of, make_suite
 from trainmark.store.documents import SchemaError
 from trainmark.store.files import write_text
+from trainmark.store.merging import CannotMerge, find_parts, merge, read_part, store_merged
+from trainmark.store.nodes import MARGIN as NODE_MARGIN
 from trainmark.store.pairs import (
     PairedRun,
     find_paired,
@@ -105,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "diff-profile": _diff_profile,
         "list": _list,
         "markdown": _markdown,
+        "merge": _merge,
         "recommend": _recommend,
     }
     try:
@@ -118,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has read enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
+    except CannotMerge as error:
+        _say(formatting.readable(error), sys.stderr)
+        return NOT_COMPARABLE
     except (
         RunNotFound,
         UnreadableRun,
@@ -167,6 +176,7 @@ def _html(options: argparse.Namespace) -> int:
     # Here, so that the other commands need not load the plots:
     from trainmark.advise.recommend import advise
     from trainmark.export.numbers import as_csv, as_json_lines
+    from trainmark.page import compile_modes_section, flame_graph
     from trainmark.page.html import render, render_paired
     from trainmark.page.sections import sections_of
 
@@ -180,12 +190,16 @@ def _html(options: argparse.Namespace) -> int:
     files = [find_run(name, options.results) for name in options.run or ["latest"]]
     runs = [_read(file) for file in files]
     comparison = _against_baseline(files[0], options)
+    baseline = _read(find_run(options.baseline, options.results)) if comparison else None
     known = {file.resolve() for file in files}
     others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
     stored = read_runs(file for file in others if file.resolve() not in known)
     history = [*runs, *(run for run in stored if run.facts.id not in {one.facts.id for one in runs})]
+    offer = offered(runs[0], stored) if comparison is None else None
     numbers = {
-        output.with_suffix(".jsonl"): as_json_lines(runs[0], comparison, advise(runs[0].records)),
+        output.with_suffix(".jsonl"): as_json_lines(
+            runs[0], comparison, advise(runs[0].records), suite.current().benchmarks
+        ),
         output.with_suffix(".csv"): as_csv(runs[0]),
     }
     page = render(
@@ -193,11 +207,39 @@ def _html(options: argparse.Namespace) -> int:
         comparison,
         leading_operators(files[0]),
         output.parent,
-        sections_of(artifact_folder(files[0])),
+        [
+            *compile_modes_section.sections(runs[0].records),
+            *flame_graph.sections(_differing(files[0], comparison, options)),
+            *sections_of(artifact_folder(files[0])),
+        ],
         [file.name for file in numbers],
         history,
+        baseline=baseline,
+        offer=offer,
+        offer_command="" if offer is None else _comparing(offer.run, runs[0], options),
     )
     return _write({**numbers, output: page}, output, options)
+
+
+def _differing(file: Path, comparison: Comparison | None, options: argparse.Namespace) -> list[Difference]:
+    """What a page explains by its operators: profiles against those of the base, and settings against each other."""
+    profiled = _profiled(file)
+    if comparison is None:
+        return of_settings(profiled)
+    base = _profiled(find_run(options.baseline, options.results))
+    return [*differences(base, profiled, comparison), *of_settings(profiled)]
+
+
+def _profiled(file: Path) -> Profiled:
+    return Profiled(artifact_folder(file), _stored(file).records)
+
+
+def _comparing(base: Run, new: Run, options: argparse.Namespace) -> str:
+    """The command that gives the page with a verdict."""
+    words = ["trainmark", "html", new.name, "--baseline", base.name]
+    if options.results != _from_here(suite.current().root / suite.current().results):
+        words += ["--results", str(options.results)]
+    return shlex.join(words)
 
 
 def _write(texts: Mapping[Path, str], page: Path, options: argparse.Namespace) -> int:
@@ -292,14 +334,16 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    explained: list[Difference] = []
     if options.new is None:
         comparison = _paired_comparison(_paired_run(options.base, options.results), options)
     else:
         base, new = _two_files(options)
         comparison = _comparison(_stored(base), _stored(new), options)
+        explained = differences(_profiled(base), _profiled(new), comparison)
     verdict = judge(comparison, Policy(options.inconclusive, options.missing, options.changed))
     _say(terminal.check_summary(verdict, comparison))
-    _export(verdict, comparison, options)
+    _export(verdict, comparison, explained, options)
     return verdict.exit_code
 
 
@@ -342,12 +386,14 @@ def _paired_comparison(run: PairedRun, options: argparse.Namespace) -> Compariso
     return compare_paired(run, margins.with_floor(floor), counts_decide=options.counts == "fail")
 
 
-def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespace) -> None:
+def _export(
+    verdict: Verdict, comparison: Comparison, explained: Sequence[Difference], options: argparse.Namespace
+) -> None:
     """Writes what was asked for; what is for GitHub goes to the log and to the step's summary."""
     texts: dict[str, Callable[[], str]] = {
         "json": lambda: exports.to_json(verdict, comparison),
         "junit": lambda: exports.to_junit(verdict, comparison),
-        "markdown": lambda: markdown.render(verdict, comparison),
+        "markdown": lambda: markdown.render(verdict, comparison, explained=explained),
         "github_benchmark": lambda: exports.to_github_action_benchmark(comparison),
         "bencher": lambda: exports.to_bencher(comparison),
         "openmetrics": lambda: exports.to_openmetrics(comparison),
@@ -361,7 +407,19 @@ def _export(verdict: Verdict, comparison: Comparison, options: argparse.Namespac
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             with Path(summary).open("a", encoding="utf-8") as stream:
-                stream.write(markdown.render(verdict, comparison))
+                stream.write(markdown.render(verdict, comparison, explained=explained))
+
+
+def _merge(options: argparse.Namespace) -> int:
+    named = [Path(name) if Path(name).exists() else find_run(name, options.results) for name in options.run]
+    files = dict.fromkeys(file for path in named for file in find_parts(path))
+    parts = (read_part(file, lambda told: _say(told, sys.stderr)) for file in files)
+    found = merge(parts, margin=options.node_margin, apart=options.apart)
+    for merged in found:
+        for told in merged.told:
+            _say(told, sys.stderr)
+        _say(store_merged(merged, options.results))
+    return FINE if all(merged.run.facts.complete for merged in found) else NOT_COMPARABLE
 
 
 def _history(options: argparse.Namespace) -> int:
@@ -456,7 +514,9 @@ def _diff_profile(options: argparse.Namespace) -> int:
             "measure the same cells in both: pytest bench --profile"
         )
     chosen = fitting(options.cell, common) if options.cell else common
-    _say("\n\n".join(terminal.explanation_table(explain(base[one.key], one), options.top) for one in chosen))
+    said = {one.key: sentence(one) for one in differences(_profiled(base_file), _profiled(new_file))}
+    tables = {one.key: terminal.explanation_table(explain(base[one.key], one), options.top) for one in chosen}
+    _say("\n\n".join(f"{table}\n{said[key]}" if key in said else table for key, table in tables.items()))
     if len({_fingerprint(file) for file in (base_file, new_file)}) > 1:
         print("\nThe runs differ in machine or software: what differs may come from there.")
     left_out = len(base.keys() ^ {profile.key for profile in new})
@@ -620,6 +680,8 @@ def _parser() -> argparse.ArgumentParser:
     essential.add_argument("run", nargs="?", default="latest", metavar="RUN", help=f"{RUN} (default: %(default)s)")
     essential.add_argument("--baseline", metavar="RUN", help="a run to compare it with")
 
+    _add_merge(commands.add_parser("merge", parents=[stored], help="one run of shards, of other runs and of journals"))
+
     commands.add_parser("list", parents=[stored], help="the stored runs")
 
     init = commands.add_parser("init", help="make the project in this folder a suite")
@@ -634,6 +696,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_merge(merging: argparse.ArgumentParser) -> None:
+    merging.add_argument("run", nargs="+", metavar="RUN", help=f"{RUN}; a journal; a folder of them")
+    merging.add_argument("--apart", action="store_true", help="a run of each machine, where there are several")
+    merging.add_argument(
+        "--node-margin",
+        type=_argument(parse_share),
+        default=NODE_MARGIN,
+        metavar="SHARE",
+        help="how much the fixed work of two nodes may differ until their times decide nothing (default 10%%)",
+    )
+
+
 def margins(text: str) -> Margins:
     """Margins, as argparse reads an option: its name is part of argparse's message."""
     try:
@@ -642,10 +716,10 @@ def margins(text: str) -> Margins:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _argument(parse: Callable[[str], int]) -> Callable[[str], int]:
+def _argument(parse: Callable[[str], float]) -> Callable[[str], float]:
     """A parser as argparse wants it: argparse names the option in its message."""
 
-    def parsed(text: str) -> int:
+    def parsed(text: str) -> float:
         try:
             return parse(text)
         except ValueError as error:

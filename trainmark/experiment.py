@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from trainmark.advise.answer import Answer, Evidence, answer, pair_seconds, read_evidence
+from trainmark.advise.answer import FIRST_LOOK, Answer, Evidence, answer, pair_seconds, read_evidence
 from trainmark.advise.recommend import default_setting
 from trainmark.against.two_settings import samples_of_a_step
 from trainmark.measure.context import Context
 from trainmark.measure.settings import Settings
+from trainmark.measure.side_by_side import places_for
 from trainmark.measure.worker import Outcome
 from trainmark.store.cell import WORKLOADS, Cell
 from trainmark.store.record import Record, held_out_series
@@ -20,7 +21,6 @@ from trainmark.workloads import of_role
 from trainmark.workloads.accuracy import SAMPLES
 
 START_SECONDS = 1.5  # of a process, its data and its model, beside the trainings
-PAIRS_AT_ONCE = 6
 
 
 def find_answer(cell: Cell, settings: Settings, context: Context) -> tuple[Record, str]:
@@ -32,13 +32,14 @@ def find_answer(cell: Cell, settings: Settings, context: Context) -> tuple[Recor
     if evidence is None:
         reason = "no training of it was timed: ask for it too, as with -k 'train or answer'"
         return Record(cell, "skipped", reason, settings=told(settings)), ""
-    experiment = Experiment(cell, settings, context, evidence, begun + settings.answer_seconds)
+    until = begun + settings.answer_seconds + context.unspent
+    experiment = Experiment(cell, settings, context, evidence, until)
     while experiment.goes_on(answer(str(cell["model"]), str(cell["device"]), experiment.evidence)):
         pass
-    seconds = time.monotonic() - begun
+    ended = time.monotonic()
+    seconds, context.unspent = ended - begun, max(0.0, until - ended)
     if experiment.failed is not None:
-        record, log = context.record(cell, settings, replace(experiment.failed, value=None))
-        return replace(record, metrics={**record.metrics, "cell_seconds": seconds}), log
+        return context.record(cell, settings, replace(experiment.failed, value=None))
     return record_of(cell, settings, experiment.evidence, seconds), ""
 
 
@@ -138,16 +139,21 @@ class Experiment:
             return self._measure_pairs(number, standing.more_pairs)
         return self._train(number, standing.judgement.seeds + standing.judgement.more_seeds)
 
-    def _has_time(self, seconds: float) -> bool:
-        return time.monotonic() + START_SECONDS + seconds <= self.until
+    @property
+    def _left(self) -> float:
+        """Seconds for work, once a process is there."""
+        return self.until - time.monotonic() - START_SECONDS
 
     def _measure_pairs(self, number: int, pairs: int) -> bool:
+        """Measures as many pairs of a setting as are asked for, or as the time allows."""
         default, other = self.evidence.tried[0], self.evidence.tried[number]
-        if not self._has_time(pairs * pair_seconds(other, default)):
+        affordable = min(pairs, FIRST_LOOK, int(self._left / pair_seconds(other, default)))
+        if affordable < 1:
             return False
         cells = [_training_cell(one) for one in (default, other)]
+        step_seconds = [one.seconds / one.steps for one in (default, other)]
         outcome = self.context.call(
-            "trainmark.against.two_settings:measure_settings", *cells, min(pairs, PAIRS_AT_ONCE), self.settings
+            "trainmark.against.two_settings:measure_settings", *cells, affordable, step_seconds, self.settings
         )
         if outcome.status != "ok":
             self.failed = outcome
@@ -163,37 +169,54 @@ class Experiment:
             place: [seed for seed in wanted if seed not in dict(self.evidence.tried[place].trained)]
             for place in (0, number)
         }
-        cost = sum(len(some) * self.evidence.tried[place].seconds for place, some in missing.items())
-        if not any(missing.values()) or not self._has_time(cost):
+        places = places_for(str(self.cell["device"]), self.settings.threads)
+        parts = [
+            (place, first, count) for place, some in missing.items() for first, count in stretches(some, places // 2)
+        ]
+        costs = [count * self.evidence.tried[place].seconds for place, _, count in parts]
+        if not parts or max(*costs, sum(costs) / places) > self._left:
             return False
-        return all(
-            self._train_seeds(place, first, count)
-            for place, some in missing.items()
-            for first, count in stretches(some)
-        )
+        return self._train_seeds(parts)
 
-    def _train_seeds(self, number: int, first: int, count: int) -> bool:
-        tried = self.evidence.tried[number]
-        settings = replace(self.settings, seed=first, seeds=count)
-        outcome = self.context.call(
-            "trainmark.measure.protocol:measure_training", Cell.of("accuracy", **tried.axes), settings
-        )
+    def _train_seeds(self, parts: Sequence[tuple[int, int, int]]) -> bool:
+        """Trains settings, each from a first seed for a number of seeds."""
+        jobs = [
+            (Cell.of("accuracy", **self.evidence.tried[place].axes), replace(self.settings, seed=first, seeds=count))
+            for place, first, count in parts
+        ]
+        outcome = self.context.call("trainmark.measure.side_by_side:measure_trainings", jobs)
         if outcome.status != "ok":
             self.failed = outcome
             return False
-        record = outcome.value
-        self.evidence = replace(
-            with_trainings(self.evidence, record, self.evidence.metric),
-            held_out_samples=record.settings["held_out_samples"],
-        )
+        by_place: dict[int, list[Record]] = {}
+        for (place, _, _), record in zip(parts, outcome.value, strict=True):
+            by_place.setdefault(place, []).append(record)
+        for records in by_place.values():
+            record = joined(records)
+            self.evidence = replace(
+                with_trainings(self.evidence, record, self.evidence.metric),
+                held_out_samples=record.settings["held_out_samples"],
+            )
         return True
 
 
-def stretches(seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """Seeds as stretches without a gap: the first of each, and how many there are."""
+def joined(records: Sequence[Record]) -> Record:
+    """Trainings of one setting as one record, so that equal ones of different seeds are seen to be equal."""
+    series = {name: [one for record in records for one in record.series[name]] for name in records[0].series}
+    return replace(records[0], series=series)
+
+
+def stretches(seeds: Sequence[int], parts: int = 1) -> list[tuple[int, int]]:
+    """Seeds as stretches without a gap: the first of each, and how many there are.
+
+    Args:
+        seeds: To train.
+        parts: Into how many a stretch is parted at the most, to be trained at the same time.
+    """
+    longest = math.ceil(len(seeds) / max(1, parts))
     found: list[tuple[int, int]] = []
     for seed in sorted(seeds):
-        if found and sum(found[-1]) == seed:
+        if found and sum(found[-1]) == seed and found[-1][1] < longest:
             found[-1] = (found[-1][0], found[-1][1] + 1)
         else:
             found.append((seed, 1))
@@ -224,7 +247,6 @@ def record_of(cell: Cell, settings: Settings, evidence: Evidence, seconds: float
         "answer_speedup_low": None if ratio is None or ratio.high is None else 1 / ratio.high,
         "answer_speedup_high": None if ratio is None or ratio.low is None else 1 / ratio.low,
         "answer_missing_seconds": found.more_seconds,
-        "cell_seconds": seconds,
     }
     facts = {
         **told(settings),

@@ -14,6 +14,7 @@ from trainmark import suite
 from trainmark.against.places import VARIABLE, read_side
 from trainmark.against.places import Named as Side
 from trainmark.against.run import Against
+from trainmark.cluster.executors import EXECUTORS
 from trainmark.formatting import plain
 from trainmark.judge.policy import COUNTS, POLICIES, Policy
 from trainmark.judge.sequential import LOOKS
@@ -22,6 +23,7 @@ from trainmark.measure.settings import Places, Settings, default_threads
 from trainmark.measure.worker import Limits
 from trainmark.named import PATH_VARIABLE, put_on_path
 from trainmark.store.parameters import FOLDER, PARAMETERS, Parameter, Value, split_values
+from trainmark.store.shards import Shard
 from trainmark.units import parse_count, parse_seconds, parse_size
 from trainmark.workloads import entries
 from trainmark.workloads.grid import GRIDS
@@ -41,9 +43,11 @@ DEFAULTS = {
     "download": False,
     "in_process": False,
     "profile": False,
+    "shard": None,
 }
 # Those of any run whose default the suite's table may give; None where the call says nothing.
 OF_RUN: dict[str, Any] = {"grid": "quick", "threads": None, "data_root": "data", "answer": Settings.answer_seconds}
+OF_RUN |= {"executor": None, "jobs": 1}
 # Of a comparison with another side; likewise.
 OF_AGAINST: dict[str, Any] = {
     "budget": DEFAULT_BUDGET,
@@ -55,7 +59,8 @@ OF_AGAINST: dict[str, Any] = {
 }
 OF_CODE = ("model", "dataset")  # parameters whose values are imported, from a file where they name one
 OF_THREADS = f"{VARIABLE}OMP_NUM_THREADS="
-NOT_AGAINST = ("in_process", "profile", "memory_limit")
+NOT_AGAINST = ("in_process", "profile", "memory_limit", "shard", "executor")
+NOT_BY_EXECUTOR = ("in_process", "shard")
 # pytest-benchmark's that mean something there: how long the record of a side is timed, and where runs lie.
 BENCHMARK_AGAINST = ("storage", "min-rounds", "save-data", "quiet", "verbose", "enable")
 # pytest-benchmark's, which an interrupted run was begun with too.
@@ -112,6 +117,12 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
     for entry in entries():
         if entry.option:
             add(entry.option, action="store_true", help=entry.option_help)
+    add(
+        "--shard",
+        type=_argument(_shard),
+        metavar="K/N",
+        help="the K-th of N shares of them, as in a CI matrix; trainmark merge makes one run of all",
+    )
     add = options.group("how they are measured")
     add("--threads", type=_argument(parse_count), metavar="N", help="CPU threads; default: all cores but one")
     add("--seeds", type=_argument(parse_count), metavar="N", help="trainings of an accuracy benchmark")
@@ -133,6 +144,9 @@ def add_options(parser: pytest.Parser) -> dict[str, str]:
     add("--profile", action="store_true", help="profile each as well: trainmark profile CELL")
     add("--resume", action="store_true", help="finish the last interrupted run, with its own options")
     add("--in-process", action="store_true", help="measure in this process, for a debugger")
+    add = options.group("on other nodes", "each is measured by the same process as here; see docs/cluster.md")
+    add("--executor", choices=tuple(EXECUTORS), help="what places the processes that measure; default: here")
+    add("--jobs", type=_argument(parse_count), metavar="N", help="to how many jobs they are dealt (default 1)")
     add = options.group("against another side", "both sides are measured together, pair by pair")
     add(
         "--against",
@@ -185,6 +199,15 @@ def read_options(config: pytest.Config) -> Invocation:
     alone = [entry.name for entry in entries() if entry.option and option(config, _name(entry.option))]
     if len(alone) > 1:
         raise pytest.UsageError(f"{' and '.join(alone)} are measured alone: ask for one of them.")
+    executor = chosen(config, "executor") if option(config, "against") is None else None
+    if executor is not None:
+        if executor not in EXECUTORS:
+            raise suite.SuiteError(f"[{suite.TABLE}]: executor is {executor!r}, not one of {', '.join(EXECUTORS)}.")
+        for name in NOT_BY_EXECUTOR:
+            if option(config, name):
+                raise pytest.UsageError(f"--{name.replace('_', '-')} does not go with --executor {executor}.")
+    elif option(config, "jobs") is not None:
+        raise pytest.UsageError(f"--jobs needs an executor: --executor {' or '.join(EXECUTORS)}.")
     places = Places(_data_root(config), option(config, "download"), named)
     return Invocation(
         request=Request(
@@ -206,6 +229,9 @@ def read_options(config: pytest.Config) -> Invocation:
         limits=Limits(option(config, "timeout"), option(config, "memory_limit")),
         in_process=option(config, "in_process"),
         profile=option(config, "profile"),
+        shard=None if option(config, "shard") is None else Shard.parse(option(config, "shard")),
+        executor=executor,
+        jobs=chosen(config, "jobs"),
     )
 
 
@@ -404,6 +430,11 @@ def _located(parameter: Parameter, values: tuple[Value, ...], named: dict[str, d
             raise pytest.UsageError(f"{parameter.option}: two are named {path.name}; rename one.")
         found[name] = None
     return tuple(found)
+
+
+def _shard(text: str) -> str:
+    """A shard as it was written: the options of a run are kept as plain JSON."""
+    return str(Shard.parse(text))
 
 
 def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:

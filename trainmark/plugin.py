@@ -11,7 +11,7 @@ import os
 import shlex
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +22,8 @@ from trainmark import git, progress, suite
 from trainmark.against.places import SideError
 from trainmark.against.run import Against, measure_against
 from trainmark.against.turns import Look
+from trainmark.cluster.executors import ExecutorError
+from trainmark.cluster.fan_out import fan_out, forget
 from trainmark.export.terminal import comparison_table
 from trainmark.formatting import readable
 from trainmark.judge.comparison import compare_paired, control_floor, open_cells
@@ -51,6 +53,7 @@ from trainmark.store.record import SECTION, Record, run_section
 from trainmark.store.runs import UnreadableRun, find_saved
 from trainmark.suite import Suite, SuiteError
 from trainmark.workloads import entry_of
+from trainmark.workloads import lines as lines_of_terminal
 
 NAME = "trainmark.plugin"  # as a conftest names it
 SUITE = pytest.StashKey[Suite]()
@@ -67,7 +70,7 @@ BEGUN = pytest.StashKey[float]()  # when the first cell was about to be measured
 # What the user can mend, told in a sentence.
 MENDABLE = (
     *(SessionError, SideError, SuiteError, JournalInUse, SchemaError, UnreadableRun),
-    *(MarginError, CannotSave, git.GitError),
+    *(MarginError, CannotSave, git.GitError, ExecutorError),
 )
 AGAIN_SHARE = 0.15  # of the time that a run has taken: for measuring again what had a bad moment
 INTERNAL = 70  # an error of the program itself: EX_SOFTWARE of sysexits.h
@@ -79,6 +82,12 @@ SUPPLIED = {
     "--benchmark-min-rounds": ("benchmark_min_rounds", 6),  # fewer give no 95% interval of a median
     "--benchmark-columns": ("benchmark_columns", ["median", "iqr", "ops", "rounds"]),
 }
+# Its table tells quartiles of rounds, and of attempts: each benchmark has its line here, unless the call asks for it.
+OF_ITS_TABLE = tuple(
+    f"--benchmark-{name}"
+    for name in ("columns", "sort", "group-by", "name", "compare", "histogram", "cprofile", "verbose", "time-unit")
+)
+WITHOUT_ITS_TABLE = {"--benchmark-quiet": ("benchmark_quiet", True)}
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -188,7 +197,8 @@ def _supply_options(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError("trainmark stores its runs by pytest-benchmark: leave out -p no:benchmark.")
     ours, given = config.stash[SUITE], _given(config)
-    supplied = {**SUPPLIED, "--benchmark-storage": ("benchmark_storage", f"file://{ours.root / ours.results}")}
+    supplied = {**SUPPLIED, **({} if any(one.startswith(OF_ITS_TABLE) for one in given) else WITHOUT_ITS_TABLE)}
+    supplied = {**supplied, "--benchmark-storage": ("benchmark_storage", f"file://{ours.root / ours.results}")}
     for name, (attribute, value) in supplied.items():
         if not any(one == name or one.startswith(f"{name}=") for one in given):
             setattr(config.option, attribute, value)
@@ -272,6 +282,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             f"--against measures benchmarks and runs no other test: leave out {others[0].nodeid.split('::')[0]}."
         )
     items.sort(key=lambda item: _turn(item.stash[CELL], order) if CELL in item.stash else (-1, 0))
+    if RESUMED not in config.stash:
+        own = {cell.key for cell in config.stash[SESSION].deal([i.stash[CELL] for i in items if CELL in i.stash])}
+        _leave_out(config, items, lambda cell: cell.key in own)
     if RESUMED in config.stash:
         session = config.stash[SESSION]
         with _as_usage_errors():
@@ -285,10 +298,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                         "--resume goes on with all benchmarks of an interrupted comparison: "
                         "leave out -k, and name their whole folder."
                     )
-        foreign = [item for item in items if CELL in item.stash and not session.is_planned(item.stash[CELL])]
-        if foreign:
-            config.hook.pytest_deselected(items=foreign)
-            items[:] = [item for item in items if item not in foreign]
+        _leave_out(config, items, session.is_planned)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], is_wanted: Callable[[Cell], bool]) -> None:
+    """Deselects the cells that are not wanted."""
+    foreign = {item for item in items if CELL in item.stash and not is_wanted(item.stash[CELL])}
+    if foreign:
+        config.hook.pytest_deselected(items=[item for item in items if item in foreign])
+        items[:] = [item for item in items if item not in foreign]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -303,14 +321,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     lines = _others(run.folder, config.stash.get(RESUMED, None))
     if not run.invocation.settings.once and RESUMED not in config.stash:
         with _as_usage_errors():
-            run.probe_peaks(cells)
+            if run.invocation.executor is None:  # else each node is asked
+                run.probe_peaks(cells)
             run.begin(cells, keep_options(config))
     config.stash[BEGUN] = time.monotonic()
     config.stash[ESTIMATES] = run.estimates(cells)
     lines += run.notes
-    lines += [progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())), "", progress.header()]
+    lines += [progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())), "", lines_of_terminal.header()]
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
+        reporter._show_progress_info = False  # each line tells how many are done: a lone [100%] would stand below them
         reporter.write("\n" + "\n".join(lines) + "\n")
 
 
@@ -331,7 +351,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """With --against the cells are not measured one by one, but all of them together with the other side's."""
     config = session.config
     cells = [item.stash[CELL] for item in session.items if CELL in item.stash]
-    if AGAINST not in config.stash or session.testsfailed or config.option.collectonly or not cells:
+    if SESSION not in config.stash or session.testsfailed or config.option.collectonly or not cells:
+        return None
+    if AGAINST not in config.stash:
+        _fan_out(config, cells)
         return None
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     run, asked, folder = config.stash[SESSION], config.stash[AGAINST], folder_of(config)
@@ -373,6 +396,27 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         told(f"resume: {_resume_command(config)}")
         raise KeyboardInterrupt  # answered by keeping what there was; now it is pytest's again
     return True
+
+
+def _fan_out(config: pytest.Config, cells: Sequence[Cell]) -> None:
+    """Where an executor is asked for, its jobs measure the cells, and the tests find their records."""
+    run = config.stash[SESSION]
+    if run.invocation.executor is None or run.invocation.settings.once:
+        return
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+
+    def told(text: str) -> None:
+        if reporter is not None:
+            for line in text.splitlines():
+                reporter.write_line(readable(line))
+
+    options = config.stash[SUITE].executors.get(run.invocation.executor, {})
+    with _leaving_unsaved(config), _as_usage_errors():
+        try:
+            fan_out(run, cells, options, told)
+        except KeyboardInterrupt:
+            told(f"the jobs go on; collect what they measure: {_resume_command(config)}")
+            raise
 
 
 @pytest.hookimpl(wrapper=True)
@@ -482,7 +526,7 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, A
     if SESSION not in config.stash:
         return None
     with _as_usage_errors():
-        return dict(config.stash[SESSION].machine.environment)
+        return dict(config.stash[SESSION].environment)
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
@@ -509,6 +553,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             _save_without_times(config, name)
         try:
             run.close(find_saved(run.facts.id, run.folder) if name and not run.unsaved else None)
+            if not run.left_in_journal:
+                forget(run)
         except OSError as error:  # what it holds is stored, and it stays as well
             run.notes_at_end.append(f"{error.filename or run.folder}: {error.strerror}")
     session.exitstatus = _exit_code(config, session.exitstatus)

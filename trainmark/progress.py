@@ -9,8 +9,8 @@ from trainmark.formatting import about, counted, excerpt
 from trainmark.measure.session import Measured, Session
 from trainmark.store.record import NOT_OF_TIMES, Record
 from trainmark.workloads import entry_of
+from trainmark.workloads.lines import NAME_WIDTH
 
-LABEL_WIDTH = 44
 WITHIN = "± is within its process: two processes differ by more, see docs/measuring.md, From process to process"
 
 
@@ -21,18 +21,13 @@ def opening(session: Session, cells: int, seconds: float) -> str:
     return f"{cells} cell{'s' * (cells != 1)} on {', '.join(hardware)}; torch {facts['torch']}: about {about(seconds)}"
 
 
-def header() -> str:
-    """What the columns of :func:`cell_line` are."""
-    return f"{'benchmark':{LABEL_WIDTH}} {'time':>7} {'± 95%':6}  {'per s':>6}    [done/all, time left]"
-
-
 def cell_line(measured: Measured, done: int, total: int, seconds_left: float) -> str:
-    """One finished cell: what, how fast, how long still."""
+    """One finished cell under :func:`trainmark.workloads.lines.header`: what, how fast, how long still."""
     record = measured.record
     left = f", about {about(seconds_left)} left" if done < total else ""
     origin = "  (from the journal)" if measured.recovered else ""
     again = "  (measured again)" if measured.again else ""
-    return f"{record.label:{LABEL_WIDTH}} {_result(record)}{origin}{again}  [{done}/{total}{left}]"
+    return f"{record.label:{NAME_WIDTH}} {_result(record)}{origin}{again}  [{done}/{total}{left}]"
 
 
 def _result(record: Record) -> str:

@@ -54,6 +54,7 @@ class Suite:
         grids: Dotted name of a mapping of names to Grid; or the mapping itself.
         targets: Data set -> accuracy that pictures of it draw as a line.
         options: Option of the command line -> its value where a call gives none.
+        executors: Executor -> its own options, such as a partition.
     """
 
     root: Path
@@ -68,6 +69,7 @@ class Suite:
     grids: str | Mapping[str, Grid] = field(default="", hash=False)
     targets: Mapping[str, float] = field(default_factory=dict, hash=False)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    executors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     def models_by_name(self) -> Mapping[str, Any]:
         """Name -> ModelSpec, of those that are registered; importing them imports torch."""
@@ -164,6 +166,12 @@ def _grids(value: Any) -> str | Mapping[str, Grid]:
         raise _WrongTable(str(error)) from error
 
 
+def _tables(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
+        raise ValueError
+    return value
+
+
 def _time(value: Any) -> float:
     return parse_seconds(str(value) if type(value) is int else _text(value))
 
@@ -201,6 +209,8 @@ _OPTIONS = {
     "counts": _one_of(COUNTS),
     "threads": _Kind("a whole number above zero", _count),
     "data_root": _TEXT,
+    "executor": _TEXT,
+    "jobs": _Kind("a whole number above zero", _count),
 }
 _KINDS = {
     "benchmarks": _TEXT,
@@ -212,6 +222,7 @@ _KINDS = {
     "datasets": _TEXT,
     "default_dataset": _TEXT,
     "grids": _Kind("a string or a table of tables", _grids),
+    "executors": _Kind("a table of tables, one an executor", _tables),
     "targets": _Kind("a table of shares of one", _shares),
     **_OPTIONS,
 }

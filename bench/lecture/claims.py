@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -10,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, ResNet152_Weights
 
-from bench.lecture.findings import PUBLISHED, Claim
+from bench.lecture.convolutions import convolution_claims, residual_claims
+from bench.lecture.findings import PUBLISHED, Claim, checked
+from bench.lecture.practice import practice_claims
+from bench.lecture.sequences import sequence_claims
 from models import MODELS
 from models.ngram.fitting import fit
 
@@ -33,13 +35,10 @@ TOP5_ERRORS = (
 
 def computed_claims() -> list[Claim]:
     """All of them, in the order of the lecture."""
-    return [*_networks(), *_convolutions(), *_losses(), *_modes(), *_translation(), *_ngrams(), *_residual_networks()]
-
-
-def checked(topic: str, said: str, expected: object, found: object, note: str = "") -> Claim:
-    """A claim that holds where what was computed reads as what was expected."""
-    verdict = "holds" if str(expected) == str(found) else "fails"
-    return Claim(topic, said, str(expected), str(found), verdict, note)
+    practice = (practice_claims, _networks, _modes)
+    convolutions = (_convolutions, convolution_claims, _translation, residual_claims, _residual_networks)
+    parts = (*practice, *convolutions, _ngrams, sequence_claims)
+    return [claim for part in parts for claim in part()]
 
 
 def _networks() -> Iterator[Claim]:
@@ -107,18 +106,6 @@ def _shaped(said: str, layer: nn.Module, x: Tensor, expected: str) -> Claim:
         return checked("Shapes", said, expected, _shape(layer(x)))
 
 
-def _losses() -> Iterator[Claim]:
-    logits = torch.tensor([[2.0, 0.5, -1.0]])
-    loss = F.cross_entropy(logits, torch.tensor([0])).item()
-    yield checked(
-        "Loss",
-        "The example's cross-entropy is 0.241",
-        "0.241",
-        f"{loss:.3f}",
-        f"Of the logits [2, 0.5, -1] and the first class, whose probability is {math.exp(-loss):.3f}.",
-    )
-
-
 def _modes() -> Iterator[Claim]:
     """What train() and eval() change: told by the outputs of both on the same input, and by buffers."""
     torch.manual_seed(0)
@@ -126,6 +113,8 @@ def _modes() -> Iterator[Claim]:
     layers: tuple[tuple[str, nn.Module, Tensor, str], ...] = (
         ("LayerNorm uses running statistics in eval mode", nn.LayerNorm(16), row,
          "It has none: it normalises each sample by itself, in both modes."),
+        ("model.train() sets LayerNorm to another mode than eval()", nn.LayerNorm(16), row,
+         "It has one mode; of the lecture's layers Dropout alone has two."),
         ("BatchNorm uses running statistics in eval mode", nn.BatchNorm2d(4), image, ""),
         ("Dropout is idle in eval mode", nn.Dropout(0.5), row, ""),
     )  # fmt: skip
@@ -175,11 +164,13 @@ def _residual_networks() -> Iterator[Claim]:
     for name, said, weights in TOP5_ERRORS:
         error = 100 - weights.meta["_metrics"]["ImageNet-1K"]["acc@5"]
         digits = len(said.rstrip("%").partition(".")[2])
-        note = "torchvision's weights, one crop."
+        note = "Of one crop."
         if f"{error:.{digits}f}%" != said:
-            note += " 5.7% is of ten crops, in He et al. 2015: the lecture mixes two ways to measure."
+            note += " 5.71% is of ten crops, in He et al. 2015, table 3: the lecture mixes two ways to measure."
         verdict = "holds" if f"{error:.{digits}f}%" == said else "fails"
-        yield Claim(PUBLISHED, f"{name} has a top-5 error of {said}", said, f"{error:.2f}%", verdict, note)
+        claim = f"{name} has a top-5 error of {said}"
+        source = f"torchvision, {type(weights).__name__}.{weights.name}"
+        yield Claim(PUBLISHED, claim, said, f"{error:.2f}%", verdict, note, source)
 
 
 def _shape(x: Tensor) -> str:

@@ -13,13 +13,14 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
+from trainmark import formatting
 from trainmark.store.documents import SchemaError, convert, read_document, version
 from trainmark.store.files import write_text
 from trainmark.store.profiles import slug
 from trainmark.store.ranges import Count, Number, Share
 
 LECTURE_VERSION = 1
-# 1  first version: key, claims, shifts, confusion, images.
+# 1  first version: key, claims, shifts, confusion, images; later claims have a source, which may be missing.
 
 VERDICTS = {
     "holds": "what was computed here is what the lecture says",
@@ -43,6 +44,7 @@ class Claim:
         found: What was computed here.
         verdict: A key of VERDICTS.
         note: How it was computed, or what is true in its place.
+        source: Where it comes from, of what was not computed in this run alone; empty of all else.
     """
 
     topic: str
@@ -51,10 +53,22 @@ class Claim:
     found: str
     verdict: str
     note: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
             raise SchemaError(f"verdict {self.verdict!r} is not one of {', '.join(VERDICTS)}")
+
+
+def checked(topic: str, said: str, expected: object, found: object, note: str = "", source: str = "") -> Claim:
+    """A claim that holds where what was computed reads as what was expected."""
+    verdict = "holds" if str(expected) == str(found) else "fails"
+    return Claim(topic, said, str(expected), str(found), verdict, note, source)
+
+
+def quoted(topic: str, said: str, found: str, source: str) -> Claim:
+    """A claim that was not computed, with where it comes from."""
+    return Claim(topic, said, formatting.DASH, found, "not checked", source=source)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.lecture.claims import computed_claims
-from bench.lecture.findings import Claim, Lecture, SmallImage, write_lecture
+from bench.lecture.convolutions import HORIZONTAL, SHARPEN, STAGES, VERTICAL
+from bench.lecture.findings import Claim, Lecture, SmallImage, checked, quoted, write_lecture
+from bench.lecture.learned import learned_claims
 from trainmark.measure.batches import Batch
-from trainmark.measure.data import Data, as_tensors
+from trainmark.measure.data import Data, Samples, as_tensors
 from trainmark.measure.failures import NotFiniteError, UnsupportedError
 from trainmark.measure.protocol import measured
 from trainmark.measure.settings import Settings
@@ -33,12 +35,7 @@ INVARIANT = 0.01  # accuracy that a shift may cost where the network is called i
 MAPS = 8  # feature maps of a layer that are kept: the strongest
 MISREAD = 12  # digits that are kept
 SHOWN_DIGITS = (5, 2)
-BY_HAND = {
-    "vertical": [[1.0, 0, -1], [1, 0, -1], [1, 0, -1]],
-    "horizontal": [[1.0, 1, 1], [0, 0, 0], [-1, -1, -1]],
-    "sharpen": [[0.0, -1, 0], [-1, 5, -1], [0, -1, 0]],
-}
-STAGES = {"early": 1, "middle": 4, "later": 5}  # layers of the CNN: after each ReLU, and after the last pooling
+BY_HAND = {"vertical": VERTICAL, "horizontal": HORIZONTAL, "sharpen": SHARPEN}
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,15 @@ class Trained:
     data: Data
     held_out: Batch
     accuracy: float
+
+    def on_device(self, samples: Samples) -> Batch:
+        """Samples of its data as the network takes them: images [N, C, H, W] and labels [N], where the network is."""
+        return _on(as_tensors(samples, self.data.adaptation), str(next(self.model.parameters()).device))
+
+
+def _on(batch: Batch, device: str) -> Batch:
+    images, labels = batch
+    return images.to(device), labels.to(device)
 
 
 def measure(cell: Cell, settings: Settings, report: Callable[[Any], None], scratch: Path) -> Record:
@@ -86,9 +92,14 @@ def measure_lecture(cell: Cell, settings: Settings, report: Callable[[Any], None
     }
     report("shifting digits")
     shifts = {name: [shifted_accuracy(network, pixels) for pixels in SHIFTS] for name, network in networks.items()}
-    claims += [_mnist_claim(str(cell["dataset"]), networks["mlp"].accuracy), *_shift_claims(shifts)]
+    mlp, cnn, dataset = networks["mlp"], networks["cnn"], str(cell["dataset"])
+    training = mlp.on_device(mlp.data.train)
+    claims += [_mnist_claim(dataset, mlp.accuracy), _size_claim(dataset, len(training[1]), len(mlp.held_out[1]))]
+    claims += _shift_claims(shifts)
     report("looking at what was learned")
-    cnn = networks["cnn"]
+    assert cnn.before is not None, "the CNN begins with a convolution"
+    held_out = {name: network.held_out for name, network in networks.items()}
+    claims += learned_claims(mlp.model, cnn.model, cnn.before, held_out, training, settings.seed)
     confusion, misread = read_digits(cnn)
     images = [*kernel_images(cnn), *map_images(cnn), *hand_images(cnn), *misread]
     if settings.artifacts is not None and not settings.once:
@@ -126,8 +137,7 @@ def trained(name: str, cell: Cell, epochs: int, settings: Settings, report: Call
         loss, _ = train_epoch(step, batches.epoch())
         if not bool(torch.isfinite(loss)):
             raise NotFiniteError(f"the loss of the {name} is not finite after epoch {epoch + 1}")
-    images, labels = as_tensors(data.held_out, data.adaptation)
-    held_out = images.to(str(cell["device"])), labels.to(str(cell["device"]))
+    held_out = _on(as_tensors(data.held_out, data.adaptation), str(cell["device"]))
     model.eval()
     return Trained(before, model, data, held_out, evaluate(lambda x, _: model(x), *held_out))
 
@@ -157,6 +167,13 @@ def _mnist_claim(dataset: str, accuracy: float) -> Claim:
         return Claim("Accuracy", said, expected, f"{accuracy:.1%} on {dataset}, another task", "not checked", note)
     verdict = "holds" if round(accuracy, 3) >= MNIST_ACCURACY else "fails"  # told to a tenth of a point
     return Claim("Accuracy", said, expected, f"{accuracy:.2%}", verdict, "One seed, the lecture's loop.")
+
+
+def _size_claim(dataset: str, images: int, held_out: int) -> Claim:
+    said, found = "MNIST has 60,000 training images and 10,000 test images", f"{images:,} and {held_out:,}"
+    if dataset != "mnist":
+        return quoted("Data", said, f"{found} here", "LeCun et al. 1998, Proc. IEEE 86(11), section III-A")
+    return checked("Data", said, "60,000 and 10,000", found)
 
 
 def _shift_claims(shifts: dict[str, list[float]]) -> list[Claim]:

@@ -12,6 +12,7 @@ from trainmark import formatting
 from trainmark.store.metrics import Metric
 from trainmark.store.parameters import Parameter, Value
 from trainmark.workloads import SkipReason, Workload
+from trainmark.workloads.lines import columns, memory_of
 
 if TYPE_CHECKING:
     from trainmark.measure.context import Context
@@ -164,8 +165,12 @@ class Fit(NgramWorkload):
     def line(self, record: Record) -> str:
         """How fast a text was fitted, and what the engine computes."""
         metrics = record.metrics
-        rate = formatting.prefixed(metrics["tokens_per_second"])
-        return f"{formatting.duration(metrics['fit_seconds']):>7}  {rate} tokens/s  {record.settings['computes']}"
+        return columns(
+            time=formatting.duration(metrics["fit_seconds"]),
+            rate=f"{formatting.prefixed(metrics['tokens_per_second'])}/s",
+            memory=memory_of(record),
+            more=f"tokens: {record.settings['computes']}",
+        )
 
     def tables(self, records: Sequence[Record]) -> Iterable[Detail]:
         """How fast, by what, and what that computes."""
@@ -187,11 +192,16 @@ class Score(NgramWorkload):
     def line(self, record: Record) -> str:
         """How fast a text was scored, and its perplexity."""
         metrics = record.metrics
-        rate = formatting.prefixed(metrics["score_tokens_per_second"])
-        text = f"{formatting.duration(metrics['score_seconds']):>7}  {rate} tokens/s"
         if metrics.get("perplexity") is None:
-            return f"{text}  infinite perplexity, {formatting.percent(metrics['unseen_share'], 1)} unseen"
-        return f"{text}  perplexity {metrics['perplexity']:.1f}"
+            worth = f"infinite perplexity, {formatting.percent(metrics['unseen_share'], 1)} unseen"
+        else:
+            worth = f"perplexity {metrics['perplexity']:.1f}"
+        return columns(
+            time=formatting.duration(metrics["score_seconds"]),
+            rate=f"{formatting.prefixed(metrics['score_tokens_per_second'])}/s",
+            memory=memory_of(record),
+            more=f"tokens: {worth}",
+        )
 
     def tables(self, records: Sequence[Record]) -> Iterable[Detail]:
         """What a model makes of a text that it has not seen."""

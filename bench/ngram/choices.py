@@ -74,6 +74,8 @@ def find_clash(values: Mapping[str, Value], *, scores: bool) -> Clash | None:
         return Clash({"engine", "workload"}, "engine", f"{name} gives no model that scores")
     if values["device"] not in engine.devices:
         return Clash({"engine", "device"}, "engine", f"{name} runs on {', '.join(engine.devices)} only")
+    if scores and values["device"] != "cpu":
+        return Clash({"device"}, "device", "n-gram models score on the CPU, whatever counted them: --device cpu")
     if smoothing not in engine.computes:
         return Clash({"engine", "smoothing"}, "engine", f"{name} computes {', '.join(engine.computes)} only")
     if smoothing == "kneser-ney" and values["order"] == 1:

@@ -165,7 +165,10 @@ def _fit_parts(
             stages.get("count"),
         ),
     }
-    return _parts(metrics, rounds, settings, corpus, computes=engine.told(str(cell["smoothing"])))
+    computes = engine.told(str(cell["smoothing"]))
+    if device != "cpu" and "estimate" in stages:  # which is NumPy's and numba's, wherever it was counted
+        computes = f"{computes}, counted on {device} and estimated on the CPU"
+    return _parts(metrics, rounds, settings, corpus, computes=computes)
 
 
 def _score_parts(

@@ -24,6 +24,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and is not installed
+
+from docs.evidence.gpu_slips import GPU_SLIPS
+
 ROOT = Path(__file__).parents[2]
 CODE = ("bench", "models", "reports", "trainmark", "tests", "docs", "results/reference")
 FILES = ("conftest.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "Makefile")
@@ -63,8 +67,13 @@ STATISTICS, SEQUENTIAL, MARGINS, COMPARISON, CHANGE_POINTS, VERDICT, PRESENCE, E
     )
 )
 RECOMMEND, BREAK_EVEN, PHRASES = (f"trainmark/advise/{name}.py" for name in ("recommend", "break_even", "phrases"))
-COST, SPEED, LEARNING, HISTORY = (
-    f"trainmark/page/plots/{name}.py" for name in ("cost", "speed", "learning", "history")
+COST, SPEED, LEARNING, HISTORY, HOLDING, DISTRIBUTION, CANVAS = (
+    f"trainmark/page/plots/{name}.py"
+    for name in ("cost", "speed", "learning", "history", "holding", "distribution", "canvas")
+)
+CONFIGURATIONS, LECTURE_PLOTS, NGRAM_PLOTS, NGRAM_TABLES = (
+    *("trainmark/page/configurations.py", "reports/lecture_plots.py"),
+    *("reports/ngram_plots.py", "reports/ngram.py"),
 )
 FOREST, TABLES, GALLERIES = (f"trainmark/page/{name}.py" for name in ("forest", "tables", "galleries"))
 FORMATS, NUMBERS, MARKDOWN, TERMINAL = (
@@ -102,6 +111,8 @@ IN_OPTIMIZING = ("tests/measure/test_optimizing.py",)
 IN_LOADING = ("tests/measure/test_loading.py",)
 IN_BREAK_EVEN = ("tests/advise/test_break_even.py",)
 IN_PLOTS = ("tests/page/test_drawn.py",)
+IN_COLOURS = ("tests/page/test_colours_and_columns.py",)
+IN_CAPTIONS = ("tests/page/test_captions.py",)
 IN_TABLES = ("tests/page/test_instruments_on_the_page.py",)
 IN_WORDS = ("tests/export/test_words.py",)
 IN_FORMATS = ("tests/export/test_formats.py",)
@@ -627,6 +638,268 @@ SLIPS = (
         IN_TABLES,
     ),
     Slip("a strip upside down", TABLES, "round(10 - 9 *", "round(10 + 9 *", IN_TABLES),
+    # page: captions, colours and columns, one for each gallery and each table
+    Slip(
+        "the slowest told as the fastest",
+        SPEED,
+        'sort_values("samples_per_second", ascending=False, kind="stable")\n    best',
+        'sort_values("samples_per_second", ascending=True, kind="stable")\n    best',
+        IN_CAPTIONS,
+    ),
+    Slip(
+        "a gain that no interval shows told as the largest",
+        SPEED,
+        "shown = max(apart)",
+        "shown = max(every)",
+        IN_CAPTIONS,
+    ),
+    Slip("flagged cells told as steady", SPEED, "spread.lt(STEADY) & ~flagged", "spread.lt(STEADY)", IN_CAPTIONS),
+    Slip(
+        "most memory told of the leanest",
+        HOLDING,
+        "most = max(range(len(totals))",
+        "most = min(range(len(totals))",
+        IN_COLOURS,
+    ),
+    Slip(
+        "the share of a phase told of another",
+        COST,
+        "shares[first].mean(), 0)",
+        "shares.mean().mean(), 0)",
+        IN_CAPTIONS,
+    ),
+    Slip(
+        "most energy told as the least",
+        COST,
+        '].gt(0)].sort_values(name, kind="stable")',
+        '].gt(0)].sort_values(name, ascending=False, kind="stable")',
+        IN_PLOTS,
+    ),
+    Slip(
+        "never told of what is undecided",
+        COST,
+        "never = [one for one in found if one.decided and one.steps is None]",
+        "never = [one for one in found if one.steps is None]",
+        IN_CAPTIONS,
+    ),
+    Slip(
+        "cells below the slope told as above",
+        COST,
+        '"achieved_flops_per_second"].gt(drawn',
+        '"achieved_flops_per_second"].lt(drawn',
+        IN_CAPTIONS,
+    ),
+    Slip(
+        "the first and the last run swapped in the history",
+        HISTORY,
+        'points["seconds"].iloc[0], points["seconds"].iloc[-1]',
+        'points["seconds"].iloc[-1], points["seconds"].iloc[0]',
+        IN_PLOTS,
+    ),
+    Slip(
+        "trainings that end at their highest alone",
+        LEARNING,
+        'last["held_out"].min(), last["held_out"].max()',
+        'last["held_out"].max(), last["held_out"].max()',
+        IN_CAPTIONS,
+    ),
+    Slip(
+        "medians of one side",
+        DISTRIBUTION,
+        "quantile(seconds, 0.5) for seconds in sides.values()",
+        "quantile(base, 0.5) for seconds in sides.values()",
+        IN_COLOURS,
+    ),
+    Slip("sides that overlap told apart", DISTRIBUTION, "min(new) > max(base)", "min(new) >= max(base)", IN_COLOURS),
+    Slip(
+        "the most frequent mistakes told last",
+        LECTURE_PLOTS,
+        "(-mistakes[place], place)",
+        "(mistakes[place], place)",
+        IN_CAPTIONS,
+    ),
+    Slip(
+        "the slowest engine told as the fastest",
+        NGRAM_PLOTS,
+        "ascending=[not higher, True]",
+        "ascending=[higher, True]",
+        IN_CAPTIONS,
+    ),
+    Slip(
+        "each series in the colour of the first",
+        SPEED,
+        "            color=style.color,\n            linestyle=dashes",
+        "            color=next(iter(styles.values())).color,\n            linestyle=dashes",
+        IN_COLOURS,
+    ),
+    Slip(
+        "parts of memory in one colour",
+        HOLDING,
+        "color=COLORS[part], linewidth=0",
+        "color=COLORS[REST], linewidth=0",
+        IN_COLOURS,
+    ),
+    Slip("memory above no floor", HOLDING, 'float(row["peak"]) - floor - sum', 'float(row["peak"]) - sum', IN_COLOURS),
+    Slip(
+        "ceilings in the colour of other precisions",
+        COST,
+        'setting_style({"precision": precision, "compile": "off"})',
+        'setting_style({"precision": "other", "compile": "off"})',
+        IN_COLOURS,
+    ),
+    Slip(
+        "energy in the colour of one precision", COST, "c=colors, s=36", "c=colors[:1] * len(colors), s=36", IN_COLOURS
+    ),
+    Slip(
+        "rounds in the colour of a candidate",
+        SPEED,
+        'y="place", color=BLUE, s=9',
+        'y="place", color="#e0812f", s=9',
+        IN_COLOURS,
+    ),
+    Slip(
+        "history in the colour of a candidate",
+        HISTORY,
+        'y="seconds", color=BLUE',
+        'y="seconds", color="#e0812f"',
+        IN_COLOURS,
+    ),
+    Slip(
+        "curves in the colour of one precision",
+        LEARNING,
+        "palette = {style.name: style.color for style in styles.values()}",
+        "palette = {name: next(iter(styles.values())).color for name in styles}",
+        IN_COLOURS,
+    ),
+    Slip(
+        "models of the front in one colour",
+        LEARNING,
+        'style="model",\n                        palette={name: style.color for name, style in styles.items()}',
+        'style="model",\n                        palette={name: "#3d7fc4" for name in styles}',
+        IN_COLOURS,
+    ),
+    Slip(
+        "baseline and candidate in each other's colour",
+        DISTRIBUTION,
+        '{"baseline": BLUE, "candidate": ORANGE}',
+        '{"baseline": ORANGE, "candidate": BLUE}',
+        IN_COLOURS,
+    ),
+    Slip(
+        "the fewest mistakes darkest",
+        LECTURE_PLOTS,
+        '["#eef0f2", "#e0812f", "#7c2d12"]',
+        '["#7c2d12", "#e0812f", "#eef0f2"]',
+        IN_COLOURS,
+    ),
+    Slip(
+        "white on white in a heatmap",
+        CANVAS,
+        "luminance(color[:3]) > EQUALLY_LEGIBLE",
+        "luminance(color[:3]) < EQUALLY_LEGIBLE",
+        ("tests/page/test_page_in_browser.py",),
+    ),
+    Slip("a label on its interval", SPEED, "(end, row), (7, 0)", "(rate, row), (7, 0)", IN_COLOURS),
+    Slip("a ratio without its flag", SPEED, 'text + "!" * bool', 'text + "" * bool', IN_COLOURS),
+    Slip(
+        "the lowest accuracy as the mean",
+        TABLES,
+        'for part, of in ((name, ""), (f"{name}_lowest"',
+        'for part, of in ((f"{name}_lowest", ""), (name',
+        IN_COLOURS,
+    ),
+    Slip(
+        "samples of the step time",
+        TABLES,
+        'number_column(records, "samples_per_second", "Samples/s"),\n    ]',
+        'number_column(records, "step_seconds", "Samples/s"),\n    ]',
+        IN_COLOURS,
+    ),
+    Slip(
+        "a phase in the column of another",
+        TABLES,
+        'parts = [record.metrics.get(f"{name}_seconds") for record in records]',
+        'parts = [record.metrics.get("data_seconds") for record in records]',
+        IN_COLOURS,
+    ),
+    Slip(
+        "gradients in the column of parameters",
+        TABLES,
+        'megabytes_column(records, "parameter_bytes"',
+        'megabytes_column(records, "gradient_bytes"',
+        IN_COLOURS,
+    ),
+    Slip(
+        "traffic in the column of arithmetic",
+        TABLES,
+        'share_column(records, "flops_utilisation"',
+        'share_column(records, "bytes_utilisation"',
+        IN_COLOURS,
+    ),
+    Slip(
+        "launching in the column of data",
+        TABLES,
+        "[one.data for one in found]",
+        "[one.launching for one in found]",
+        IN_COLOURS,
+    ),
+    Slip("waiting as a share of one", TABLES, 'had no core", 100)', 'had no core", 1)', IN_COLOURS),
+    Slip(
+        "the warm cache in the column of the cold",
+        TABLES,
+        'time_column(records, "compile_seconds", "Compiling, cold cache")',
+        'time_column(records, "compile_warm_seconds", "Compiling, cold cache")',
+        IN_COLOURS,
+    ),
+    Slip(
+        "no_grad in the column of inference_mode",
+        TABLES,
+        "time_column([saving.usual for saving in savings]",
+        "time_column([saving.record for saving in savings]",
+        IN_COLOURS,
+    ),
+    Slip(
+        "peak memory for the largest batch",
+        TABLES,
+        'number_column(records, "max_batch_size"',
+        'number_column(records, "peak_memory_bytes"',
+        IN_COLOURS,
+    ),
+    Slip(
+        "ids in the column of text",
+        NGRAM_TABLES,
+        'time_column(records, "encode_seconds"',
+        'time_column(records, "count_seconds"',
+        IN_COLOURS,
+    ),
+    Slip(
+        "unknown words in the column of unseen n-grams",
+        NGRAM_TABLES,
+        'share_column(records, "unseen_share"',
+        'share_column(records, "unknown_share"',
+        IN_COLOURS,
+    ),
+    Slip(
+        "device memory in the column of the process",
+        CONFIGURATIONS,
+        'megabytes_column(records, "peak_memory_bytes"',
+        'megabytes_column(records, "device_allocated_bytes"',
+        IN_COLOURS,
+    ),
+    Slip(
+        "warnings without their status",
+        CONFIGURATIONS,
+        '() if record.status == "ok" else (record.status,)',
+        "()",
+        IN_COLOURS,
+    ),
+    Slip(
+        "columns lost where a table is split",
+        TABLES,
+        "row.values[start : start + width]",
+        "row.values[:width]",
+        IN_COLOURS,
+    ),
     # export
     Slip(
         "the baseline's value for OpenMetrics",
@@ -806,8 +1079,8 @@ SLIPS = (
     Slip(
         "a hot core unseen",
         TURNS,
-        'bool(disturbance["throttled_periods"] or disturbance["thermal_events"])',
-        'bool(disturbance["throttled_periods"])',
+        '("throttled_periods", "thermal_events", "gpu_throttled")',
+        '("throttled_periods", "gpu_throttled")',
         IN_TURNS,
     ),
     Slip(
@@ -964,6 +1237,7 @@ SLIPS = (
         "clash.axes & set(given)",
         ("tests/suite/test_ngram_grid.py",),
     ),
+    *(Slip(*said, (test,)) for *said, test in GPU_SLIPS),
 )
 
 

@@ -1,4 +1,4 @@
-"""An n-gram model, without a line of Python: python -m models.ngram {fit,score,sample,export}.
+"""An n-gram model, without a line of Python: python -m models.ngram {fit,score,sample,next,export}.
 
 What one command needs and another one does not is imported by it: a command begins in a fifth of a second.
 """
@@ -28,6 +28,7 @@ from models.ngram.fitting import ENGINES, SettingsError, encode_with, fit
 from models.ngram.kneser_ney import FallbackDiscountsWarning
 from models.ngram.language_model import SMOOTHINGS, NgramModel
 from models.ngram.levels import BOUNDARY, MAX_ORDER, UNKNOWN
+from models.ngram.next_words import next_words
 from models.ngram.padded import Padded
 from models.ngram.sampling import MAX_WORDS, NothingFollows, sample
 from models.ngram.scoring import Scores, exponential
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("fit has nothing to write: give -o/--output MODEL, --arpa FILE, or both")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows the rest
-    commands = {"fit": _fit, "score": _score, "sample": _sample, "export": _export}
+    commands = {"fit": _fit, "score": _score, "sample": _sample, "next": _next, "export": _export}
     try:
         commands[options.command](options)
         sys.stdout.flush()
@@ -205,6 +206,11 @@ def _sample(options: argparse.Namespace) -> None:
         print(_visible(line) if sys.stdout.isatty() else line, flush=True)
 
 
+def _next(options: argparse.Namespace) -> None:
+    for word, probability in next_words(_model(options.model), options.beginning, options.words):
+        print(f"{probability:.6f}  {_visible(word) if sys.stdout.isatty() else word}")
+
+
 def _export(options: argparse.Namespace) -> None:
     from models.ngram.arpa_writing import write_arpa
 
@@ -325,6 +331,10 @@ def _parser() -> argparse.ArgumentParser:
     sampled.add_argument("-n", "--sentences", type=_whole(1), default=5, metavar="N", help="default: %(default)s")
     sampled.add_argument("--seed", type=_whole(0), metavar="N", help="the same sentences each time")
     sampled.add_argument("--max-words", type=_whole(1), default=MAX_WORDS, metavar="N", help="default: %(default)s")
+
+    following = commands.add_parser("next", parents=[stored], help="the most probable words after those of a sentence")
+    following.add_argument("beginning", metavar="WORDS", help='its first words: "the students opened their"')
+    following.add_argument("-n", "--words", type=_whole(1), default=10, metavar="N", help="default: %(default)s")
 
     exported = commands.add_parser(
         "export", parents=[stored, parallel], help="an ARPA file, which KenLM and SRILM read"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from trainmark.advise.phrases import accuracy_words, gain_words, measure_command, seeds_to_know, setting
+from trainmark.advise.phrases import accuracy_words, alone_words, gain_words, measure_command, seeds_to_know, setting
 from trainmark.advise.recommend import BETWEEN_PROCESSES, Advice, advise, default_setting
+from trainmark.export.essentials import advice_text
 from trainmark.store.cell import Cell
 from trainmark.store.metrics import METRICS, Metric
 from trainmark.store.parameters import PARAMETERS, TRAINING_PARAMETERS, Value
@@ -241,7 +243,7 @@ def test_settings_over_the_memory_limit_are_not_considered() -> None:
     assert advice.candidates == 1
 
 
-def test_the_leanest_and_the_thriftiest_have_their_own_answers() -> None:
+def test_the_least_memory_and_the_least_energy_have_their_own_answers() -> None:
     default = trained(energy_joules_per_sample=2.0)
     lean = trained(compiled="default", rate=900, peak_memory_bytes=100, energy_joules_per_sample=2.0)
     thrifty = trained(compiled="max-autotune", rate=900, energy_joules_per_sample=1.0)
@@ -251,6 +253,31 @@ def test_the_leanest_and_the_thriftiest_have_their_own_answers() -> None:
     assert chosen["memory"].record is lean
     assert chosen["energy"].record is thrifty
     assert gain_words(chosen["energy"]) == "1.00 J a sample, 2.00× less than the default"
+
+
+def test_what_each_parameter_gives_alone_is_told() -> None:
+    records = [
+        *(trained(), trained(256, rate=1500), trained(512, rate=1400), trained(precision="bf16", rate=1200)),
+        trained(256, "bf16", rate=3000),
+    ]
+    advice = only(records)
+    assert {name: choice.record for name, choice in advice.alone.items()} == {
+        "batch_size": records[1],
+        "precision": records[3],
+    }
+    told = alone_words(advice)
+    assert told is not None
+    assert re.fullmatch(
+        r"alone, in samples/s: batch 256 1\.50× \[1\.4\d, 1\.5\d\], bf16 1\.20× \[1\.1\d, 1\.2\d\]", told
+    )
+    assert "alone, in samples/s: batch 256 1.50×" in advice_text(advice)
+    assert alone_words(only([trained()])) is None
+
+
+def test_a_goal_without_a_choice_says_why() -> None:
+    told = advice_text(only([trained()]))
+    assert "least energy: not measured: no counter of the energy of cpu can be read here" in told
+    assert "fastest: no setting is known to fit in that memory" in advice_text(only([trained()], max_memory_bytes=1))
 
 
 def test_a_gain_in_memory_is_how_many_times_less_the_device_holds() -> None:
@@ -371,7 +398,7 @@ def test_the_command_answers_for_one_model_and_goal(
     assert reports_command("recommend", "--model", "cnn", "--goal", "speed") == 0
     told = capsys.readouterr().out
     assert told.startswith("cnn on cpu, mnist-5k: ")
-    assert "leanest" not in told
+    assert "least memory" not in told
     assert "pytest bench -k accuracy --benchmark-autosave --model cnn" in told
 
 

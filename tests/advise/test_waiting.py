@@ -18,7 +18,12 @@ MODEL = {"forward": 2.0, "loss": 0.2, "zero_grad": 0.1, "backward": 4.0, "optimi
 
 
 def step(
-    *, cpu: float | None = None, said: dict[str, Any] | None = None, reached: float | None = None, **phases: float
+    *,
+    cpu: float | None = None,
+    said: dict[str, Any] | None = None,
+    reached: float | None = None,
+    busy: float | None = None,
+    **phases: float,
 ) -> Record:
     """A training step whose phases take so many milliseconds, those not named as MODEL has them."""
     took = {"data": 0.1, "copy": 0.0, **MODEL, **phases}
@@ -26,6 +31,7 @@ def step(
     metrics: dict[str, float | int | None] = {f"{name}_seconds": value / 1e3 for name, value in took.items()}
     metrics |= {"step_seconds": whole, "instrumented_step_seconds": whole, "samples_per_second": 64 / whole}
     metrics |= {"loading_cpu_seconds": None if cpu is None else cpu / 1e3, "flops_utilisation": reached}
+    metrics |= {"device_busy_share": busy}
     return Record(Cell.of("train", **{"loader": "dataloader"} | (said or {})), "ok", metrics=metrics)
 
 
@@ -47,6 +53,14 @@ TRAININGS: dict[str, tuple[Record, str, bool, str]] = {
     "slow copy of pinned memory": (step(copy=12.0, said=CUDA | {"pin_memory": "on"}), "copying", True, "bytes"),
     "launches that a GPU waits for": (step(cpu=0.1, said=CUDA, reached=0.02), "host", False, "--compile"),
     "a GPU that is full": (step(cpu=0.1, said=CUDA, reached=0.6), "computing", False, "--precision"),
+    "a GPU that is seen to wait for launches": (
+        step(cpu=0.1, said=CUDA, reached=0.02, busy=0.3), "launches", False, "--compile reduce-overhead",
+    ),
+    "launches of a step that is compiled": (
+        step(cpu=0.1, said=CUDA | {"compile": "default"}, busy=0.3), "launches", False, "a larger --batch-size gives",
+    ),
+    "small kernels that fill a GPU": (step(cpu=0.1, said=CUDA, reached=0.02, busy=0.9), "computing", False, "--prec"),
+    "a GPU that waits for its data": (step(data=20.0, cpu=1.0, said=CUDA, busy=0.2), "reading", True, "--workers 1"),
     "an older record of a slow loader": (step(data=20.0), "loading", True, "--workers 1"),
     "resident data that are put together": (
         step(data=20.0, cpu=20.0, said={"loader": "resident"}), "loading", True, "--batch-size",
@@ -113,3 +127,13 @@ def test_a_run_that_waits_for_nothing_says_so() -> None:
     told = summary(bottlenecks([TRAININGS["large model"][0], TRAININGS["slow host"][0]]))
     assert told == "Of 2 trainings none waits for its data, which take at most 1% of a step."
     assert summary(bottlenecks([Record(Cell.of("inference"), "ok", metrics={"step_seconds": 1.0})])) == ""
+
+
+def test_a_launch_bound_training_is_called_so_with_how_busy_its_device_is(stored: Any) -> None:
+    record = step(said=CUDA, busy=0.23)
+    assert found(record).sentence.endswith("77% of a step goes into launching kernels, which the device waits for: the "
+                                           "step is launch-bound.")  # fmt: skip
+    run = replace(stored.run(), records=(record, TRAININGS["a GPU that is full"][0]))
+    (notice,) = [one for one in notices(run) if one.title == "Training is launch-bound"]
+    assert notice.records == (record,)
+    assert notice.advice.startswith("The device works for 23% of a step, and waits for launches otherwise. --compile")

@@ -23,7 +23,7 @@ from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits
 from trainmark.store.cell import WORKLOADS, Cell
 from trainmark.store.pairs import PairedRun, interrupted_pairs
-from trainmark.store.record import Record, RunFacts
+from trainmark.store.record import NOT_PAIRED, Record, RunFacts
 from trainmark.workloads import entry_of
 from trainmark.workloads.planning import Request
 
@@ -315,3 +315,37 @@ def test_after_an_interruption_the_records_so_far_are_an_incomplete_run(measured
     assert {cell.verdict for cell in compare_paired(run).cells} == {"unmeasured"}
     assert verdict.exit_code == 3
     assert any("was interrupted: finish it with pytest bench --resume" in detail for detail in verdict.details)
+
+
+def test_records_leave_a_share_of_the_budget_for_pairs_and_are_gone_on_with_when_these_are_decided(
+    measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainmark.against.run.PAIRS_SHARE", 1.0)  # from the first record on
+    told: list[str] = []
+    run = measured([ACCURACY, TRAIN], [ACCURACY, TRAIN], told=told)
+    assert labels(run.new.records)[0] == TRAIN  # what is paired comes first
+    assert "the rest of the budget is for pairs: 2 records not measured" in told
+    assert set(labels(run.base.records)) == set(labels(run.new.records)) == {TRAIN, ACCURACY}
+    assert run.new.facts.complete
+
+
+def test_where_nothing_takes_turns_no_share_is_kept(measured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainmark.against.run.PAIRS_SHARE", 1.0)
+    told: list[str] = []
+    run = measured([ACCURACY], [ACCURACY], told=told)
+    assert labels(run.new.records) == [ACCURACY]
+    assert not [line for line in told if "for pairs:" in line]
+
+
+def test_a_cell_of_which_no_two_processes_fit_is_not_decided_and_says_why(measured: Any) -> None:
+    run = measured([TRAIN, INPUT], [TRAIN, INPUT])
+    flagged = [
+        replace(record, metrics={"step_seconds": 0.1}, reason="not paired: no memory", flags=(NOT_PAIRED,))
+        if record.cell == TRAIN
+        else record
+        for record in run.new.records
+    ]
+    base = [replace(record, metrics={"step_seconds": 0.1}) for record in run.base.records]
+    run = replace(run, new=replace(run.new, records=tuple(flagged)), base=replace(run.base, records=tuple(base)))
+    (cell,) = [cell for cell in compare_paired(run).cells if cell.key == TRAIN.key]
+    assert (cell.verdict, cell.reason) == ("inconclusive", "not paired: no memory")

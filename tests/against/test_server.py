@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from trainmark.against import server
 from trainmark.against.client import Side, SideEnded
 from trainmark.against.places import working_tree
 from trainmark.against.turns import BLOCK_SECONDS, PairSettings, describe_cell
+from trainmark.measure.context import Context
 from trainmark.measure.settings import Places, Settings
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
@@ -133,3 +135,20 @@ def test_a_model_of_the_other_side_alone_is_planned_by_neither_it_nor_by_others_
 def test_a_parameter_that_this_side_does_not_know_is_not_asked_of_it(side: Side, how: dict[str, Any]) -> None:
     given = {**GIVEN, "of_the_future": ["yes"]}
     assert side.call("plan", grid="quick", given=given, seeds=None, settings=how)["cells"]
+
+
+@pytest.mark.parametrize(("asked", "energy"), [({}, True), ({"energy": False}, False), ({"energy": True}, True)])
+def test_a_record_is_measured_without_energy_where_it_is_asked_for_so(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], energy: bool
+) -> None:
+    seen: list[Settings] = []
+
+    def measure(self: Context, cell: Cell, settings: Settings) -> tuple[Record, str]:
+        seen.append(settings)
+        return Record(cell, "ok"), ""
+
+    monkeypatch.setattr(Context, "measure", measure)
+    how = PairSettings(Settings(), 1, 10.0, 60.0, 0).to_json()
+    request = {"cell": describe_cell(Cell.of("train")), "settings": how, "seconds": 10.0, **asked}
+    server.record(request, None, Path())  # type: ignore[arg-type]  # which takes no channel
+    assert [settings.energy for settings in seen] == [energy]

@@ -25,7 +25,7 @@ from trainmark.against.turns import (
 from trainmark.measure.settings import Settings
 from trainmark.store.cell import Cell
 from trainmark.store.pairs import Pair
-from trainmark.store.record import Record
+from trainmark.store.record import NOT_PAIRED, Record
 
 TRAIN, INPUT = Cell.of("train"), Cell.of("input")
 HOW = PairSettings(Settings(), threads=1, timeout=10, budget_seconds=60, seed=7)
@@ -43,8 +43,10 @@ class FakeSide:
         seconds: float = 0.02,
         fails: Callable[[Mapping[str, Any], str], bool] = lambda request, doing: False,
         reason: str = "died of SIGSEGV",
+        status: str = "crashed",
     ) -> None:
         self.reason = reason
+        self.status = status
         self.place = place
         self.said = said
         self.seconds = seconds
@@ -64,7 +66,7 @@ class FakeSide:
     def _do(self, doing: str) -> None:
         self.said.append(f"{self.place.name} {doing}")
         if self.fails(self.request, doing):
-            raise SideEnded("crashed", self.reason)
+            raise SideEnded(self.status, self.reason)
 
     def begin(self, request: Mapping[str, Any]) -> int:
         self.request = request
@@ -134,8 +136,8 @@ def test_both_sides_take_blocks_of_as_many_steps(said: list[str]) -> None:
     assert {one.split()[-1] for one in said if "block" in one} == {"8"}
 
 
-@pytest.mark.parametrize("what", ["throttled_periods", "thermal_events"])
-def test_a_quota_and_a_hot_core_are_kept_with_the_half_that_they_held_back(
+@pytest.mark.parametrize("what", ["throttled_periods", "thermal_events", "gpu_throttled"])
+def test_a_quota_a_hot_core_and_a_gpu_held_back_are_kept_with_the_half_that_they_slowed(
     said: list[str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setitem(QUIET, what, 1)
@@ -225,6 +227,33 @@ def test_a_cell_that_one_side_cannot_measure_has_failed_there_and_the_others_go_
     assert (record.status, record.reason) == ("crashed", "died of SIGSEGV")
     assert len(findings.pairs[INPUT.key]) == 6
     assert TRAIN.key not in findings.records["base"]
+
+
+def test_two_processes_that_do_not_fit_at_once_leave_the_record_of_one(said: list[str]) -> None:
+    fails = lambda request, doing: request["cell"]["workload"] == "train"  # noqa: E731  # a condition
+    found = Record(TRAIN, "ok", metrics={"parameters": 5}, flags=("unsteady",))
+    findings = Findings({"base": {TRAIN.key: found}, "new": {TRAIN.key: found}})
+    run(said, until_each_has(6), findings=findings, fails=fails, status="oom", reason="CUDA out of memory")
+    kept = findings.records["new"][TRAIN.key]
+    assert (kept.status, kept.metrics) == ("ok", found.metrics)
+    assert kept.flags == ("unsteady", NOT_PAIRED)
+    assert kept.reason == "not paired: two processes at once have no memory: CUDA out of memory"
+    assert findings.records["base"][TRAIN.key] == found
+    assert len(findings.pairs[INPUT.key]) == 6
+    assert findings.pairs[TRAIN.key] == []  # it is not decided, and not taken for the same
+
+
+def test_a_side_that_has_no_memory_and_no_record_either_has_failed(said: list[str]) -> None:
+    fails = lambda request, doing: request["cell"]["workload"] == "train"  # noqa: E731  # a condition
+    findings = run(said, until_each_has(6), fails=fails, status="oom")
+    assert findings.records["new"][TRAIN.key].status == "oom"
+
+
+def test_a_record_of_a_pair_is_asked_for_without_energy(said: list[str]) -> None:
+    side = FakeSide(_place("new"), said)
+    measure_record(side, TRAIN, 1, HOW)  # type: ignore[arg-type]
+    assert side.request["energy"] is False
+    assert "energy" not in side.request["settings"]  # an earlier trainmark knows no such setting
 
 
 def test_a_reason_that_is_kept_holds_no_path_of_this_machine(said: list[str]) -> None:

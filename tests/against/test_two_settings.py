@@ -30,7 +30,7 @@ def test_a_ratio_is_of_the_time_a_sample_whatever_the_blocks_hold() -> None:
 
 
 def test_pairs_are_measured_in_processes_that_are_gone_afterwards() -> None:
-    outcome = Workers(ROOT).call(MEASURE, DEFAULT, OTHER, 2, Settings(), limits=Limits(120.0))
+    outcome = Workers(ROOT).call(MEASURE, DEFAULT, OTHER, 2, (3e-3, 6e-3), Settings(), limits=Limits(120.0))
     assert (outcome.status, outcome.reason) == ("ok", None)
     assert len(outcome.value) <= 2  # a disturbed one is left out
     assert all(math.isfinite(value) for value in outcome.value)
@@ -38,7 +38,7 @@ def test_pairs_are_measured_in_processes_that_are_gone_afterwards() -> None:
 
 def test_a_setting_that_does_not_run_is_told_with_its_name() -> None:
     broken = Cell.of("train", dataset="synthetic", model="nowhere:factory")
-    outcome = Workers(ROOT).call(MEASURE, DEFAULT, broken, 2, Settings(), limits=Limits(120.0))
+    outcome = Workers(ROOT).call(MEASURE, DEFAULT, broken, 2, (3e-3, 3e-3), Settings(), limits=Limits(120.0))
     assert outcome.status == "error"
     assert outcome.reason is not None
     assert "nowhere:factory" in outcome.reason

@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from trainmark.advise.recommend import advise
+from trainmark.advise.reproduce import command
 from trainmark.export.essentials import essentials
 from trainmark.export.numbers import as_csv, as_json_lines
 from trainmark.judge.comparison import CellComparison, Comparison, MetricChange, compare
 from trainmark.judge.margins import Margins
 from trainmark.page.forest import MOST_BARS, WIDTH, forest
 from trainmark.store.cell import Cell
+from trainmark.store.journal import Journal
+from trainmark.store.pairs import write_paired_run
 from trainmark.store.record import Record
 
 CNN = "train cnn 256 cpu fp32"
@@ -91,6 +94,42 @@ def test_the_markdown_command_compares_where_a_baseline_is_named(
         stored.store(run)
     assert reports_command("markdown", "0002", "--baseline", "0001") == 0
     assert "### ❌ Regressed: 1 of 31 cells" in capsys.readouterr().out
+
+
+def test_the_markdown_of_a_paired_run_has_verdict_and_numbers_like_that_of_a_stored_one(
+    stored: Any, reports_command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_paired_run(stored.paired_run(), stored.folder)
+    assert reports_command("markdown", str(file)) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("## Intel(R) Xeon(R) Processor")
+    assert "### ❌ Regressed: 5 of 31 cells are worse" in text
+    assert "### Which setting" in text and "### Before you trust these numbers" in text
+
+
+def test_the_markdown_of_an_interrupted_run_has_what_was_measured_by_then(
+    stored: Any, reports_command: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    run = stored.run()
+    facts = replace(run.facts, complete=False, finished=None)
+    journal = Journal.begin(tmp_path, facts, "1a2b3c4d5e6f", {"id": "1a2b3c"})
+    for record in run.records[:9]:
+        journal.append(record)
+    journal.close()
+    assert reports_command("markdown", str(journal.path)) == 0
+    assert reports_command("html", str(journal.path), "-o", str(tmp_path / "page.html")) == 0
+    text = capsys.readouterr().out
+    assert ": 9 cells, interrupted, 2026-01-01 12:00 UTC" in text
+    assert "The run was interrupted: 9 of 31 planned cells have a record" in text
+    assert "| mlp (cpu) | fastest |" in text
+    assert "· 9 configurations · interrupted" in re.sub(r"\s+", " ", (tmp_path / "page.html").read_text())
+
+
+def test_a_record_in_the_json_lines_has_its_command_and_its_commit(stored: Any) -> None:
+    run = stored.run()
+    records = [json.loads(line) for line in as_json_lines(run, None, []).splitlines()[1:]]
+    assert [record["command"] for record in records] == [command(record, run) for record in run.records]
+    assert {record["commit"] for record in records} == {run.commit["id"]}
 
 
 def test_the_forest_puts_one_in_the_middle_and_mirrors_ratios(stored: Any) -> None:

@@ -133,3 +133,18 @@ def test_a_batch_without_a_first_dimension_is_refused_in_a_sentence() -> None:
 )
 def test_a_value_is_described_in_a_few_words(value: Any, told: str) -> None:
     assert kind_of(value) == told
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_the_host_waits_for_no_copy_of_what_is_pinned(monkeypatch: pytest.MonkeyPatch, pinned: bool) -> None:
+    said: list[Any] = []
+    real = torch.Tensor.to
+
+    def to(tensor: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        said.append(named.get("non_blocking"))
+        return real(tensor, *arguments, **named)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    batch = {"images": torch.ones(2, 1, 4, 4), "lengths": torch.ones(2)}, torch.ones(2)
+    on_device(batch, "cpu", torch.channels_last, pinned)
+    assert said == [pinned] * 3

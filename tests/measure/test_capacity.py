@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from trainmark.measure.settings import Settings
 from trainmark.measure.worker import Limits, Outcome
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
-from trainmark.workloads.capacity import CAPACITY, RESOLUTION, largest_that_fits
+from trainmark.workloads.capacity import BOUNDED, CAPACITY, LARGEST, RESOLUTION, largest_that_fits
 
 
 @given(limit=st.integers(1, 2**20))
@@ -90,10 +91,49 @@ class Crashing(Attempts):
         return outcome if outcome.status == "ok" else Outcome("crashed", None, "died", "", 1.0)
 
 
-def test_an_attempt_that_dies_ends_the_search_wherever_it_is() -> None:
-    for attempts, tried in ((Crashing(fewest=2, most=50), [1]), (Crashing(fewest=1, most=3), [1, 2, 4])):
-        assert largest(attempts).status == "crashed"
-        assert attempts.tried == tried
+def test_an_attempt_that_dies_before_any_has_worked_is_what_the_record_says() -> None:
+    attempts = Crashing(fewest=2, most=50)
+    assert largest(attempts).status == "crashed"
+    assert attempts.tried == [1]
+
+
+def test_an_attempt_that_dies_later_bounds_the_search_and_loses_nothing() -> None:
+    attempts = Crashing(fewest=1, most=3)
+    record = largest(attempts)
+    assert (record.status, record.metrics["max_batch_size"]) == ("ok", 3)
+    assert record.flags == (BOUNDED,)
+    assert record.reason == "a batch of 4 ended otherwise than for memory: died"
+    assert "at least 3" in CAPACITY.line(record)
+    assert attempts.tried == [1, 2, 4, 3]
+
+
+class OutOfTime(Attempts):
+    """Is not done in the time of the cell from some size on."""
+
+    def call(self, function: str, cell: Cell, settings: Settings) -> Outcome:
+        outcome = super().call(function, cell, settings)
+        return outcome if outcome.status == "ok" else Outcome("timeout", None, "not done after 900 s", "", 1.0)
+
+
+def test_a_search_that_runs_out_of_time_keeps_what_it_has_and_tries_no_more() -> None:
+    attempts = OutOfTime(fewest=1, most=100)
+    record = largest(attempts)
+    assert (record.status, record.metrics["max_batch_size"], record.flags) == ("ok", 64, (BOUNDED,))
+    assert record.reason == "a batch of 128 ended otherwise than for memory: not done after 900 s"
+    assert attempts.tried[-1] == 128
+
+
+def test_a_search_that_ends_at_its_own_bound_says_so() -> None:
+    record = largest(Attempts(fewest=1, most=2**40))
+    assert (record.metrics["max_batch_size"], record.flags) == (LARGEST, (BOUNDED,))
+    assert record.reason == f"the search ends at {LARGEST} samples, and all fitted: larger batches were not tried"
+
+
+@pytest.mark.parametrize("most", [1, 50, 1000])
+def test_a_search_that_memory_ends_says_nothing_more(most: int) -> None:
+    record = largest(Attempts(fewest=1, most=most))
+    assert (record.reason, record.flags) == (None, ())
+    assert "at least" not in CAPACITY.line(record)
 
 
 def test_where_two_samples_do_not_fit_that_is_told() -> None:

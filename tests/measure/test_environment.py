@@ -9,7 +9,6 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,7 +116,6 @@ def test_the_fingerprint_is_the_same_each_time() -> None:
         "OMP_NUM_THREADS",
         "MKL_NUM_THREADS",
         "KMP_AFFINITY",
-        "CUDA_VISIBLE_DEVICES",
         "NVIDIA_TF32_OVERRIDE",
         "PYTORCH_CUDA_ALLOC_CONF",
         "TORCHINDUCTOR_MAX_AUTOTUNE",
@@ -135,6 +133,20 @@ def test_the_fingerprint_follows_a_variable_that_changes_what_is_measured(
     one = fingerprint()
     monkeypatch.setenv(variable, "2")
     assert len({without, one, fingerprint()}) == 3
+
+
+@pytest.mark.parametrize(
+    "chosen", ["3", "GPU-8a7b6c5d-0000-1111-2222-333344445555", "MIG-8a7b6c5d-0000-1111-2222-333344445555", "1,0"]
+)
+@pytest.mark.parametrize("variable", ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"])
+def test_the_fingerprint_is_not_moved_by_which_of_equal_gpus_a_scheduler_gave(
+    monkeypatch: pytest.MonkeyPatch, variable: str, chosen: str
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    before = fingerprint()
+    monkeypatch.setenv(variable, chosen)
+    assert fingerprint() == before
+    assert variable not in module.environment()["environment_variables"]
 
 
 @pytest.mark.parametrize(
@@ -241,12 +253,17 @@ def test_devices_are_those_present_with_the_cpu_first(monkeypatch: pytest.Monkey
     assert module._devices() == ("cpu", "cuda", "xpu")
 
 
-def test_gpus_are_named_with_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SimpleNamespace(name="H200", total_memory=140 * 2**30, uuid="secret")
+def test_of_several_gpus_that_is_named_on_which_cells_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that hides the others, or does not, gives the same machine."""
+    names = ["T4", "H200"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
-    assert module._gpus() == [{"name": "H200", "memory_gib": 140}] * 2
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda index: SimpleNamespace(name=names[index], total_memory=140 * 2**30, uuid="secret"),
+    )
+    assert module._gpus() == [{"name": "H200", "memory_gib": 140}]
 
 
 class FakeNVMLError(Exception):
@@ -292,16 +309,36 @@ def test_the_compiler_of_the_users_choice_is_looked_for(monkeypatch: pytest.Monk
 def test_a_gpu_needs_triton_and_a_c_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(metadata, "version", lambda name: "3.0")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     assert "C compiler" in str(module._compile_obstacle("cuda"))
     (tmp_path / "gcc").touch(mode=0o755)
     assert module._compile_obstacle("cuda") is None
-
-    def missing(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+    assert "7.0" in str(module._compile_obstacle("cuda"))
+    monkeypatch.setattr(torch.version, "hip", "7.0")  # which counts otherwise
+    assert module._compile_obstacle("cuda") is None
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     assert "package triton" in str(module._compile_obstacle("cuda"))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_compiles_needs_pythons_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str) -> None:
+    """Triton and inductor build against them: without, each compiled cell would end in a compiler's error."""
+    monkeypatch.setattr(module.sysconfig, "get_path", lambda name, scheme: str(tmp_path))
+    monkeypatch.setattr(module, "_triton_obstacle", lambda: None)
+    assert f"Python.h, which is not in {tmp_path}" in str(module._compile_obstacle(device))
+    (tmp_path / "Python.h").touch()
+    assert module._compile_obstacle(device) is None
+
+
+def test_headers_are_looked_for_where_debian_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(module.sysconfig, "get_path", lambda name, scheme: asked.append(scheme) or "/")
+    for own in ("posix_local", "venv"):
+        monkeypatch.setattr(module.sysconfig, "get_default_scheme", lambda own=own: own)
+        module._python_headers()
+    assert asked == ["posix_prefix", "venv"]
 
 
 def test_mps_cannot_compile_and_xpu_can() -> None:

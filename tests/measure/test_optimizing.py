@@ -155,7 +155,7 @@ def test_a_step_that_is_given_the_same_samples_again_is_noticed() -> None:
 
 def test_counts_of_such_a_step_are_of_all_of_it(tmp_path: Path) -> None:
     found = [
-        count_work(made(tmp_path, model=SMOOTH, **said), Cell.of("train", model=SMOOTH, **said), Settings(), tmp_path)
+        count_work(made(tmp_path, model=SMOOTH, **said), Cell.of("train", model=SMOOTH, **said), Settings())
         for said in ({"batch_size": 64, "accumulate": 1}, {"batch_size": 16, "accumulate": 4})
     ]
     one, several = (work.metrics for work in found)
@@ -225,7 +225,7 @@ def test_fewer_activations_are_kept_and_more_is_computed(model: str, tmp_path: P
     found = []
     for said in ("off", "on"):
         cell = Cell.of("train", model=model, dataset="mnist-5k", batch_size=16, checkpointing=said)
-        found.append(count_work(prepare(cell, Settings(), tmp_path), cell, Settings(), tmp_path).metrics)
+        found.append(count_work(prepare(cell, Settings(), tmp_path), cell, Settings()).metrics)
     kept, again = found
     assert again["activation_bytes"] < kept["activation_bytes"]  # type: ignore[operator]  # both are counted
     assert again["operators_per_step"] > kept["operators_per_step"]  # type: ignore[operator]

@@ -344,5 +344,5 @@ def test_of_batches_whose_length_varies_every_run_counts_the_same_one(
         steps = prepare(cell, Settings(), tmp_path)
         for _ in range(steps_before):
             steps.advance()
-        counted.append(count_work(steps, cell, Settings(), tmp_path).metrics["activation_bytes"])
+        counted.append(count_work(steps, cell, Settings()).metrics["activation_bytes"])
     assert counted[0] == counted[1] == counted[2]

@@ -125,3 +125,41 @@ def test_the_process_of_a_cell_imports_nothing_that_only_a_page_needs(workload: 
     assert outcome.status == "ok", outcome.log
     assert {"torch", "trainmark.measure.protocol"} <= set(outcome.value)
     assert [name for name in HEAVY if name in outcome.value] == []
+
+
+def test_data_that_are_not_there_are_missing_in_their_own_cells_alone(call: Call) -> None:
+    absent = DIGITS.replace("LOADED.append(os.getpid())", 'raise MissingDataError("no digits here")')
+    absent = absent.replace("import os", "import os\nfrom trainmark.measure.failures import MissingDataError", 1)
+    assert [status for status, _, _ in call(absent)] == ["ok", "ok"]
+
+
+NOBODY_ASKS = """
+import sys, traceback
+import torch
+
+def refused(*arguments, **named):
+    traceback.print_stack(limit=6)
+    sys.exit("a GPU was asked for before the fork")
+
+for owner, name in (
+    (torch.cuda, "is_available"), (torch.cuda, "device_count"), (torch.cuda, "_lazy_init"),
+    (torch.cuda, "current_device"), (torch.cuda, "get_device_properties"), (torch.accelerator, "is_available"),
+    (torch.accelerator, "current_accelerator"), (torch.accelerator, "device_count"), (torch._C, "_cuda_getDeviceCount"),
+):
+    setattr(owner, name, refused)
+from trainmark.measure import preload
+assert preload.failure is None, preload.failure
+from trainmark.against import server
+"""
+
+
+def test_what_is_forked_has_not_asked_for_a_gpu() -> None:
+    """CUDA cannot be begun again in a child of a process that has begun it, even by asking how many there are.
+
+    Source: "CUDA in multiprocessing" and the note at torch.cuda.is_available, PyTorch's documentation.
+    """
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root, "TRAINMARK_ROOT": root}
+    asked = [sys.executable, "-c", NOBODY_ASKS]
+    done = subprocess.run(asked, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

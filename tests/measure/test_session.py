@@ -21,6 +21,7 @@ from trainmark.meters.probes import Peaks
 from trainmark.store.cell import Cell
 from trainmark.store.journal import read_journal
 from trainmark.store.record import Record
+from trainmark.workloads import entry_of
 from trainmark.workloads.planning import Request
 
 CPU = Machine(
@@ -85,10 +86,10 @@ def test_each_record_is_on_the_disk_before_the_next_cell(session: Callable[..., 
         assert len(read_journal(next(run.journals.iterdir())).records) == number
 
 
-def test_a_record_knows_how_long_its_cell_took(session: Callable[..., Session], tmp_path: Path) -> None:
+def test_a_record_knows_how_long_all_processes_of_its_cell_took(session: Callable[..., Session]) -> None:
     run = session()
     cells = begin(run)
-    assert run.measure(cells[0]).record.metrics["cell_seconds"] == 2.0
+    assert run.measure(cells[0]).record.metrics["cell_seconds"] == 2.0 + 0.1  # timed; then what it computes
 
 
 def test_a_skip_reason_is_recorded_without_starting_a_process(session: Callable[..., Session], tmp_path: Path) -> None:
@@ -264,6 +265,14 @@ def test_estimates_are_those_of_the_newest_runs_of_this_machine(
     assert estimates[known.key] not in (0.0, 1000.0)  # by its size: the run that knew it is too old
     keep(5, {known: 50.0})
     assert run.estimates(cells) == {both.key: 30.0, known.key: 50.0}
+
+
+def test_an_answer_that_is_decided_for_this_code_takes_no_time_again() -> None:
+    told = {"decided": True}
+    record = Record(Cell.of("answer"), "ok", metrics={"cell_seconds": 20.0}, settings=told)
+    again = entry_of("answer").seconds_again
+    assert (again(record, same_code=True), again(record, same_code=False)) == (0.0, 20.0)
+    assert again(replace(record, settings={"decided": False}), same_code=True) == 20.0
 
 
 def test_evidence_is_of_this_code_on_this_machine_and_a_damaged_run_is_none(
@@ -460,7 +469,7 @@ def test_of_two_measurements_the_one_of_the_better_moment_is_kept(
     assert not state.damaged
 
 
-@pytest.mark.parametrize(("seconds", "measured"), [(0.0, 1), (3.9, 1), (4.0, 2)])
+@pytest.mark.parametrize(("seconds", "measured"), [(0.0, 1), (4.0, 1), (4.2, 2)])
 def test_cells_are_measured_again_once_and_while_time_allows(
     session: Callable[..., Session], seconds: float, measured: int
 ) -> None:

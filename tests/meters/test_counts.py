@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 
 from trainmark.measure.instruments import count_launches, workspace_bytes
 from trainmark.meters import counts
@@ -92,11 +94,17 @@ def test_a_view_moves_nothing_and_a_copy_what_it_reads_and_writes() -> None:
 # Launches
 
 
+@pytest.fixture(autouse=True)
+def _no_device_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+
+
 class FakeProfile:
     """A profiler that saw these calls; it knows whether the step was run within it."""
 
-    def __init__(self, calls: dict[str, int]) -> None:
+    def __init__(self, calls: dict[str, int], spans: Sequence[tuple[float, float]] = ()) -> None:
         self.calls = calls
+        self.spans = spans
         self.activities: list[Any] = []
         self.is_on = False
 
@@ -111,21 +119,32 @@ class FakeProfile:
     def __exit__(self, *ending: object) -> None:
         self.is_on = False
 
-    def key_averages(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(key=name, count=number) for name, number in self.calls.items()]
+    def events(self) -> list[FunctionEvent]:
+        names = [name for name, number in self.calls.items() for _ in range(number)]
+        calls = [FunctionEvent(number, name, 1, 0.0, 1.0) for number, name in enumerate(names)]
+        return [*calls, *(_on_device(*span) for span in self.spans)]
+
+
+def _on_device(begin: float, end: float, *, is_user_annotation: bool = False) -> FunctionEvent:
+    """Work of the device; its times are in microseconds."""
+    annotated = {"is_user_annotation": is_user_annotation}
+    return FunctionEvent(0, "kernel", 7, begin, end, device_type=DeviceType.CUDA, **annotated)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
     ("calls", "kernels", "synchronisations"),
     [
-        ({}, 0, 0),
         ({"cudaLaunchKernel": 7, "cudaLaunchKernelExC": 2}, 9, 0),
         ({"cuLaunchKernel": 3, "cuLaunchKernelEx": 1}, 4, 0),  # of Triton
         ({"cudaLaunchCooperativeKernel": 1, "cuLaunchCooperativeKernel": 1}, 2, 0),
         ({"cudaGraphLaunch": 1}, 1, 0),
-        ({"cudaStreamSynchronize": 2, "cudaEventSynchronize": 1}, 0, 3),
-        ({"cudaDeviceSynchronize": 1}, 0, 0),  # the profiler's own, at its end
-        ({"cudaMemcpyAsync": 4, "cudaMemsetAsync": 4, "cudaEventRecord": 2, "void gemm()": 9}, 0, 0),
+        ({"cudaLaunchKernel": 1, "cudaStreamSynchronize": 2, "cudaEventSynchronize": 1}, 1, 3),
+        ({"cudaLaunchKernel": 1, "cudaDeviceSynchronize": 1}, 1, 0),  # the profiler's own, at its end
+        (
+            {"cudaLaunchKernel": 1, "cudaMemcpyAsync": 4, "cudaMemsetAsync": 4, "cudaEventRecord": 2, "void gemm()": 9},
+            1,
+            0,
+        ),
     ],
 )
 def test_calls_of_the_driver_become_launches_and_waits(
@@ -135,9 +154,49 @@ def test_calls_of_the_driver_become_launches_and_waits(
     monkeypatch.setattr(torch.profiler, "profile", profile)
     steps = []
     found = counts.count_launches(lambda: steps.append(profile.is_on), "cuda")
-    assert found == Launches(kernels, synchronisations)
+    assert found == Launches(kernels, synchronisations, 0.0)
     assert steps == [True]  # once, and watched
     assert profile.activities == [torch.profiler.ProfilerActivity.CUDA]
+
+
+@pytest.mark.parametrize(
+    "calls", [{}, {"cudaDeviceSynchronize": 1}, {"cudaMemcpyAsync": 2, "cudaStreamSynchronize": 1}]
+)
+def test_a_profiler_that_sees_no_launch_has_counted_nothing(
+    monkeypatch: pytest.MonkeyPatch, calls: dict[str, int]
+) -> None:
+    """CUPTI is missing, or another tool has it: a step that launches nothing is none."""
+    monkeypatch.setattr(torch.profiler, "profile", FakeProfile(calls))
+    assert counts.count_launches(lambda: None, "cuda") is None
+
+
+@pytest.mark.parametrize(
+    ("spans", "microseconds"),
+    [
+        ([], 0),
+        ([(10, 30), (50, 60)], 30),
+        ([(10, 30), (20, 40)], 30),  # two streams at once
+        ([(20, 25), (10, 40), (40, 41)], 31),
+    ],
+)
+def test_a_device_is_busy_while_anything_runs_on_it(
+    monkeypatch: pytest.MonkeyPatch, spans: list[tuple[float, float]], microseconds: float
+) -> None:
+    monkeypatch.setattr(torch.profiler, "profile", FakeProfile({"cudaLaunchKernel": 1}, spans))
+    found = counts.count_launches(lambda: None, "cuda")
+    assert found is not None
+    assert found.busy_seconds == pytest.approx(microseconds / 1e6)
+
+
+def test_a_range_that_is_drawn_on_a_device_is_no_work_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = FakeProfile({"cudaLaunchKernel": 1}, [(0, 5)])
+    drawn = _on_device(0, 100, is_user_annotation=True)
+    kernel = profile.events()
+    monkeypatch.setattr(profile, "events", lambda: [*kernel, drawn])
+    monkeypatch.setattr(torch.profiler, "profile", profile)
+    found = counts.count_launches(lambda: None, "cuda")
+    assert found is not None
+    assert found.busy_seconds == pytest.approx(5e-6)
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps", "xpu"])
@@ -150,9 +209,12 @@ def test_without_cuda_no_step_is_run_for_its_launches(device: str) -> None:
 def test_launches_that_nobody_counted_are_no_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     feed = SimpleNamespace(endless=lambda: iter([(torch.ones(1), torch.ones(1))]))
     steps: Any = SimpleNamespace(context=torch.inference_mode(), feed=feed, step=lambda images, labels: images)
-    assert count_launches(steps, "cpu", 0) == {}
-    monkeypatch.setattr(torch.profiler, "profile", FakeProfile({"cudaLaunchKernel": 5}))
-    assert count_launches(steps, "cuda", 0) == {"kernel_launches_per_step": 5, "synchronisations_per_step": 0}
+    assert count_launches(steps, "cpu", 1e-3, 0) == {}
+    profile = FakeProfile({"cudaLaunchKernel": 5}, [(0, 250)])
+    monkeypatch.setattr(torch.profiler, "profile", profile)
+    found = {"kernel_launches_per_step": 5, "synchronisations_per_step": 0}
+    assert count_launches(steps, "cuda", 1e-3, 0) == found | {"device_busy_share": pytest.approx(0.25)}
+    assert count_launches(steps, "cuda", 1e-4, 0) == found | {"device_busy_share": 1}  # a profiled kernel takes longer
 
 
 # Compilations

@@ -185,7 +185,7 @@ def beside(before: GpuState | None, after: GpuState | None, monkeypatch: pytest.
 def test_the_state_of_a_gpu_is_looked_at_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     found = beside(COOL, HOT, monkeypatch)
     assert {name: value for name, value in found.to_json().items() if name[:3] == "gpu"} == {
-        "gpu_throttled": 1,
+        "gpu_throttled": 0,  # the time for which it was is known, and none
         "gpu_throttle_reasons_before": "",
         "gpu_throttle_reasons_after": "thermal",
         "gpu_held_back_share": 0,
@@ -211,6 +211,37 @@ def test_a_gpu_that_was_held_back_between_two_looks_is_throttled(
     found = beside(COOL, after, monkeypatch)
     assert found.gpu_held_back_share == pytest.approx(seconds / 4)
     assert found.gpu_throttled == throttled
+
+
+CAPPED = replace(COOL, throttle_reasons=("power cap",))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "throttled"),
+    [
+        (COOL, CAPPED, 0),  # a single look at what comes and goes
+        (CAPPED, COOL, 0),
+        (CAPPED, CAPPED, 1),
+        (COOL, HOT, 1),
+        (HOT, COOL, 1),
+        (CAPPED, HOT, 1),
+        (COOL, COOL, 0),
+        (COOL, replace(COOL, throttle_reasons=None), 0),
+        (replace(COOL, throttle_reasons=None), CAPPED, 1),  # the only look there is
+    ],
+)
+def test_a_gpu_that_counts_no_time_is_judged_by_looks_of_which_one_at_its_power_cap_says_little(
+    monkeypatch: pytest.MonkeyPatch, before: GpuState, after: GpuState, throttled: int
+) -> None:
+    uncounted = [replace(state, held_back_seconds=None) for state in (before, after)]
+    assert beside(*uncounted, monkeypatch).gpu_throttled == throttled
+
+
+@pytest.mark.parametrize("looks", [(CAPPED, CAPPED), (HOT, COOL), (COOL, CAPPED)])
+def test_where_the_time_is_counted_no_look_says_more(
+    monkeypatch: pytest.MonkeyPatch, looks: tuple[GpuState, GpuState]
+) -> None:
+    assert beside(*looks, monkeypatch).gpu_throttled == 0
 
 
 def test_what_a_gpu_does_not_tell_of_its_throttling_is_none_and_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:

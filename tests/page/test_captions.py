@@ -17,6 +17,7 @@ from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.stretched import not_ranked
 from trainmark.judge.comparison import CellComparison, compare, compare_paired
 from trainmark.judge.verdict import judge
+from trainmark.page.configurations import configurations
 from trainmark.page.forest import MOST_BARS, forest
 from trainmark.page.galleries import galleries
 from trainmark.page.html import render, render_paired
@@ -24,7 +25,7 @@ from trainmark.page.plots.canvas import Plot
 from trainmark.page.plots.cost import energy_plot, payback_plot, phases_plot, roofline_plot
 from trainmark.page.plots.learning import held_out_plots
 from trainmark.page.plots.speed import rounds_plot, speedup_plot, throughput_plots
-from trainmark.page.tables import cells_table, phases_table
+from trainmark.page.tables import phases_table
 from trainmark.store.cell import Cell
 from trainmark.store.frame import to_frame
 from trainmark.store.record import Record, Run
@@ -245,12 +246,20 @@ def test_what_a_run_lacks_is_not_said_of_what_it_has(stored: Any) -> None:
     assert absent(sizes)["memory"] == "no model's memory was read at two batch sizes"
 
 
-def test_a_setting_that_some_cells_lack_is_not_said_of_all(stored: Any) -> None:
-    records = [step(0.01), Record(Cell.of("input"), "ok", metrics={"step_seconds": 1e-4})]
-    constants = cells_table(records, {}).constants
-    assert "precision fp32 (1 of 2)" in constants
-    assert re.search(r"device cpu(,|$)", constants)
-    assert "All cells: " not in render([of(*records, stored=stored)])
+def test_what_is_said_of_all_of_a_workload_holds_for_all_of_it(stored: Any) -> None:
+    records = [step(0.01), step(0.01, axes={"batch_size": 128}), step(0.01, axes={"precision": "bf16"}), *inputs()]
+    train, data = configurations(of(*records, stored=stored), {}).groups
+    assert train.constants == "mnist-5k, cpu"  # not a precision, in which they differ
+    assert [row.name for row in train.table.rows] == [
+        "mlp, batch 64, fp32",
+        "mlp, batch 128, fp32",
+        "mlp, batch 64, bf16",
+    ]
+    assert data.constants == "mnist-5k, cpu"
+
+
+def inputs() -> list[Record]:
+    return [Record(Cell.of("input"), "ok", metrics={"step_seconds": 1e-4})]
 
 
 def test_cells_without_a_bar_are_counted_by_their_verdict(stored: Any) -> None:

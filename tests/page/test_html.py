@@ -345,7 +345,7 @@ def lesson(lecture: Lecture, folder: Path) -> list[Section]:
 def test_the_lecture_has_its_claims_with_verdicts_and_its_images(stored: Any, tmp_path: Path) -> None:
     page = Page(render([stored.run()], sections=lesson(stored.lecture(), tmp_path)))
     assert "2 of 6 claims hold, 2 fail, 2 could not be checked here." in page.text
-    assert [word for word in page.words if word in ("holds", "fails", "unchecked")] == ["holds"] * 2 + ["fails"] * 2 + [
+    assert [word for word in page.words if word in ("holds", "fails", "unchecked")] == ["fails"] * 2 + ["holds"] * 2 + [
         "unchecked"
     ] * 2
     assert sum((attributes["src"] or "").startswith("data:image/png") for attributes in page.all("img")) == 9
@@ -388,7 +388,7 @@ def test_a_paired_run_has_a_page_that_loads_nothing_and_whose_links_lead_somewhe
     ids = [attributes["id"] for _, attributes in of_pairs.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {(attributes["href"] or "")[1:] for attributes in of_pairs.all("a")} <= set(ids)
-    assert len(of_pairs.all("caption")) == len(of_pairs.all("table")) == 3
+    assert len(of_pairs.all("caption")) == len(of_pairs.all("table")) > 3
     assert not re.search(r"\b(nan|NaN|None|Undefined)\b", of_pairs.text)
 
 
@@ -397,9 +397,9 @@ def test_the_page_of_pairs_begins_with_the_verdict_and_gives_each_ratio_with_int
     assert len(headings) == 4
     text = of_pairs.text
     assert text.index("Regressed: 5 of 31 cells are worse, failed or missing against v1.2; ") < text.index(
-        "Against the base"
+        "Did it get worse?"
     )
-    assert "the working tree against v1.2 · 31 cells · 420 pairs in 412 s" in text
+    assert "the working tree against v1.2 · 31 configurations · 420 pairs in 412 s" in text
     assert "train mlp 256 cpu fp32 regressed +8.0% +7.8% to +8.1% 1.00 s → 1.08 s 48 step time" in text
     assert "train mlp 256 cpu bf16 inconclusive +0.9% +0.6% to +1.3% 1.00 s → 1.01 s 9 3 dropped" in text
 
@@ -427,7 +427,7 @@ def test_the_page_of_pairs_tells_what_was_counted_and_differs(of_pairs: Page, st
 
 
 def test_the_page_of_pairs_shows_what_both_sides_were_measured_in(of_pairs: Page) -> None:
-    conditions = of_pairs.text.rpartition("Base: v1.2")[2]
+    conditions = of_pairs.text.rpartition("Baseline: v1.2")[2]
     assert "PyTorch 2.11.0 2.15.0" in conditions
     assert "Commit 77aa88bb99cc 1a2b3c4d5e6f on main, with uncommitted changes" in conditions
     assert "Processor Intel(R) Xeon(R) Processor Cores" in conditions  # said once where it is the same

@@ -11,10 +11,10 @@ import pytest
 
 from trainmark.advise.break_even import paybacks
 from trainmark.judge.explanation import leading_operators
+from trainmark.page.configurations import configurations
 from trainmark.page.html import render
 from trainmark.page.tables import (
     Table,
-    cells_table,
     compile_table,
     counts_table,
     input_table,
@@ -23,12 +23,16 @@ from trainmark.page.tables import (
 )
 from trainmark.store.cell import Cell
 from trainmark.store.profiles import Operator, Profile, trace_path, write_profile
-from trainmark.store.record import Record
+from trainmark.store.record import Record, Run, RunFacts
 from trainmark.store.runs import artifact_folder, read_run
 
 
 def measured(compile_mode: str = "off", **metrics: float | None) -> Record:
     return Record(Cell.of("train", compile=compile_mode), "ok", metrics=metrics, rounds=(0.01,))
+
+
+def run_of(*records: Record) -> Run:
+    return Run("0001", RunFacts("0001", "2026-01-01T12:00:00+00:00", complete=True), {}, {}, records)
 
 
 def column(table: Table, title: str) -> list[str]:
@@ -37,17 +41,21 @@ def column(table: Table, title: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("intensity", "limit"), [(3.0, "memory"), (4.0, "arithmetic"), (5.0, "arithmetic"), (None, "–")]
+    ("compute", "bandwidth", "limit"),
+    [
+        (0.5, 0.2, "compute-bound"),
+        (0.2, 0.5, "memory-bandwidth-bound"),
+        (0.1, 0.2, "no single limit"),
+        (0.5, None, "–"),
+    ],
 )
-def test_a_step_is_limited_by_what_is_on_its_side_of_the_ridge(intensity: float | None, limit: str) -> None:
-    records = [
-        measured(flops_utilisation=0.5, arithmetic_intensity=intensity, ridge_intensity=4.0),
-        measured(flops_utilisation=0.5, arithmetic_intensity=1.0, ridge_intensity=4.0),
-    ]
-    assert column(limits_table(records), "Limit") == [limit, "memory"]
+def test_a_step_is_limited_by_the_largest_of_its_shares(compute: float, bandwidth: float | None, limit: str) -> None:
+    other = measured(step_seconds=0.01, flops_utilisation=0.9, bytes_utilisation=0.1)
+    record = measured(step_seconds=0.01, flops_utilisation=compute, bytes_utilisation=bandwidth)
+    assert column(limits_table([record, other]), "Limit") == [limit, "compute-bound"]
 
 
-def test_without_a_ridge_there_is_no_column_for_what_limits() -> None:
+def test_without_both_shares_there_is_no_column_for_what_limits() -> None:
     table = limits_table([measured(flops_utilisation=0.5, arithmetic_intensity=5.0)])
     assert "Limit" not in [column.title for column in table.columns]
 
@@ -96,7 +104,8 @@ def test_an_interval_is_told_in_the_unit_of_its_time_and_that_suits_the_median()
 def test_a_strip_of_rounds_rises_where_they_take_longer() -> None:
     """From the median at 10, nine units up for 15% more, nine down for 15% less; what is farther is cut off."""
     record = replace(measured(), rounds=(1.0, 1.15, 0.85, 1.0, 2.0))
-    (found,) = [one for one in cells_table([record], {}).columns if one.title == "Rounds"]
+    (group,) = configurations(run_of(record), {}).groups
+    (found,) = [one for one in group.table.columns if one.title == "Rounds"]
     assert found.values[0].strip == "M0 10l25-9 25 18 25-9 25-9"
 
 

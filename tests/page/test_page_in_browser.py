@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from trainmark.advise.reproduce import command
 from trainmark.judge.verdict import judge
 from trainmark.page.html import render
 
+EXAMPLE = Path(__file__).parents[2] / "reports" / "example" / "report.html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless=new",
@@ -65,7 +69,7 @@ def opened(browser: Any, regressed_page: str, tmp_path: Path) -> Any:
 
     shown = show(browser, tmp_path, regressed_page)
     # On a loaded machine the driver may answer from the page before: the buttons are what the script makes.
-    WebDriverWait(shown, 60).until(lambda it: it.find_elements("css selector", "#cells ~ .scroll thead button"))
+    WebDriverWait(shown, 60).until(lambda it: it.find_elements("css selector", ".group thead button"))
     return shown
 
 
@@ -82,20 +86,29 @@ def show(browser: Any, folder: Path, text: str, width: int = 1280) -> Any:
 
 def press(browser: Any, header: str) -> None:
     browser.execute_script(
-        "[...document.querySelectorAll('#cells ~ .scroll thead button')]"
+        "[...document.querySelectorAll('#of-train thead button')]"
         ".find(button => button.textContent.startsWith(arguments[0])).click()",
         header,
     )
 
 
-def column(browser: Any, header: str) -> list[str]:
-    """The visible texts of a column of the main table, without their intervals."""
+def column(browser: Any, header: str, workload: str = "train") -> list[str]:
+    """The visible texts of a column of a workload's table, without their intervals."""
     return browser.execute_script(
-        "const table = document.querySelector('#cells ~ .scroll table');"
+        "const table = document.querySelector(`#of-${arguments[1]} > .paper > table`);"
         "const at = [...table.tHead.rows[0].cells].findIndex(one => one.textContent.startsWith(arguments[0]));"
         "return [...table.tBodies[0].rows].filter(row => !row.hidden)"
         ".map(row => row.cells[at].firstChild.textContent.trim())",
         header,
+        workload,
+    )
+
+
+def shown(browser: Any) -> list[str]:
+    """Workload and name of each configuration that no filter hides."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('.group > .paper tbody tr[id]')].filter(row => row.checkVisibility())"
+        ".map(row => `${row.dataset.f.split('|')[0]} ${row.cells[0].firstChild.textContent}`)"
     )
 
 
@@ -111,7 +124,8 @@ def type_filter(browser: Any, words: str) -> None:
 
 
 def test_the_table_has_a_row_a_cell_and_the_console_no_errors(opened: Any, stored: Any) -> None:
-    assert len(column(opened, "Cell")) == len(stored.run().records)
+    rows = opened.find_elements("css selector", ".group > .paper tbody tr[id]")
+    assert len(rows) == len(stored.run().records)
     assert opened.get_log("browser") == []
 
 
@@ -128,26 +142,43 @@ def test_pressing_a_header_sorts_and_pressing_again_reverses(opened: Any) -> Non
 
 
 def test_words_are_sorted_as_words(opened: Any) -> None:
-    press(opened, "Precision")
-    precisions = [word for word in column(opened, "Precision") if word.isalnum()]
-    assert precisions == sorted(precisions)
+    press(opened, "Configuration")
+    names = column(opened, "Configuration")
+    assert names.index("cnn, batch 64, fp32") < names.index("cnn, batch 256, fp32")  # numbers in them as numbers
+    assert names.index("cnn, batch 256, fp32") < names.index("mlp, batch 64, fp32")
 
 
 def test_headers_are_reached_and_pressed_with_the_keyboard(opened: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    header = opened.find_element("css selector", "#cells ~ .scroll thead button")
+    header = opened.find_element("css selector", "#of-train thead button")
+    before = column(opened, "Configuration")
     header.send_keys(Keys.ENTER)
     assert opened.execute_script("return document.activeElement.tagName") == "BUTTON"
-    assert column(opened, "Cell") == sorted(column(opened, "Cell"))
+    assert column(opened, "Configuration") != before
 
 
 def test_the_filter_keeps_the_rows_that_have_every_word(opened: Any) -> None:
     type_filter(opened, "CNN bf16")
-    assert column(opened, "Cell") == ["train cnn", "train cnn", "inference cnn"]
-    assert opened.find_element("id", "shown").text == "3 of 31 cells"
+    assert shown(opened) == ["train cnn, batch 64, bf16", "train cnn, batch 256, bf16", "inference cnn, bf16"]
+    assert opened.find_element("id", "shown").text == "3 of 31 configurations"
     type_filter(opened, "")
-    assert opened.find_element("id", "shown").text == "31 of 31 cells"
+    assert opened.find_element("id", "shown").text == "31 of 31 configurations"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("compiled", ["train mlp, batch 256, fp32, compiled", "train cnn, batch 256, fp32, compiled"]),
+        ("compile=default cnn", ["train cnn, batch 256, fp32, compiled"]),  # as the terminal has it
+        ("oom", ["train resnet20, batch 256, fp32"]),
+        ("few-rounds", ["inference mlp, bf16"]),
+        ("train eager cnn fp32", ["train cnn, batch 64, fp32", "train cnn, batch 256, fp32"]),  # goes without saying
+    ],
+)
+def test_the_filter_knows_the_words_of_the_page(opened: Any, words: str, found: list[str]) -> None:
+    type_filter(opened, words)
+    assert shown(opened) == found
 
 
 def test_each_picture_is_drawn(opened: Any) -> None:
@@ -163,12 +194,16 @@ def test_without_javascript_table_and_verdict_are_there(browser: Any, stored: An
         show(browser, tmp_path, render([stored.run()], comparison))
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    rows = browser.find_elements("css selector", "#cells ~ .scroll tbody tr")
+    for fold in browser.find_elements("css selector", ".group:not([open]) > summary"):
+        fold.click()  # without a script a browser folds and unfolds by itself
+    rows = browser.find_elements("css selector", ".group > .paper tbody tr")
     assert len(rows) == len(stored.run().records)
     assert all(row.is_displayed() for row in rows)
-    assert browser.find_elements("css selector", "thead button") == []
+    assert browser.find_elements("css selector", "main button:not([type=reset])") == []
     assert not browser.find_element("css selector", ".tools").is_displayed()
-    assert browser.find_element("id", "verdict").text.endswith(judge(comparison).sentence)
+    assert judge(comparison).sentence in browser.find_element("css selector", "h1").text
+    commands = browser.find_elements("css selector", ".commands li code")
+    assert len(commands) == len(stored.run().records)
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -189,9 +224,10 @@ def test_the_page_never_scrolls_sideways_even_with_hostile_names(
     assert browser.get_log("browser") == []
 
 
-def with_theme(browser: Any, name: str) -> None:
+def with_theme(browser: Any, name: str, media: str = "") -> None:
     browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": name}]}
+        "Emulation.setEmulatedMedia",
+        {"media": media, "features": [{"name": "prefers-color-scheme", "value": name}]},
     )
 
 
@@ -257,7 +293,8 @@ def test_the_page_of_pairs_is_whole_without_javascript_and_follows_the_button_wi
         show(browser, tmp_path, paired_page)
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    assert "Regressed: 5 of 31 cells" in browser.find_element("id", "verdict").text
+    assert "Regressed: 5 of 31 cells" in browser.find_element("css selector", "h1").text
+    browser.find_element("css selector", ".fold:not([open]) > summary").click()
     rows = browser.find_elements("css selector", "table.pairs tbody tr")
     assert len(rows) == 31
     assert all(row.is_displayed() for row in rows)
@@ -280,39 +317,38 @@ def choose(browser: Any, title: str, value: str) -> None:
 def test_facets_narrow_the_table_and_showing_all_widens_it(opened: Any, stored: Any) -> None:
     choose(opened, "Model", "cnn")
     choose(opened, "Precision", "bf16")
-    assert column(opened, "Cell") == ["train cnn", "train cnn", "inference cnn"]
-    assert set(column(opened, "Precision")) == {"bf16"}
+    assert shown(opened) == ["train cnn, batch 64, bf16", "train cnn, batch 256, bf16", "inference cnn, bf16"]
     opened.find_element("css selector", ".tools [type=reset]").send_keys(" ")
     assert opened.execute_async_script("setTimeout(arguments[0], 50, true)")
-    assert len(column(opened, "Cell")) == len(stored.run().records)
+    assert opened.find_element("id", "shown").text == "31 of 31 configurations"
 
 
 def test_only_regressed_shows_those_that_fail_the_check(opened: Any) -> None:
     opened.find_element("id", "worse").send_keys(" ")
-    assert column(opened, "Cell") == ["train cnn"]
-    assert column(opened, "Against base") == ["regressed"]
+    assert shown(opened) == ["train cnn, batch 256, fp32"]
+    assert column(opened, "Against baseline") == ["regressed"]
 
 
 def test_the_address_keeps_what_was_chosen(opened: Any) -> None:
     choose(opened, "Model", "cnn")
     type_filter(opened, "train")
     press(opened, "Step time")
-    cells, address = column(opened, "Cell"), opened.current_url
+    cells, address = column(opened, "Configuration"), opened.current_url
     assert {"Model=cnn", "q=train", "down=1"} <= set(address.partition("?")[2].split("&"))
     times = column(opened, "Step time")
     opened.get("about:blank")
     opened.get(address)
-    assert (column(opened, "Cell"), column(opened, "Step time")) == (cells, times)
+    assert (column(opened, "Configuration"), column(opened, "Step time")) == (cells, times)
     assert opened.find_element("id", "filter").get_attribute("value") == "train"
 
 
 def test_a_link_to_a_row_leads_to_it_even_where_a_filter_hides_it(opened: Any) -> None:
-    target = opened.find_element("css selector", "#cells ~ .scroll tbody tr:last-child")
+    target = opened.find_element("css selector", "#of-input tbody tr:last-child")  # in a folded part
     name, address = target.get_attribute("id"), opened.current_url
     opened.get("about:blank")
     opened.get(f"{address}?q=nothing-has-this#{name}")
-    shown = [row for row in opened.find_elements("css selector", "#cells ~ .scroll tbody tr") if row.is_displayed()]
-    assert [row.get_attribute("id") for row in shown] == [name]
+    rows = [row for row in opened.find_elements("css selector", ".group > .paper tbody tr") if row.is_displayed()]
+    assert [row.get_attribute("id") for row in rows] == [name]
     assert opened.execute_script("return document.querySelector(':target').id") == name
 
 
@@ -325,6 +361,144 @@ def test_every_control_is_reached_with_the_keyboard(opened: Any) -> None:
 
 
 def test_the_verdict_is_the_first_thing_on_the_page(opened: Any) -> None:
+    findings = opened.find_elements("css selector", "h1 .finding")
+    assert "is worse, failed or missing against 0001_1a2b3c_20260101_120000" in findings[0].text
+    told = " ".join(finding.text for finding in findings[1:])
+    assert all(
+        f"{model}: " in told or f"Train {model} " in told for model in ("mlp", "mlp-residual", "cnn", "resnet20")
+    )
+    assert all(finding.rect["y"] + finding.rect["height"] < 400 for finding in findings)
     headings = opened.find_elements("css selector", "main h2")
-    assert "is worse, failed or missing against 0001_1a2b3c_20260101_120000" in headings[0].text
-    assert headings[0].rect["y"] < 400
+    assert [heading.text for heading in headings[:2]] == ["Did it get worse?", "Against the baseline"]
+    assert headings[0].rect["y"] < 500
+
+
+UNCUT = """
+const width = document.documentElement.clientWidth, told = [];
+const unseen = ".unseen, .skip, .cards thead";
+for (const one of document.querySelectorAll("table, tr, th, td, img, svg, code, figure, p, li, dd")) {
+  const place = one.getBoundingClientRect();
+  if (!one.checkVisibility() || one.closest(unseen)) continue;
+  const name = `${one.tagName} ${one.className}`;
+  if (place.right > width + 1 || place.left < -1) told.push(`${name} ends at ${Math.round(place.right)}`);
+  const around = one.parentElement.getBoundingClientRect();
+  if (one.matches("table, img") && place.right > around.right + 1) told.push(`${name} is wider than what holds it`);
+}
+for (const one of document.querySelectorAll("main *, header *, nav")) {
+  const style = getComputedStyle(one), name = `${one.tagName} ${one.className}`;
+  if (one.closest(unseen) || !one.checkVisibility() || one.closest("svg, select, input")) continue;
+  if (/auto|scroll/.test(style.overflowX + style.overflowY)) told.push(`${name} scrolls`);
+  if (/hidden|clip/.test(style.overflowX) && one.scrollWidth > one.clientWidth + 1) told.push(`${name} hides`);
+}
+return told;
+"""
+
+
+@pytest.mark.parametrize("page", ["everything_page", "paired_page"])
+@pytest.mark.parametrize(("width", "media"), [(1280, "screen"), (400, "screen"), (718, "print")])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_cut_and_no_box_scrolls_with_all_unfolded(
+    browser: Any, request: pytest.FixtureRequest, tmp_path: Path, page: str, width: int, media: str, theme: str
+) -> None:
+    with_theme(browser, theme, media)
+    show(browser, tmp_path, request.getfixturevalue(page), width)
+    browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+    told = browser.execute_script(UNCUT)
+    scrolled = browser.execute_script("return document.documentElement.scrollWidth")
+    with_theme(browser, "light")
+    assert told == []
+    assert scrolled <= width
+
+
+def test_a_phone_has_cards_whose_fields_say_what_they_are(browser: Any, regressed_page: str, tmp_path: Path) -> None:
+    show(browser, tmp_path, regressed_page, 400)
+    row = "document.querySelector('#of-train tbody tr')"
+    assert browser.execute_script(f"return getComputedStyle({row}).display") == "flex"
+    titles = browser.execute_script(
+        f"return [...{row}.cells].slice(1).map(cell => getComputedStyle(cell, '::before').content)"
+    )
+    headers = browser.execute_script(
+        "return [...document.querySelector('#of-train thead tr').cells].slice(1).map(one => one.textContent)"
+    )
+    assert titles == [f'"{header}"' for header in headers]
+
+
+CONTRAST = """
+const channel = (part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+const rgb = (color) => color.match(/[0-9.]+/g).map(Number);
+const told = [];
+let texts = 0;
+for (const picture of document.querySelectorAll("div > svg")) {
+  const shapes = [...picture.querySelectorAll("path, rect")].filter((one) => {
+    const style = getComputedStyle(one), covers = Number(style.fillOpacity) * Number(style.opacity) > 0.5;
+    return style.fill !== "none" && covers && !one.closest("defs, clipPath");
+  }).map((one) => [one.getBoundingClientRect(), rgb(getComputedStyle(one).fill)]);
+  const card = rgb(getComputedStyle(picture.parentElement).backgroundColor);
+  for (const text of picture.querySelectorAll("text")) {
+    if (!text.textContent.trim()) continue;
+    texts += 1;
+    const place = text.getBoundingClientRect();
+    const x = (place.left + place.right) / 2, y = (place.top + place.bottom) / 2;
+    const under = ([box]) => box.left <= x && x <= box.right && box.top <= y && y <= box.bottom;
+    const behind = shapes.filter(under).at(-1)?.[1] ?? card;
+    const both = [rgb(getComputedStyle(text).fill), behind].map(luminance).sort((a, b) => b - a);
+    const ratio = (both[0] + 0.05) / (both[1] + 0.05);
+    if (ratio < 4.5) told.push(`${text.textContent}: ${ratio.toFixed(2)}`);
+  }
+}
+return [told, texts];
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_in_a_picture_has_a_contrast_of_four_and_a_half(
+    browser: Any, everything_page: str, tmp_path: Path, theme: str
+) -> None:
+    with_theme(browser, theme)
+    card = {"light": "#fff", "dark": "#171c22"}[theme]
+    assert re.search(rf"--card: light-dark\([^)]*{card}", everything_page)
+    pictures = [base64.b64decode(found).decode() for found in re.findall(r"svg\+xml;base64,([^\"]+)", everything_page)]
+    divs = "".join(f'<div style="background: {card}">{picture}</div>' for picture in pictures)
+    show(browser, tmp_path, f"<!doctype html><meta charset=utf-8>{divs}")
+    told, texts = browser.execute_script(CONTRAST)
+    with_theme(browser, "light")
+    assert told == []
+    assert texts > 300
+
+
+def test_a_command_is_copied_with_its_commit(opened: Any, stored: Any) -> None:
+    opened.execute_script("navigator.clipboard.writeText = async text => { window.copied = text; }")
+    row = opened.find_element("css selector", "#of-train tbody tr")
+    row.find_element("css selector", "th > button").send_keys(" ")
+    copied = opened.execute_script("return window.copied").splitlines()
+    run = stored.run()
+    assert copied == [f"git switch --detach {run.commit['id']}", command(run.records[0], run)]
+    line = opened.find_element("css selector", ".command")
+    line.find_element("tag name", "button").send_keys(" ")
+    assert opened.execute_script("return window.copied") == line.find_element("tag name", "code").text
+
+
+def test_resting_on_a_mark_shows_its_value(browser: Any, everything_page: str, tmp_path: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    show(browser, tmp_path, everything_page)
+    browser.execute_script("document.querySelector('#why').scrollIntoView({behavior: 'instant'})")
+    spot = browser.find_element("css selector", "#why ~ .gallery .spots circle")
+    ActionChains(browser).move_to_element(spot).perform()
+    tip = browser.find_element("css selector", ".tip")
+    assert tip.is_displayed()
+    assert re.fullmatch(r"train mlp, batch 256, fp32: data 5\.0%", tip.text)
+    place, at = tip.rect, spot.rect
+    assert 0 <= at["y"] - (place["y"] + place["height"]) < 12  # right above it
+
+
+def test_the_example_is_read_in_a_third_of_its_old_length_and_printed_on_six_sheets(browser: Any) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
+    browser.get(EXAMPLE.as_uri())
+    assert browser.execute_script("return document.documentElement.scrollHeight") <= 13_660 / 3
+    a4 = {"paperWidth": 8.27, "paperHeight": 11.69, "preferCSSPageSize": True}
+    printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", a4)["data"])
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 6

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from trainmark.store.call_tree import Call
 from trainmark.store.documents import SchemaError
 from trainmark.store.profiles import (
     OTHERS,
@@ -207,3 +208,33 @@ def test_a_profile_is_not_taken_for_a_run(tmp_path: Path, key: str) -> None:
 def test_profiles_are_read_without_torch() -> None:
     code = "import trainmark.store.profiles, sys; assert not {'torch', 'bench', 'models', 'reports'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+TREE = (Call(None, "a", 1.0, 1e-3), Call(0, "b", 2.5, 2e-3), Call(1, "a", 1.0, -1e-6))
+
+
+def test_a_call_tree_is_read_as_it_was_written(tmp_path: Path) -> None:
+    kept = replace(PROFILE, tree=TREE)
+    assert read_profile(write_profile(tmp_path, kept)) == kept
+    older = {name: part for name, part in kept.to_json().items() if name != "tree"}
+    assert Profile.from_json(json.loads(json.dumps(older))).tree == ()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"parent": 1},
+        {"parent": 2},
+        {"parent": -1},
+        {"parent": "a"},
+        {"name": None},
+        {"calls_per_step": -1.0},
+        {"self_seconds_per_step": math.nan},
+        {"self_seconds_per_step": "1"},
+    ],
+)
+def test_a_tree_that_does_not_end_or_is_none_is_refused(part: dict[str, Any]) -> None:
+    call = {"parent": 0, "name": "b", "calls_per_step": 1.0, "self_seconds_per_step": 1e-3} | part
+    first = {"parent": None, "name": "a", "calls_per_step": 1.0, "self_seconds_per_step": 1e-3}
+    with pytest.raises(SchemaError):
+        Profile.from_json(changed(tree=[first, call]))

@@ -92,7 +92,6 @@ def test_an_engine_is_given_what_it_computes(given, expected) -> None:
         ("smoothing", ("kneser-ney",)),
         ("corpus", ("zipf", "news.txt")),
         ("tokens", (0, 1_000_000)),
-        ("device", ("cuda",)),
     ],
 )
 def test_a_given_axis_has_the_values_given_and_no_others(workload: str, grid: str, axis: str, asked) -> None:
@@ -116,6 +115,17 @@ def test_what_was_asked_for_and_cannot_run_has_its_reason(given, reason: str) ->
     planned = plan("ngram_fit", asking(**given), machine)
     assert planned
     assert all(item.skip_reason is not None and reason in item.skip_reason for item in planned)
+
+
+@pytest.mark.parametrize("grid", ["quick", "full"])
+def test_a_gpu_counts_ngrams_and_does_not_score_them(grid: str) -> None:
+    """Scoring is NumPy's and numba's on the CPU: a cell of another device would be the same under a false name."""
+    fits = plan("ngram_fit", asking(grid, device=["cuda"]), WITH_CUDA)
+    assert {item.skip_reason for item in fits} == {None}
+    assert not [item for item in plan("ngram_score", asking(grid), WITH_CUDA) if item.cell["device"] == "cuda"]
+    asked = plan("ngram_score", asking(grid, device=["cuda"]), WITH_CUDA)
+    assert asked
+    assert all("score on the CPU" in str(item.skip_reason) for item in asked)
 
 
 def test_an_order_of_one_leaves_out_what_needs_two() -> None:

@@ -19,6 +19,7 @@ from bench.ngram.measuring import FIRST_TEXT, fitting, measure_fit, measure_scor
 from models.ngram import fit as fit_model
 from trainmark.measure.failures import UnsupportedError
 from trainmark.measure.settings import Places, Settings
+from trainmark.meters.memory import DeviceMemory
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
 from trainmark.workloads import entry_of
@@ -292,3 +293,22 @@ def test_what_gives_no_model_is_no_half_of_a_pair_of_scores(
     monkeypatch.setitem(ENGINES, "numba", Engine({"mle": "what it computes"}, FakeEngine(SLOW).fit))
     with pytest.raises(UnsupportedError, match="numba gives no model that scores"):
         scoring(Cell.of("ngram_score", corpus="tiny.txt"), text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("device", "stages", "told"),
+    [
+        ("cpu", {"estimate": 0.05}, "what it computes"),
+        ("cuda", {"estimate": 0.05}, "what it computes, counted on cuda and estimated on the CPU"),
+        ("cuda", {}, "what it computes"),
+    ],
+)
+def test_a_fit_on_a_gpu_says_what_of_it_is_done_there(
+    measured, monkeypatch: pytest.MonkeyPatch, device: str, stages: dict[str, float], told: str
+) -> None:
+    for name in ("reset_device_peak", "device_peak"):
+        stand_in = (lambda device: None) if name[0] == "r" else lambda device: DeviceMemory(None, None)
+        monkeypatch.setattr(f"bench.ngram.measuring.{name}", stand_in)
+    engine = FakeEngine(SLOW, stages={"encode": 0.1, "count": 0.2} | stages)
+    record = measured(engine, Cell.of("ngram_fit", engine="torch", device=device, smoothing="kneser-ney"))
+    assert record.settings["computes"] == told

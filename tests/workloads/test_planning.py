@@ -581,3 +581,51 @@ def test_a_model_of_the_grid_that_a_side_does_not_have_is_left_out(workload: str
     assert values(cells(workload, lacking, request), "model") == set(SMALL_MODELS) - {"cnn"} - untrained
     nothing = replace(request, given={"model": ("nowhere:factory",)})
     assert cells(workload, lacking, nothing) == []
+
+
+# Of a GPU
+
+
+def test_a_cell_of_a_gpu_has_its_context_and_its_energy_to_pay_for() -> None:
+    cpu, gpu, unpowered = (
+        estimate_seconds(planned("train", device=device), WITH_CUDA, Settings(energy=energy))
+        for device, energy in (("cpu", True), ("cuda", True), ("cuda", False))
+    )
+    assert gpu > cpu + 5  # a process with a context takes seconds, and so do the windows of energy
+    assert gpu - unpowered == pytest.approx(4)  # two windows of two seconds
+
+
+def test_each_mode_of_the_compiler_takes_its_own_time() -> None:
+    modes = ("off", "default", "reduce-overhead", "max-autotune")
+    for device in ("cpu", "cuda"):
+        found = [
+            estimate_seconds(planned("train", compile=mode, device=device), WITH_CUDA, Settings()) for mode in modes
+        ]
+        assert found == sorted(found)
+        assert found[3] > 2 * found[1]
+
+
+def test_what_is_measured_once_and_quickly_is_estimated_on_every_device() -> None:
+    for workload in ("accuracy", "capacity"):
+        cpu, gpu = (
+            estimate_seconds(planned(workload, device=device), WITH_CUDA, Settings()) for device in ("cpu", "cuda")
+        )
+        assert gpu > 0
+        assert workload != "capacity" or gpu > cpu
+
+
+def test_kernels_are_tried_out_for_few_cells_of_the_full_grid() -> None:
+    full = [cell for workload in ("train", "inference") for cell in cells(workload, WITH_CUDA, asking("full"))]
+    tuned = [cell for cell in full if cell["compile"] == "max-autotune"]
+    assert 0 < len(tuned) < len(full) / 20
+    assert {cell.workload for cell in tuned} == {"train"}
+    assert values(tuned, "precision") == {"fp32", "bf16"}
+    assert {(cell["device"], cell["batch_size"]) for cell in tuned} == {("cpu", 64), ("cuda", 256)}
+    asked = cells("inference", WITH_CUDA, asking("full", compile=["max-autotune"], precision=["fp16"], device=["cuda"]))
+    assert {cell["compile"] for cell in asked} == {"max-autotune"}  # who names it gets all of it
+
+
+def test_the_full_grid_of_given_batch_sizes_tries_kernels_at_one_of_them() -> None:
+    for sizes, tuned in (((32,), 32), ((32, 128, 512), 128)):
+        found = cells("train", WITH_CUDA, asking("full", batch_size=sizes))
+        assert {cell["batch_size"] for cell in found if cell["compile"] == "max-autotune"} == {tuned}

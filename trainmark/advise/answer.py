@@ -26,9 +26,10 @@ from trainmark.workloads import of_role
 
 GAIN = 0.05  # a setting that is sooner by less is not worth a change
 ALPHA = 0.05
-PAIR_LOOKS = (6, 12, 24)  # undisturbed pairs; of six that all agree the signed-rank test is sure enough
+FIRST_LOOK = 3  # undisturbed pairs: a setting that is sooner in none of them is not tried any longer
+PAIR_LOOKS = (6, 12, 24)  # of six that all agree the signed-rank test is sure enough
 PAIR_OVERHEAD_SECONDS = 1.0
-STEPS_OF_A_PAIR = 9  # of long steps: some to be steady, then blocks of one
+STEPS_OF_A_PAIR = 6  # of long steps: some to be steady, then blocks of one
 COARSE_SAMPLES = 10_000  # of fewer held-out samples
 COARSE_MARGIN = 0.01  # a share may be lower by as much: two seeds of one setting differ by half of it
 
@@ -185,8 +186,13 @@ class _Judge:
 
 
 def _pace(ratios: Sequence[float]) -> tuple[str, int]:
-    """Whether trainings are sooner than the default's by more than GAIN, and the pairs until the next look."""
+    """Whether trainings are sooner than the default's by more than GAIN, and the pairs until the next look.
+
+    Nobody is promised anything by ``no sooner``: it ends the trying.
+    """
     bound = -math.log1p(GAIN)
+    if len(ratios) >= FIRST_LOOK and min(ratios[:FIRST_LOOK]) > bound:
+        return "no sooner", 0
     looks = [look for look in PAIR_LOOKS if look <= len(ratios)]
     for look in looks:
         shifted = [value - bound for value in ratios[:look]]

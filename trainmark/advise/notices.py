@@ -48,6 +48,16 @@ _FLAGS = {
         "A neighbour on the same host, or its clock, is the usual cause: these times are too long. Measure these cells "
         "again.",
     ),
+    "other-node": (
+        "A part of the run was measured on a faster or a slower node",
+        "These times are not compared with the others. Choose nodes that are alike, or measure these cells again; "
+        "trainmark merge --node-margin says how much nodes may differ.",
+    ),
+    "gradients-differ": (
+        "Several processes together do not compute the gradient of one",
+        "The times hold; what is trained is another model. A loss that is a sum, or a mean over something else than "
+        "samples, is the usual cause: the gradients of all processes are averaged.",
+    ),
     "traced": (
         "A debugger, a profiler or a coverage tool was told of each line of Python",
         "It slows every step. Measure without it.",
@@ -60,6 +70,14 @@ _FLAGS = {
         "Two steps of a cell do different work",
         "What differs is missing among the counts, and the times are a mean over such steps. A model that draws what "
         "to compute is the usual cause.",
+    ),
+    "search-bounded": (
+        "Something else than memory ended the search for the largest batch",
+        "What is told has been trained, and more may fit: the reason is beside the cell's status.",
+    ),
+    "not-paired": (
+        "Two processes at once have no memory for a cell",
+        "Its record holds, and its time decides nothing. Take a smaller batch, or compare two stored runs.",
     ),
     "flops-partial": (
         "A model computes products for which there is no FLOP formula",
@@ -114,7 +132,13 @@ class Notice:
 
 def notices(run: Run) -> list[Notice]:
     """All that is to be known of a run, the gravest first."""
-    return [*_interruption(run), *_failures(run), *_dirty_tree(run), *_flags(run), *_waiting(run), *_skipped(run)]
+    seen = [*_interruption(run), *_failures(run), *_dirty_tree(run), *_flags(run)]
+    return [*seen, *_waiting(run), *_launch_bound(run), *_skipped(run)]
+
+
+def flag_meanings() -> dict[str, str]:
+    """Flag -> what was seen, in a few words, for where the flag stands beside a number."""
+    return {flag: title for flag, (title, _) in _FLAGS.items()}
 
 
 def _interruption(run: Run) -> list[Notice]:
@@ -179,6 +203,24 @@ def _waiting(run: Run) -> list[Notice]:
         Notice("note", f"Training waits for {WORDS[data]}", _shares(of) + remedy, tuple(one.record for one in of))
         for (data, remedy), of in groups.items()
     ]
+
+
+def _launch_bound(run: Run) -> list[Notice]:
+    """Trainings whose device waits for the host to launch something, those of one remedy together."""
+    groups: dict[str, list[Bottleneck]] = {}
+    for found in bottlenecks(run.records):
+        if found.name == "launches":
+            groups.setdefault(found.remedy, []).append(found)
+    return [
+        Notice("note", "Training is launch-bound", _busy(of) + remedy, tuple(one.record for one in of))
+        for remedy, of in groups.items()
+    ]
+
+
+def _busy(found: list[Bottleneck]) -> str:
+    shares = [1 - one.share for one in found]
+    ends = dict.fromkeys(formatting.percent(share, 0) for share in (min(shares), max(shares)))
+    return f"The device works for {' to '.join(ends)} of a step, and waits for launches otherwise. "
 
 
 def _shares(found: list[Bottleneck]) -> str:

@@ -59,6 +59,27 @@ def gain_words(choice: Choice) -> str:
     return f"{value}, {formatting.times(choice.gain.middle)}{ends} {more}"
 
 
+def missing_words(goal: str, advice: Advice) -> str:
+    """Why there is no choice for a goal."""
+    if not advice.candidates:
+        return "no setting is known to fit in that memory"
+    if goal == "energy":
+        return f"not measured: no counter of the energy of {advice.device} can be read here"
+    return "not measured: the default setting has no number of it"
+
+
+def alone_words(advice: Advice) -> str | None:
+    """What each parameter gives by itself, of the speed of steps; None where none was varied alone."""
+    told = []
+    for name, choice in advice.alone.items():
+        value = axis(choice.record, name)
+        word = f"batch {value}" if name == "batch_size" else PARAMETERS[name].worded(value)
+        ends = "" if choice.gain.low is None else f" {formatting.interval(choice.gain.low, choice.gain.high)}"
+        doubt = " (unsure)" if choice.doubts else ""
+        told.append(f"{word} {formatting.times(choice.gain.middle)}{ends}{doubt}")
+    return f"alone, in samples/s: {', '.join(told)}" if told else None
+
+
 def accuracy_words(accuracy: Accuracy) -> str:
     """What is known of the accuracy, with the test and its margin."""
     if accuracy.verdict == "same arithmetic":

@@ -20,7 +20,7 @@ from trainmark.workloads import of_role
 Arithmetic = tuple[tuple[str, Value], ...]
 SUBJECT = ("model", "dataset", "device", "batch_size")  # what is trained; all else is how
 PLAIN = tuple(name for name in TRAINING_PARAMETERS if name not in SUBJECT)  # at their defaults in the default setting
-GOALS = {"speed": "fastest", "energy": "most economical", "memory": "leanest"}
+GOALS = {"speed": "fastest", "energy": "least energy", "memory": "least memory"}
 BETWEEN_PROCESSES = 0.13  # one process of a code is faster than another by less, 19 times in 20: docs/measuring.md
 CONFIDENCE = 0.95
 Evidence = tuple[str, Mapping[object, float]]  # a metric, and seed and epochs -> what it was after the last of them
@@ -92,6 +92,7 @@ class Advice:
         candidates: How many settings were considered.
         choices: One a goal that was measured.
         untested: The fastest setting whose accuracy is open, where it would beat the choice for speed.
+        alone: Parameter -> the speed of its best value, all else as in the default setting.
     """
 
     model: str
@@ -101,6 +102,7 @@ class Advice:
     candidates: int
     choices: tuple[Choice, ...]
     untested: Choice | None
+    alone: Mapping[str, Choice]
 
     def choice(self, goal: str) -> Choice | None:
         """The choice for a goal; None where what it looks at was not measured."""
@@ -134,7 +136,8 @@ def advise(records: Sequence[Record], max_memory_bytes: float | None = None) -> 
         secured = next((choice for choice in choices if choice.goal == "speed"), None)
         is_open = fastest is not None and fastest.better and not fastest.accuracy.holds
         untested = fastest if is_open and (secured is None or fastest.value > secured.value) else None  # type: ignore[union-attr]  # is_open
-        found.append(Advice(str(model), str(device), str(dataset), default, len(fitting), choices, untested))
+        alone = _alone(judged, default, compiled)
+        found.append(Advice(str(model), str(device), str(dataset), default, len(fitting), choices, untested, alone))
     return found
 
 
@@ -210,6 +213,20 @@ def _choose(
     if best.better or same is None:
         return best
     return _choice(goal, default, default, same[3], compiled)
+
+
+def _alone(
+    judged: Sequence[tuple[Record, Accuracy]], default: Record, compiled: Mapping[str, Payback]
+) -> dict[str, Choice]:
+    """What each parameter gives by itself: of the settings that differ from the default in it alone, the fastest."""
+    found: dict[str, Choice] = {}
+    for record, accuracy in judged:
+        changed = [name for name in ("batch_size", *_how(record)) if axis(record, name) != axis(default, name)]
+        if len(changed) == 1:
+            choice = _choice("speed", record, default, accuracy, compiled)
+            best = found.get(changed[0])
+            found[changed[0]] = choice if best is None or choice.value > best.value else best
+    return found
 
 
 def _choice(goal: str, record: Record, default: Record, accuracy: Accuracy, compiled: Mapping[str, Payback]) -> Choice:

@@ -15,6 +15,7 @@ WAITS = 0.10  # share of a step that goes into having a batch: a training that t
 FIXED = 0.25  # share of the optimizer from which on a larger batch, or another implementation, is worth a try
 BUSY = 0.5  # share of the loading in which processors work: below it they wait for what they read
 LAUNCHED = 0.10  # of what an accelerator can reach: in a step below it the device waits for the host
+LAUNCH_BOUND = 0.5  # share of a step in which the device works: below it the step waits for launches
 
 WORDS = {
     "reading": "reading its data",
@@ -24,6 +25,7 @@ WORDS = {
     "computing": "the model",
     "optimizer": "the optimizer",
     "host": "the host",
+    "launches": "launching kernels, which the device waits for: the step is launch-bound",
 }
 FOR_DATA = ("reading", "preparing", "loading", "copying")
 
@@ -88,7 +90,11 @@ def bottleneck(record: Record) -> Bottleneck | None:
     data = _what_loading_is(record) if took["loading"] >= took["copying"] else "copying"
     largest = max(took, key=lambda name: took[name])
     name = data if largest in ("loading", "copying") else largest
-    if largest == "computing":
+    busy = record.metrics.get("device_busy_share")
+    if largest in ("computing", "optimizer", "host") and busy is not None and busy < LAUNCH_BOUND:
+        largest = name = "launches"
+        took[name] = 1 - busy
+    elif largest == "computing":
         if took["optimizer"] >= FIXED:
             largest = name = "optimizer"
         elif _waits_for_launches(record):
@@ -126,7 +132,9 @@ def _what_loading_is(record: Record) -> str:
 
 
 def _waits_for_launches(record: Record) -> bool:
-    """Whether a device does so little in a step that the host cannot keep it busy."""
+    """Whether a device does so little in a step that the host cannot keep it busy; where nobody saw how busy it is."""
+    if record.metrics.get("device_busy_share") is not None:
+        return False
     reached = [record.metrics.get(name) for name in ("flops_utilisation", "bytes_utilisation")]
     known = [share for share in reached if share is not None]
     return _value(record, "device") != "cpu" and bool(known) and max(known) < LAUNCHED
@@ -177,6 +185,11 @@ def _host(_record: Record) -> str:
     return "The interpreter is what is waited for: --compile, a larger --batch-size, or less Python in a step."
 
 
+def _launch(record: Record) -> str:
+    graphs = "--compile reduce-overhead launches a whole step at once; " * (_value(record, "compile") == "off")
+    return f"{graphs}a larger --batch-size gives each launch more to do."
+
+
 _REMEDIES: dict[str, Callable[[Record], str]] = {
     "reading": _read,
     "preparing": _prepare,
@@ -185,4 +198,5 @@ _REMEDIES: dict[str, Callable[[Record], str]] = {
     "computing": _compute,
     "optimizer": _optimize,
     "host": _host,
+    "launches": _launch,
 }

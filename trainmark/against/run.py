@@ -37,6 +37,7 @@ NEW = "working tree"
 PAIR_SECONDS = 1.5  # of a pair, where no stored run tells: two processes made ready, and their blocks
 PLAN_SECONDS = 120.0  # to look at the machine, beside what the import of each model may take
 START_SECONDS = 8.0  # of both servers, which import torch
+PAIRS_SHARE = 1 / 3  # of the budget, which records leave for pairs: these decide
 CONFIRMATIONS = 3  # times that a record is measured anew whose numbers are beyond their tolerance
 CONFIRMING_SHARE = 0.3  # of the time that is left then: the rest is for pairs
 
@@ -164,6 +165,12 @@ def measure_against(
             paired = work.paired()
             labels = {cell.key: cell.label for cell in paired}
             measure_pairs(places, paired, how, findings, look(labels), work.until, told)
+            if work.lacking(unpaired=True) and time.monotonic() < work.until:  # all is decided, and time is left
+                with ExitStack() as both:
+                    sides = {name: both.enter_context(Side.launch(place, timeout)) for name, place in places.items()}
+                    for side in sides.values():
+                        side.wait_until_ready()
+                    work.measure_records(sides, how, before_pairs=False)
             finished = _so_far(run, findings, asked.begun, finished=now())
             journal.finish(finished)
             return finished
@@ -185,14 +192,21 @@ class _Work:
     told: Callable[[str], None]
     until: float
 
-    def lacking(self) -> list[tuple[str, Cell]]:
-        """Sides and cells that have no record yet, both sides of a cell together."""
+    def lacking(self, *, unpaired: bool = False) -> list[tuple[str, Cell]]:
+        """Sides and cells that have no record yet, both sides of a cell together: those that are paired come first.
+
+        Args:
+            unpaired: Only those that are not paired.
+        """
+        request = self.session.invocation.request
         order = dict.fromkeys([*self.wanted["new"], *self.wanted["base"]])
+        apart = {cell: not entry_of(cell.workload).is_paired(cell, request) for cell in order}
         return [
             (name, cell)
-            for cell in order
+            for cell in sorted(order, key=lambda cell: apart[cell])
             for name in ("base", "new")
             if cell in self.wanted[name] and cell.key not in self.findings.records[name]
+            if apart[cell] or not unpaired
         ]
 
     def take_over(self, run: PairedRun, plans: Mapping[str, _Planned], earlier: Sequence[PairedRun]) -> None:
@@ -210,13 +224,21 @@ class _Work:
             if record is not None and record.settings.get("seeds", 1) == self.session.seeds_of(cell):
                 self.findings.add_record(name, record)
 
-    def measure_records(self, sides: Mapping[str, Side], how: PairSettings) -> None:
-        """One record of each cell on each side that has none, for as long as there is time."""
-        lacking = self.lacking()
+    def measure_records(self, sides: Mapping[str, Side], how: PairSettings, *, before_pairs: bool = True) -> None:
+        """One record of each cell on each side that has none, for as long as there is time.
+
+        Args:
+            sides: Both.
+            how: Settings.
+            before_pairs: Leave a share of the budget for pairs, where there is a cell that takes turns.
+        """
+        lacking = self.lacking(unpaired=not before_pairs)
         for number, (name, cell) in enumerate(lacking, start=1):
+            kept = PAIRS_SHARE * self.asked.budget_seconds if before_pairs and self.paired() else 0.0
             left = self.until - time.monotonic()
-            if left < 0:
-                self.told(f"the budget is spent: {counted(len(lacking) - number + 1, 'record')} not measured")
+            if left < kept:
+                spent = "the budget is spent" if left < 0 else "the rest of the budget is for pairs"
+                self.told(f"{spent}: {counted(len(lacking) - number + 1, 'record')} not measured")
                 return
             self.told(f"record {number} of {len(lacking)}: {sides[name].place.name}: {cell.label}")
             record = measure_record(sides[name], cell, self.session.seeds_of(cell), how)

@@ -255,6 +255,7 @@ def record(request: Mapping[str, Any], _channel: Channel, _scratch: Path) -> dic
     from trainmark.measure.worker import Limits, Workers
 
     cell, settings = _cell(request["cell"]), _settings(request["settings"])
+    settings = replace(settings, energy=request.get("energy", True))
     glossary.learn(request.get("words"))
     context = Context(Workers(start="fork"), Limits(request.get("seconds")))
     try:
@@ -276,8 +277,7 @@ def replicate(request: Mapping[str, Any], channel: Channel, scratch: Path) -> di
     steps, clock = prepare(cell, settings, scratch), clock_of(str(cell["device"]))
     with steps.context:
         timed_block(clock, steps.advance, 1)
-        few = warm_up(clock, steps.advance, settings, lambda _doing: None).steps_per_round
-        step_seconds = timed_block(clock, steps.advance, few).seconds / few
+        step_seconds = warm_up(clock, steps.advance, settings, lambda _doing: None).step_seconds
         before = control_seconds()
         channel.send({"ready": max(1, round(request["block_seconds"] / step_seconds))})
         with DisturbanceMeter(str(cell["device"])) as meter:

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from trainmark.against.client import Side, SideEnded
@@ -20,7 +20,7 @@ from trainmark.store.documents import SchemaError
 from trainmark.store.folders import without_folders
 from trainmark.store.pairs import Pair, PairsJournal, Replicate
 from trainmark.store.parameters import default_of
-from trainmark.store.record import Record
+from trainmark.store.record import NOT_PAIRED, Record
 
 BLOCK_SECONDS = 0.02  # long against a clock and a switch of processes, short against a neighbour's burst
 QUADS = 6  # of four blocks each, ABBA or BAAB: a drift that is even over a quad cancels
@@ -101,6 +101,18 @@ class Findings:
         if self.journal is not None:
             self.journal.append_record(side, record)
 
+    def add_failure(self, cell: Cell, failure: PairFailed) -> None:
+        """Keeps that a side could not measure its half of a pair.
+
+        Where two processes at once have no memory, that says nothing of one: its record stays, and says that the cell
+        was not paired.
+        """
+        record, reason = self.records[failure.side].get(cell.key), without_folders(failure.reason)
+        if record is None or record.status != "ok" or failure.status != "oom":
+            return self.add_record(failure.side, Record(cell, failure.status, reason))
+        reason = f"not paired: two processes at once have no memory: {reason}"
+        return self.add_record(failure.side, replace(record, reason=reason, flags=(*record.flags, NOT_PAIRED)))
+
     def add_pair(self, key: str, steps: int, pair: Pair, seconds: float) -> None:
         """Keeps a pair of a cell, and how long it took."""
         self.pairs.setdefault(key, []).append(pair)
@@ -125,7 +137,8 @@ def measure_record(side: Side, cell: Cell, seeds: int, how: PairSettings) -> Rec
         how: Settings.
     """
     try:
-        document = side.call("record", cell=describe_cell(cell), settings=how.to_json(seeds=seeds))
+        how_it_is = how.to_json(seeds=seeds)  # without energy, whose windows take longer than all else of a record
+        document = side.call("record", cell=describe_cell(cell), settings=how_it_is, energy=False)
         return Record.from_json(document)
     except SideEnded as end:
         return Record(cell, end.status, without_folders(end.reason))
@@ -204,9 +217,7 @@ def measure_pairs(
                         try:
                             halves, steps = measure_pair(sides, request, order, findings.steps.get(key))
                         except PairFailed as failure:
-                            cell = by_key.pop(key)
-                            reason = without_folders(failure.reason)
-                            findings.add_record(failure.side, Record(cell, failure.status, reason))
+                            findings.add_failure(by_key.pop(key), failure)
                         else:
                             pair = Pair(**halves, generation=generation, confirming=wanted[key])
                             findings.add_pair(key, steps, pair, clock() - begun)
@@ -327,6 +338,6 @@ def _replicate(blocks: Sequence[tuple[float, float]], ending: Mapping[str, Any])
         wall_blocks=tuple(wall for _, wall in blocks),
         waiting_share=disturbance["waiting_share"],
         steal_share=disturbance["steal_share"],
-        throttled=bool(disturbance["throttled_periods"] or disturbance["thermal_events"]),
+        throttled=any(disturbance.get(name) for name in ("throttled_periods", "thermal_events", "gpu_throttled")),
         control_drift=math.log(after / before),
     )

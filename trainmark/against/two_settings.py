@@ -19,7 +19,7 @@ from trainmark.store.cell import Cell
 from trainmark.store.pairs import Pair
 
 PAIR_SECONDS = 0.6  # of blocks at the least: where a single step takes longer than a block should, there are fewer
-FEWEST_QUADS = 2
+FEWEST_QUADS = 1
 
 
 class Forked:
@@ -94,6 +94,7 @@ def measure_settings(
     default: Cell,
     other: Cell,
     pairs: int,
+    step_seconds: Sequence[float],
     settings: Settings,
     report: Callable[[Any], None],
     scratch: Path,
@@ -104,6 +105,7 @@ def measure_settings(
         default: A training cell.
         other: Likewise, of another setting.
         pairs: To measure.
+        step_seconds: Roughly, of a step of each: as they were screened.
         settings: How.
         report: Told what is being done.
         scratch: An empty folder: what is compiled is compiled once, and then read from there.
@@ -118,7 +120,7 @@ def measure_settings(
     common = {"settings": how.to_json(compile_cache=str(scratch)), "block_seconds": BLOCK_SECONDS}
     requests = {name: {"cell": describe_cell(cell), **common} for name, cell in (("base", default), ("new", other))}
     order = random.Random()
-    quads, found = QUADS, []
+    quads, found = quads_of([max(one, BLOCK_SECONDS) for one in step_seconds]), []
     for number in range(1, pairs + 1):
         report(f"measuring pair {number} of {pairs}")
         try:

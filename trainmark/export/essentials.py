@@ -68,7 +68,10 @@ def advice_text(advice: Advice, goals: Sequence[str] = tuple(GOALS)) -> str:
     where = f"{formatting.plain(advice.model)} on {formatting.plain(advice.device)}, {formatting.plain(advice.dataset)}"
     lines = [f"{where}: {formatting.counted(advice.candidates, 'setting')}, against {phrases.setting(advice.default)}"]
     for goal in goals:
-        lines += _choice_lines(GOALS[goal], advice.choice(goal), advice)
+        lines += _choice_lines(goal, advice.choice(goal), advice)
+    alone = phrases.alone_words(advice)
+    if alone is not None and "speed" in goals:
+        lines.append(f"  {formatting.plain(alone, 300)}")
     if advice.untested is not None and "speed" in goals:
         lines += [
             f"  Faster still, if its accuracy is good enough: {phrases.setting(advice.untested.record)}",
@@ -78,9 +81,10 @@ def advice_text(advice: Advice, goals: Sequence[str] = tuple(GOALS)) -> str:
     return "\n".join(lines)
 
 
-def _choice_lines(title: str, choice: Choice | None, advice: Advice) -> list[str]:
+def _choice_lines(goal: str, choice: Choice | None, advice: Advice) -> list[str]:
+    title = GOALS[goal]
     if choice is None:
-        return [f"  {title}: not measured, or nothing fits"]
+        return [f"  {title}: {formatting.plain(phrases.missing_words(goal, advice))}"]
     beside = [phrases.accuracy_words(choice.accuracy), phrases.payback_sentence(choice.payback)]
     said = [words for words in (*beside, phrases.doubt_words(choice)) if words]
     return [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from trainmark import formatting
 from trainmark.judge.beside import beside, reading
 from trainmark.judge.comparison import CellComparison, Comparison
+from trainmark.judge.flame import Difference, sentence
 from trainmark.judge.verdict import Verdict, counts_sentence
 
+MOST_EXPLAINED = 10  # cells with their operators
 LIMIT = 65_536  # characters that GitHub takes for a comment
 SIGNS = {"fine": "✅", "regressed": "❌", "changed": "⚠️", "undecided": "❔", "not comparable": "❔"}
 HEADER = "| cell | verdict | base | new | new / base | why |\n|---|---|--:|--:|--:|---|"
@@ -23,13 +26,14 @@ LINK = re.compile(r"(?<=:)(?=//)|(?<=\b[wW]{3})(?=\.)")  # what GitHub makes a l
 BEGINNING = re.compile(r"^(\d{0,9})([-+.)](?=\s|$)|[-=]+$)")  # of a line that would be a list, a rule or a heading
 
 
-def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
+def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT, explained: Sequence[Difference] = ()) -> str:
     """The verdict, then every cell, regressions first; rows that do not fit are counted, as is what was left out.
 
     Args:
         verdict: On the comparison.
         comparison: Its cells are in order already.
         limit: Characters, above what the verdict alone takes.
+        explained: Of what operators the differences of profiled cells are made.
     """
     head = "\n\n".join(
         [
@@ -38,7 +42,7 @@ def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
             *map(text, verdict.details),
         ]
     )
-    foot = text(reading(comparison))
+    foot = "\n\n".join([*_operators(explained), text(reading(comparison))])
     room = limit - len(head) - len(HEADER) - len(foot) - 100  # for the line that counts the rest
     rows: list[str] = []
     shown = [cell for cell in comparison.cells if cell.verdict != "excluded"]
@@ -51,6 +55,16 @@ def render(verdict: Verdict, comparison: Comparison, limit: int = LIMIT) -> str:
     hidden = len(shown) - len(rows)
     rest = f"\n\n{formatting.counted(hidden, 'more cell')} not shown." if hidden else ""
     return f"{head}\n\n{HEADER}\n" + "\n".join(rows) + rest + f"\n\n{foot}\n"
+
+
+def _operators(explained: Sequence[Difference]) -> list[str]:
+    """A line for each of the cells that are shown to differ, as many as MOST_EXPLAINED."""
+    shown = [one for one in explained if one.is_shown]
+    if not shown:
+        return []
+    lines = [f"- **{text(one.label)}**: {text(sentence(one))}" for one in shown[:MOST_EXPLAINED]]
+    more = [f"- {len(shown) - len(lines)} more"] if len(shown) > len(lines) else []
+    return ["Which operators differ, in percent of the base's step:", "\n".join([*lines, *more])]
 
 
 def _row(cell: CellComparison) -> str:

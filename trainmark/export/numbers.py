@@ -10,11 +10,12 @@ from trainmark.advise.answer import Answer, answers
 from trainmark.advise.answer_words import sentence
 from trainmark.advise.phrases import setting
 from trainmark.advise.recommend import Advice, Choice
+from trainmark.advise.reproduce import command
 from trainmark.export.strict import as_json
 from trainmark.judge.comparison import Comparison
 from trainmark.judge.verdict import judge
 from trainmark.store.frame import to_frame
-from trainmark.store.record import Run
+from trainmark.store.record import Record, Run
 
 LONGEST_CELL = 32_000  # characters: spreadsheets take 32,767
 _FORMULA = tuple(
@@ -23,8 +24,15 @@ _FORMULA = tuple(
 _NESTED = ("rounds", "series", "settings", "disturbance")
 
 
-def as_json_lines(run: Run, comparison: Comparison | None, advice: Sequence[Advice]) -> str:
-    """The run, the verdict on it and what is recommended in the first line; then a line a record."""
+def as_json_lines(run: Run, comparison: Comparison | None, advice: Sequence[Advice], benchmarks: str = "bench") -> str:
+    """The run, the verdict on it and what is recommended in the first line; then a line a record.
+
+    Args:
+        run: The subject.
+        comparison: With its baseline.
+        advice: Of the run.
+        benchmarks: The suite's folder of them, for the command of each record.
+    """
     document = {
         "run": {"name": run.name, **run.facts.to_json()},
         "environment": dict(run.environment),
@@ -33,7 +41,7 @@ def as_json_lines(run: Run, comparison: Comparison | None, advice: Sequence[Advi
         "answers": [_answer(one) for one in answers(run.records)],
         "recommended": [_advice(one) for one in advice],
     }
-    lines = [document, *(record.to_json() | {"key": record.key, "label": record.label} for record in run.records)]
+    lines = [document, *(_record(record, run, benchmarks) for record in run.records)]
     return "".join(as_json(line) + "\n" for line in lines)
 
 
@@ -45,6 +53,12 @@ def as_csv(run: Run) -> str:
     words = frame.select_dtypes(exclude="number").columns
     frame[words] = frame[words].map(_cell)
     return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _record(record: Record, run: Run, benchmarks: str) -> dict[str, Any]:
+    """All of a record, with the command and the commit that measured it."""
+    made = {"command": command(record, run, benchmarks), "commit": run.commit.get("id")}
+    return record.to_json() | {"key": record.key, "label": record.label, **made}
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

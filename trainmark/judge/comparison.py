@@ -17,7 +17,7 @@ from trainmark.judge.statistics import Position, between_runs_interval, hodges_l
 from trainmark.store.cell import WORKLOADS
 from trainmark.store.metrics import METRICS, OVER_SEEDS, Metric
 from trainmark.store.pairs import Pair, PairedRun
-from trainmark.store.record import AGAIN, STATUSES, UNRELIABLE, Record, Run, held_out_series
+from trainmark.store.record import AGAIN, NOT_PAIRED, STATUSES, UNRELIABLE, Record, Run, held_out_series
 from trainmark.store.rounds import Interval
 
 HISTORY = 6  # stored runs of a cell that teach how two runs differ; fewer leave its time undecided
@@ -613,7 +613,7 @@ def _past(name: str, base: Record, conditions: _Conditions) -> list[float]:
     ]
 
 
-def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions) -> MetricChange:
+def _judge_pairs(name: str, base: Record, new: Record, conditions: _Conditions) -> MetricChange:
     """A time by the pairs of its cell: the new side's is what their ratio makes of the base's median.
 
     The median of the new side's own blocks could contradict the ratio, which is taken within each pair.
@@ -624,7 +624,9 @@ def _judge_pairs(name: str, base: Record, _new: Record, conditions: _Conditions)
     counts = {"pairs": len(kept), "dropped": len(pairs) - len(kept)}
     told = formatting.pairs(**counts)
     if decision.ratio is None:
-        return MetricChange(name, None, None, "inconclusive", f"no undisturbed pair was measured ({told})", **counts)
+        apart = next((record.reason for record in (base, new) if NOT_PAIRED in record.flags), None)
+        why = formatting.plain(apart or f"no undisturbed pair was measured ({told})")
+        return MetricChange(name, None, None, "inconclusive", why, **counts)
     steps = conditions.steps[base.key]
     ratio = decision.ratio
     before = median(pair.base.seconds for pair in kept) / steps

@@ -48,16 +48,21 @@ class Margins:
         for part in split_values(text):
             words, equals, share = part.rpartition("=")
             if equals:
-                named.append((words.strip(), _share(share)))
+                named.append((words.strip(), parse_share(share)))
             else:
-                default = _share(share)
+                default = parse_share(share)
         return cls(default, tuple(named))
 
     def __str__(self) -> str:
         return ",".join([f"{self.default:g}", *(f"{words}={share:g}" for words, share in self.named)])
 
 
-def _share(text: str) -> float:
+def parse_share(text: str) -> float:
+    """A share of one: ``3%``, ``0.03``.
+
+    Raises:
+        MarginError: It is none between 0 and 1.
+    """
     stripped = text.strip()
     try:
         share = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)

@@ -33,6 +33,7 @@ class Context:
         peaks: Device -> what it was seen to reach; a workload may add what bounds it.
         notes: Sentences that the user should hear at the end; a workload adds what its records lack, and why.
         known: Records of the same code on this machine: of earlier runs, then of this one. None on a side of a pair.
+        unspent: Seconds that the run's answers have left of their time: those that come may take them.
     """
 
     workers: Workers
@@ -40,7 +41,9 @@ class Context:
     peaks: MutableMapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     known: Callable[[], Sequence[Record]] = tuple
+    unspent: float = 0.0
     _until: float | None = None
+    _taken: float = 0.0
     _called: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _folder: Path | None = None
     _until_closed: ExitStack = field(default_factory=ExitStack)
@@ -52,17 +55,21 @@ class Context:
         """
         seconds = self.limits.seconds
         self._until = None if seconds is None else time.monotonic() + seconds - self.limits.spent
+        self._taken = 0.0
         try:
-            return entry_of(cell.workload).measure(cell, settings, self)
+            record, log = entry_of(cell.workload).measure(cell, settings, self)
         finally:
             self._until = None
+        return replace(record, metrics={**record.metrics, "cell_seconds": self._taken}), log
 
     def call(self, function: str, *arguments: Any) -> Outcome:
         """Calls ``package.module:name`` in a process of its own, within the limits of a cell."""
         limits = self.limits
         if self._until is not None and limits.seconds is not None:
             limits = replace(limits, spent=max(0.0, limits.seconds - (self._until - time.monotonic())))
-        return self.workers.call(function, *arguments, limits=limits)
+        outcome = self.workers.call(function, *arguments, limits=limits)
+        self._taken += outcome.seconds
+        return outcome
 
     def once(self, function: str, *arguments: Any) -> Outcome:
         """The same, but the same call only once in a run: what came of it is kept.
@@ -93,15 +100,13 @@ class Context:
         if not isinstance(outcome.value, Record):
             reason = _together(reason, left)
             told = {"threads": settings.threads, "seed": settings.seed}
-            metrics = {"cell_seconds": outcome.seconds}
-            return Record(cell, outcome.status, reason, metrics=metrics, settings=told, flags=flags), outcome.log
+            return Record(cell, outcome.status, reason, settings=told, flags=flags), outcome.log
         record = outcome.value  # whole, or timed before an instrument ended badly
         if outcome.status != "ok":
             flags = (*flags, f"instruments-{outcome.status}")
         if flags:
             reason = _together(reason or record.reason, left)
             record = replace(record, reason=reason, flags=(*record.flags, *flags))
-        record = replace(record, metrics={**record.metrics, "cell_seconds": outcome.seconds})
         return record if settings.once else self._with_computation(record, settings), outcome.log
 
     def _with_computation(self, record: Record, settings: Settings) -> Record:

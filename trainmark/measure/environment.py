@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +45,8 @@ VARIABLES = re.compile(
     r"(TORCH|TORCHDYNAMO|TORCHINDUCTOR|TRITON|PYTORCH)_\w+|MALLOC_\w+|LD_PRELOAD"
 )
 PATH_LIKE = re.compile(r"_(HOME|PATH|DIR|ROOT|CACHE\w*)$")  # where things lie, not what they do
+WHICH_GPU = re.compile(r"\w*VISIBLE_DEVICES|CUDA_DEVICE_ORDER")  # which of equal ones a scheduler gave: `gpus` tells it
+OLDEST_FOR_TRITON = (7, 0)  # compute capability
 Report = Callable[[Any], None]
 FOLDERS = re.compile(r"[^\s:;,=]*/")  # of a path among other values: a user's folders are nobody's business
 
@@ -126,7 +130,7 @@ def environment() -> dict[str, Any]:
         "environment_variables": {
             name: FOLDERS.sub("", value)
             for name, value in sorted(os.environ.items())
-            if VARIABLES.fullmatch(name) and not PATH_LIKE.search(name)
+            if VARIABLES.fullmatch(name) and not PATH_LIKE.search(name) and not WHICH_GPU.fullmatch(name)
         },
     }
     canonical = json.dumps(facts, sort_keys=True).encode()
@@ -192,10 +196,11 @@ def _cpu_name() -> str:
 
 
 def _gpus() -> list[dict[str, Any]]:
+    """The GPU that a cell runs on; others are used by none, and a scheduler may hide them or not."""
     if not torch.cuda.is_available():
         return []
-    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30)} for gpu in found]
+    gpu = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30)}]
 
 
 def _driver() -> str | None:
@@ -215,20 +220,32 @@ def _driver() -> str | None:
 
 def _compile_obstacle(device: str) -> str | None:
     """Why torch.compile cannot work on the device."""
+    if device == "mps":
+        return "torch.compile on MPS is a prototype"
+    if device in ("cpu", "cuda") and not (_python_headers() / "Python.h").exists():
+        return f"torch.compile builds with Python.h, which is not in {_python_headers()}: install python3-dev"
     if device == "cpu":
         compiler = os.environ.get("CXX", "g++" if platform.system() == "Linux" else "clang++")
         if shutil.which(compiler) is None:
             return f"torch.compile needs a C++ compiler, and there is no {compiler}"
-    if device == "cuda":
-        try:
-            metadata.version("triton")
-        except metadata.PackageNotFoundError:
-            return "torch.compile needs the package triton on a GPU"
-        if shutil.which(os.environ.get("CC", "gcc")) is None and shutil.which("clang") is None:
-            return "torch.compile needs a C compiler to build Triton's launcher"
-    if device == "mps":
-        return "torch.compile on MPS is a prototype"
+    return _triton_obstacle() if device == "cuda" else None
+
+
+def _triton_obstacle() -> str | None:
+    """Why Triton, which computes on a GPU what was compiled, cannot work."""
+    if importlib.util.find_spec("triton") is None:  # by its name as a module: it is distributed by several
+        return "torch.compile needs the package triton on a GPU"
+    if shutil.which(os.environ.get("CC", "gcc")) is None and shutil.which("clang") is None:
+        return "torch.compile needs a C compiler to build Triton's launcher"
+    if not torch.version.hip and torch.cuda.get_device_capability() < OLDEST_FOR_TRITON:
+        return "Triton needs a GPU of compute capability 7.0 or newer"
     return None
+
+
+def _python_headers() -> Path:
+    """Where Triton and inductor look for Python's headers: Debian's own scheme names a folder that has none."""
+    scheme = sysconfig.get_default_scheme()
+    return Path(sysconfig.get_path("include", "posix_prefix" if scheme == "posix_local" else scheme))
 
 
 @dataclass(frozen=True)

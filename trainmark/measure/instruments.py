@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from trainmark.measure.batches import Batch, MicroBatches, samples_of, tensors
+from trainmark.measure.compiling import take_until_settled
 from trainmark.measure.phases import measure_phases
 from trainmark.measure.settings import Settings
-from trainmark.measure.steps import Steps, TrainingParts, prepare
+from trainmark.measure.steps import Steps, TrainingParts
 from trainmark.measure.switches import seed_everything
 from trainmark.meters import counts
 from trainmark.meters.flops import FlopCount, count_parameters, examine_flops, examine_step
@@ -68,19 +68,14 @@ def count_compilation(cell: Cell) -> Findings:
     }
 
 
-def count_work(steps: Steps, cell: Cell, settings: Settings, scratch: Path) -> Work:
-    """Counts over an eager step of the cell, all of them the same in every run."""
+def count_work(steps: Steps, cell: Cell, settings: Settings) -> Work:
+    """Counts over a step, which is eager, all of them the same in every run."""
     found = count_samples(steps.feed.endless, settings.seed)
     if steps.model is None:
         return Work(found)
-    device = str(cell["device"])
-    found |= count_launches(steps, device, settings.seed)
-    if cell["compile"] != "off":  # what is counted below is the step that the compiler was given
-        steps = prepare(Cell.of(cell.workload, **(cell.settings | {"compile": "off"})), settings, scratch)
-    assert steps.model is not None and steps.parts is not None  # as it has for every cell with a model
-    batch = _first_batch(steps, settings.seed)
+    device, batch = str(cell["device"]), _first_batch(steps, settings.seed)
     with steps.context:
-        steps.step(*batch)  # a new model has no gradients yet
+        take_until_settled(lambda: steps.step(*batch), steps.parts)  # a new model has no gradients yet
         counted, again = (counts.count_step(lambda: steps.step(*batch), steps.model, device) for _ in range(2))
     flops, flops_again = (_flops(steps, batch) for _ in range(2))
     found |= {
@@ -164,14 +159,18 @@ def _repeated(first: Any, second: Any) -> int | None:
     return int(torch.stack(same).all(0).sum())  # [tensors, B] -> []
 
 
-def count_launches(steps: Steps, device: str, seed: int) -> Findings:
-    """Launches and waits of a step as the cell runs it, compiled or not."""
+def count_launches(steps: Steps, device: str, step_seconds: float, seed: int) -> Findings:
+    """Launches and waits of a step as the cell runs it, compiled or not, and how busy they keep the device."""
     batch = _first_batch(steps, seed)
     with steps.context:
         launches = counts.count_launches(lambda: steps.step(*batch), device)
     if launches is None:
         return {}
-    return {"kernel_launches_per_step": launches.kernels, "synchronisations_per_step": launches.synchronisations}
+    return {
+        "kernel_launches_per_step": launches.kernels,
+        "synchronisations_per_step": launches.synchronisations,
+        "device_busy_share": min(1.0, launches.busy_seconds / step_seconds),
+    }
 
 
 def workspace_bytes(found: Findings, allocated: int | None, steps: Steps) -> int | None:

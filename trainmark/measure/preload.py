@@ -6,6 +6,7 @@ what goes wrong is kept here, and every process that is forked says it.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import os
@@ -29,10 +30,12 @@ with Path(os.devnull).open("w") as nowhere:  # what the suite names may take for
 
         from trainmark import suite
         from trainmark.measure import data, protocol
+        from trainmark.measure.failures import MissingDataError
 
         for source in data.sources().values():
             if source.preload is not None:
-                source.preload()  # read once; every child shares the pages
+                with contextlib.suppress(MissingDataError):  # its own cells say so
+                    source.preload()  # read once; every child shares the pages
         gc.collect()  # else the first step of each child meets one of all that was imported: 0.3 s of copied pages
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a suite's own files do when they are imported
         sys.stderr.write("\n".join([*map(excerpt, traceback.format_exc().splitlines()[-LOG_LINES:]), ""]))

@@ -20,6 +20,13 @@ from torch import Tensor
 from trainmark.measure import switches
 from trainmark.measure.allocator import keep_freed_memory
 from trainmark.measure.batches import Batch, kind_of, singly, tensors
+from trainmark.measure.compiling import (
+    captures_graphs,
+    compiling_steps,
+    outlasting,
+    take_until_settled,
+    wake_libraries,
+)
 from trainmark.measure.context import now
 from trainmark.measure.data import Data, Feed, as_tensors
 from trainmark.measure.failures import ModelError, NotFiniteError, UnsupportedError
@@ -27,6 +34,7 @@ from trainmark.measure.instruments import (
     Findings,
     Work,
     count_compilation,
+    count_launches,
     count_samples,
     count_work,
     time_phases,
@@ -114,26 +122,55 @@ def measured(cell: Cell, settings: Settings, scratch: Path, work: Callable[[], M
 
 
 def measure_first_step(cell: Cell, settings: Settings, report: Report, scratch: Path) -> float:
-    """Seconds of the first step of a compiled cell, in a process that has compiled nothing before.
+    """Seconds in which a compiled cell compiles, in a process that has compiled nothing before.
 
     With the cache of another process in ``settings.compile_cache`` this is the warm-cache time.
     """
     set_up(settings, scratch)
     report("compiling from the cache")
     steps = prepare(cell, settings, scratch)
+    device = str(cell["device"])
+    wake_libraries(device)
     with steps.context:
-        return timed_block(clock_of(str(cell["device"])), steps.advance, 1).waited_seconds
+        return sum(timed_block(clock_of(device), steps.advance, 1).waited_seconds for _ in range(compiling_steps(cell)))
+
+
+def count_eager_step(
+    cell: Cell, settings: Settings, allocated: int | None, report: Report, scratch: Path
+) -> tuple[Findings, tuple[str, ...], str | None]:
+    """What a compiled cell's step does as the compiler was given it: metrics, flags and reason of a ``Work``.
+
+    In a process of its own, for a second model beside the compiled one would need as much memory again.
+
+    Args:
+        cell: Compiled.
+        settings: How.
+        allocated: Peak of the compiled steps on the device; None where it has none.
+        report: Told what is being done.
+        scratch: An empty folder.
+    """
+    set_up(settings, scratch)
+    report("counting an eager step")
+    eager = Cell.of(cell.workload, **(cell.settings | {"compile": "off"}))
+    steps = prepare(eager, settings, scratch)
+    work = count_work(steps, eager, settings)
+    return work.metrics | {"workspace_bytes": workspace_bytes(work.metrics, allocated, steps)}, work.flags, work.reason
 
 
 def try_batch(cell: Cell, settings: Settings, report: Report, scratch: Path) -> int | None:
-    """Trains three steps, and gives the peak memory: of the device where it tells, else of the process."""
+    """Trains three steps, and gives the peak memory: of the device where it tells, else of the process.
+
+    More where a scaler of losses skips the first ones: without the optimizer's state a batch fits that will not.
+    """
     set_up(settings, scratch)
     device = str(cell["device"])
     reset_device_peak(device)
     steps = prepare(cell, settings, scratch)
-    for number in range(3):  # the second has the optimizer's state beside the gradients, the third is like it
-        report(f"trying step {number + 1} with a batch of {cell['batch_size']}")
-        timed_block(clock_of(device), steps.advance if number else steps.advance_looking, 1)
+    clock = clock_of(device)
+    report(f"trying a batch of {cell['batch_size']}")
+    timed_block(clock, steps.advance_looking, 1)
+    take_until_settled(lambda: timed_block(clock, steps.advance, 1), steps.parts)
+    timed_block(clock, steps.advance, 1)  # has the optimizer's state beside the gradients from its beginning
     return device_peak(device).allocated or peak_memory_bytes()
 
 
@@ -159,9 +196,12 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
     is_compiled = cell.settings.get("compile", "off") != "off"
     if is_compiled:
         reset_compile_counts()
+        wake_libraries(device)
     with steps.context:
         report("compiling" if is_compiled else "warming up")
         first = timed_block(clock, steps.advance_looking, 1)
+        more = [] if settings.once else [timed_block(clock, steps.advance, 1) for _ in range(1, compiling_steps(cell))]
+        compile_seconds = first.waited_seconds + sum(block.waited_seconds for block in more)
         first_peak, first_device_peak = peak_memory_bytes(), device_peak(device)
         if is_compiled:
             reset_device_peak(device)  # what the compiler tried out is no part of a step
@@ -201,7 +241,7 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
         **count_units(steps, interval.middle),
         "latency_p50_seconds": median(latencies),
         "latency_p99_seconds": percentile_99(latencies),
-        "compile_seconds": first.waited_seconds if is_compiled else None,
+        "compile_seconds": compile_seconds if is_compiled else None,
         "compile_peak_memory_bytes": first_peak if is_compiled else None,
         "compile_device_allocated_bytes": first_device_peak.allocated if is_compiled else None,
         "warmup_seconds": warmup.seconds + (0.0 if is_compiled else first.seconds),
@@ -221,27 +261,37 @@ def _time_steps(cell: Cell, settings: Settings, report: Report, scratch: Path) -
     }
     if not settings.once:
         report(SoFar(Record(cell=cell, status="ok", **findings)))  # no instrument can lose what was timed
-        work = _instrument(steps, cell, interval.middle, settings, report, scratch)
+        work = _instrument(steps, cell, interval.middle, settings, report)
         metrics |= work.metrics
-        metrics["workspace_bytes"] = workspace_bytes(metrics, peak.allocated, steps)
+        if not is_compiled:  # whose parts are counted in a process of their own
+            metrics["workspace_bytes"] = workspace_bytes(metrics, peak.allocated, steps)
         findings |= {"flags": (*findings["flags"], *work.flags), "reason": work.reason}
     return findings
 
 
-def _instrument(
-    steps: Steps, cell: Cell, step_seconds: float, settings: Settings, report: Report, scratch: Path
-) -> Work:
-    """What the instrumented and the static pass find; with a profile where one is asked for."""
+def _instrument(steps: Steps, cell: Cell, step_seconds: float, settings: Settings, report: Report) -> Work:
+    """What the instrumented and the static pass find; with a profile where one is asked for.
+
+    Energy comes first: a profiler's session leaves CUPTI attached, and a step takes longer afterwards
+    (pytorch/pytorch#146604). Counts of a compiled cell's eager step are left to :func:`count_eager_step`.
+    """
     device = str(cell["device"])
+    found: Findings = {}
+    if settings.energy:
+        report("measuring energy")
+        with steps.context:
+            found |= measure_energy(steps.advance, device, steps.samples)
     report("timing phases")
     with steps.context:
-        found = time_phases(steps, cell, step_seconds, settings)
+        found |= time_phases(steps, cell, step_seconds, settings)
     report("counting")
-    work = count_work(steps, cell, settings, scratch)
+    if steps.model is not None:
+        found |= count_launches(steps, device, step_seconds, settings.seed)
+    if cell.settings.get("compile", "off") == "off":
+        work = count_work(steps, cell, settings)
+    else:
+        work = Work(count_samples(steps.feed.endless, settings.seed))
     found |= work.metrics
-    report("measuring energy")
-    with steps.context:
-        found |= measure_energy(steps.advance, device, steps.samples)
     if settings.artifacts is not None and steps.model is not None:
         report("profiling")
         affordable = math.ceil(PROFILE_SECONDS / step_seconds)
@@ -430,6 +480,7 @@ def train_once(
     parts = training_parts(runnable, cell, task, epochs * batches.steps_of_epoch())
     classes = task.classes if task.is_plain else None
     forward = looking_parts(inference_parts(runnable, cell, task), classes).step
+    forward = outlasting(forward) if captures_graphs(cell) else forward
     training = Training(0.0, [], [], count_parameters(model))
     step, looking = parts.step, looking_parts(parts, classes).step
     for epoch in range(epochs):
@@ -456,11 +507,13 @@ class Warmup:
         seconds: That it took.
         steady: Whether blocks had stopped getting faster.
         steps_per_round: Steps that take about ROUND_SECONDS.
+        step_seconds: Of the better of the last two blocks; 0 where there was none.
     """
 
     seconds: float
     steady: bool
     steps_per_round: int
+    step_seconds: float = 0.0
 
 
 def warm_up(clock: Clock, advance: Callable[[], Any], settings: Settings, report: Report) -> Warmup:
@@ -480,7 +533,7 @@ def warm_up(clock: Clock, advance: Callable[[], Any], settings: Settings, report
             steps = max(1, math.ceil(ROUND_SECONDS / max(per_step[1], 1e-9)))
         report(f"warming up, {len(per_step)} blocks of {steps} steps")
         steady = len(per_step) > 2 and min(per_step[-2:]) >= (1 - STEADY) * min(per_step[:-2])
-    return Warmup(time.perf_counter() - begun, steady, steps)
+    return Warmup(time.perf_counter() - begun, steady, steps, min(per_step[-2:]))
 
 
 def time_rounds(clock: Clock, advance: Callable[[], Any], steps: int, settings: Settings) -> list[Block]:

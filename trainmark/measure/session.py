@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,15 +24,18 @@ from trainmark.store.cell import Cell
 from trainmark.store.folders import without_folders
 from trainmark.store.journal import FOLDER, Journal, JournalState, interrupted, read_journal
 from trainmark.store.metrics import register_metrics
+from trainmark.store.nodes import Node
 from trainmark.store.pairs import PairedRun, interrupted_pairs, read_paired_run
-from trainmark.store.record import UNRELIABLE, Record, RunFacts
+from trainmark.store.record import UNRELIABLE, Record, Run, RunFacts
 from trainmark.store.runs import artifact_folder, read_runs, run_files, written
+from trainmark.store.shards import Shard
 from trainmark.workloads import entry_of
 from trainmark.workloads.planning import PlannedCell, Request, estimate_seconds, is_asked, plan
 
 PEAKS = "peaks"  # folder of what each machine can reach, beside the journals
 HISTORY = 3  # stored runs that are asked how long a cell took
 KNOWN_RUNS = 10  # stored runs whose records count as evidence, where they are of the same code
+NOT_HERE = "the node that was to measure it cannot run it"
 PASSING = {FLAG, "disturbed", "unsteady"}  # flags of a moment, which another moment may not have
 
 
@@ -50,6 +53,9 @@ class Invocation:
         limits: What a cell may use.
         in_process: Whether cells run in this process, for a debugger.
         profile: Whether a profile of each cell is taken as well.
+        shard: The share of the cells that this call measures; None for all.
+        executor: What places the processes that measure; None for here.
+        jobs: How many of them.
     """
 
     request: Request
@@ -57,6 +63,9 @@ class Invocation:
     limits: Limits
     in_process: bool = False
     profile: bool = False
+    shard: Shard | None = None
+    executor: str | None = None
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
@@ -84,15 +93,26 @@ class Session:
         folder: Where runs are stored; the journal lies in a folder of its own there.
         root: Of the suite; None for that of this process.
         code: What is measured; None to look.
+        cache: Where it is kept what each machine can reach; None for beside the journal.
+        node: Name of the node, where several measure the run; empty where it is this machine's alone.
     """
 
     def __init__(
-        self, invocation: Invocation, folder: Path, root: Path | None = None, code: Code | None = None
+        self,
+        invocation: Invocation,
+        folder: Path,
+        root: Path | None = None,
+        code: Code | None = None,
+        *,
+        cache: Path | None = None,
+        node: str = "",
     ) -> None:
         self.invocation = invocation
         self.folder = folder
         self.root = root or suite.current().root
         self.journals = folder / FOLDER
+        self.cache = cache or self.journals / PEAKS  # what each machine can reach
+        self.node = node or (f"shard {invocation.shard}" if invocation.shard else "")
         self.stored: Path | None = None
         self.notes: list[str] = []  # what the user should hear before the first cell
         self.notes_at_end: list[str] = []  # and after the last
@@ -106,14 +126,12 @@ class Session:
         self._earlier: list[Record] | None = None  # records of earlier runs that are evidence for this one
         self._asked: dict[str, bool] = {}  # workload -> whether the call is about it
         self._plan: dict[str, PlannedCell] = {}
+        self._elsewhere: tuple[str, ...] = ()
+        self.measured_in: Mapping[str, Any] = {}  # facts of the nodes, where others than this machine have measured
+        self.apart: dict[str, str] = {}  # join key -> why its record is in another run
         self._recovered: frozenset[str] = frozenset()
         self._journal: Journal | None = None
         self._machine: Machine | None = None
-
-    @property
-    def cache(self) -> Path:
-        """Where it is kept what each machine can reach."""
-        return self.journals / PEAKS
 
     @property
     def machine(self) -> Machine:
@@ -162,12 +180,23 @@ class Session:
             self._code = replace(code, difference=f"{code.difference} {beside}".strip())
         return self._code
 
+    def deal(self, cells: Sequence[Cell]) -> list[Cell]:
+        """This call's share of the cells, in their order; all of them where it is no shard."""
+        shard = self.invocation.shard
+        if shard is None:
+            return list(cells)
+        own = shard.deal(cells)
+        mine = {cell.key for cell in own}
+        self._elsewhere = tuple(cell.key for cell in cells if cell.key not in mine)
+        return own
+
     def choose(self, cells: Iterable[Cell]) -> None:
-        """Says which of the planned cells are measured: the rest was left out by name."""
+        """Says which of the planned cells are measured: the rest was left out by name, or is of other shards."""
         chosen = tuple(cell.key for cell in cells)
         options = {**self.facts.options, "whole": self.asks_for_all, "workloads": dict(self._asked)}
-        left_out = tuple(key for key in self._plan if key not in chosen)
-        self.facts = replace(self.facts, planned=chosen, left_out=left_out, options=options)
+        known = {*chosen, *self._elsewhere}
+        left_out = tuple(key for key in self._plan if key not in known)
+        self.facts = replace(self.facts, planned=chosen, left_out=left_out, options=options, elsewhere=self._elsewhere)
 
     def has_planned(self, cell: Cell) -> bool:
         """Whether this working tree has the cell."""
@@ -216,10 +245,37 @@ class Session:
 
         Raises:
             OSError: It cannot be written.
+            SessionError: The fixed work that tells this machine from those of the other shards did not end well.
         """
         self.choose(cells)
-        fingerprint = self.machine.environment["fingerprint"]
-        self._journal = Journal.begin(self.journals, self.facts, fingerprint, self.code.to_json(), invocation)
+        if self.node:
+            self._look_at_node()
+        environment = self.machine.environment
+        self._journal = Journal.begin(
+            self.journals,
+            self.facts,
+            environment["fingerprint"],
+            self.code.to_json(),
+            invocation,
+            environment,
+        )
+
+    @property
+    def commit(self) -> dict[str, Any]:
+        """What a stored run says of its commit."""
+        return git.describe(self.root, self.code)
+
+    def _look_at_node(self) -> None:
+        """Does the fixed work that tells a node from others, and keeps it among the facts of the run.
+
+        Raises:
+            SessionError: It did not end well.
+        """
+        outcome = self.workers.call("trainmark.meters.control:control_of_node", self.invocation.settings.threads)
+        if outcome.status != "ok":
+            raise SessionError(f"The fixed work that each node does first ended with {outcome.reason}.")
+        node = Node(self.node, str(self.machine.environment["fingerprint"]), outcome.value)
+        self.facts = replace(self.facts, nodes=(node,))
 
     def resume(self, path: Path) -> None:
         """Goes on with the journal of an interrupted run; what it holds is not measured again.
@@ -248,14 +304,28 @@ class Session:
             )
         return other_code(state.facts.id, state.code, self.code)
 
+    def take(self, record: Record) -> None:
+        """Keeps a record that another process has measured for this run: it is not measured again."""
+        self._keep(record)
+        self._recovered |= {record.key}
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Facts of the machine that the records are of: this one, or the nodes of a cluster."""
+        return self.measured_in or self.machine.environment
+
     def is_planned(self, cell: Cell) -> bool:
         """Whether the run, as it began, has this cell."""
         return cell.key in self.facts.planned
 
     def measure(self, cell: Cell) -> Measured:
         """The cell's record: from the journal if it is there, else measured and kept at once."""
+        if cell.key in self.apart:
+            return Measured(Record(cell, "skipped", self.apart[cell.key]), recovered=True)
         if cell.key in self._recovered:
             return Measured(self.records[cell.key], recovered=True)
+        if cell.key not in self._plan:  # of a cluster whose nodes are not alike
+            return self._keep(Record(cell, "skipped", NOT_HERE, started=now()))
         if reason := self._plan[cell.key].skip_reason:
             return self._keep(Record(cell, "skipped", reason, started=now()))
         if failure := self.machine.failure_of(cell):
@@ -314,15 +384,17 @@ class Session:
         fingerprint = self.machine.environment["fingerprint"]
         if self._earlier is None:  # read once: a run has several answers
             newest = sorted(run_files(self.folder), key=written)[-KNOWN_RUNS:]
-            code = (self.code.commit or "unversioned", self.code.difference)
             self._earlier = [
                 record
                 for run in read_runs(newest, self.notes_at_end.append)
-                if run.environment.get("fingerprint") == fingerprint
-                and (run.commit.get("id"), run.commit.get("difference")) == code
+                if run.environment.get("fingerprint") == fingerprint and self._is_of_this_code(run)
                 for record in run.records
             ]
         return [*self._earlier, *self.records.values()]
+
+    def _is_of_this_code(self, run: Run) -> bool:
+        code = (self.code.commit or "unversioned", self.code.difference)
+        return (run.commit.get("id"), run.commit.get("difference")) == code
 
     def _keep(self, record: Record, log: str = "") -> Measured:
         self.records[record.key] = record  # first: Ctrl-C may come while the journal waits for the disk
@@ -379,21 +451,23 @@ class Session:
     def estimates(self, cells: Iterable[Cell]) -> dict[str, float]:
         """Join key -> seconds that a cell will take: as in the last runs here, else by its size."""
         fingerprint = self.machine.environment["fingerprint"]
+        wanted = {cell.key: entry_of(cell.workload) for cell in cells}
         known: dict[str, float] = {}
         newest = sorted(run_files(self.folder), key=written)[-HISTORY:]
         for run in read_runs(newest, self.notes.append):  # a warning could be an error here, and stop the run
             if run.environment.get("fingerprint") == fingerprint:
+                same = self._is_of_this_code(run)
                 known.update(
                     (record.key, seconds)
                     for record in run.records
-                    if (seconds := record.metrics.get("cell_seconds")) is not None
+                    if record.key in wanted
+                    and (seconds := wanted[record.key].seconds_again(record, same_code=same)) is not None
                 )
+        known |= dict.fromkeys(self._recovered, 0.0)
         settings = self.invocation.settings
         return {
-            cell.key: 0.0
-            if cell.key in self._recovered
-            else known.get(cell.key) or estimate_seconds(self._plan[cell.key], self.machine, settings)
-            for cell in cells
+            key: known[key] if key in known else estimate_seconds(self._plan[key], self.machine, settings)
+            for key in wanted
         }
 
 
@@ -453,6 +527,7 @@ def _told(invocation: Invocation) -> dict[str, Any]:
         "memory_limit_bytes": invocation.limits.memory_bytes,
         "in_process": invocation.in_process,
         "profile": invocation.profile,
+        "shard": None if invocation.shard is None else str(invocation.shard),
     }
 
 

@@ -43,7 +43,8 @@ class Settings:
         places: Where data sets lie.
         artifacts: Folder for a profile and a trace of each cell; None for no profiling.
         compile_cache: Where torch.compile keeps what it made; None for a folder of the cell's own.
-        answer_seconds: That an answer may take to gather evidence, each.
+        answer_seconds: That an answer may take to gather evidence, with what those before it have left.
+        energy: Whether the energy of a step is measured, which takes seconds where there is a counter.
     """
 
     threads: int = 1
@@ -56,6 +57,7 @@ class Settings:
     artifacts: Path | None = None
     compile_cache: Path | None = None
     answer_seconds: float = 40.0
+    energy: bool = True
 
 
 def default_threads() -> int:

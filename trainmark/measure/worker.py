@@ -56,6 +56,8 @@ CGROUP = Path("/sys/fs/cgroup")
 NO_MEMORY = (  # in PyTorch's words, and in those of cuBLAS and cuDNN, which allocate by themselves
     *("can't allocate memory", "out of memory"),
     *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+    *("HOST_ALLOCATION_FAILED", "DEVICE_ALLOCATION_FAILED"),  # of cuDNN from 9 on, behind CUDNN_STATUS_INTERNAL_ERROR_
+    "was unable to find an engine to execute this computation",  # each of cuDNN's that fits wants a workspace
 )
 
 
@@ -141,7 +143,7 @@ class Workers:
 
     def _call_in_child(self, function: str, arguments: tuple[Any, ...], limits: Limits, scratch: Path) -> Outcome:
         begun = time.perf_counter()
-        kills_before = _kernel_kills()
+        kills_before = kernel_kills()
         receiver, sender = self._context.Pipe(duplex=False)
         log_path = scratch / "log"
         root = self.root or suite.current().root
@@ -152,7 +154,7 @@ class Workers:
         family = _Family(child, preloaded)
         try:
             try:
-                with _environment(**_for_the_fork_server(root)), self._starting():
+                with setting_environment(**_for_the_fork_server(root)), self._starting():
                     child.start()
             except (EOFError, ConnectionError) as error:
                 family.end()
@@ -169,7 +171,7 @@ class Workers:
             receiver.close()
         log = _last_words(log_path)
         if isinstance(ending, _Vanished):
-            ending = _left_in(scratch) or _how_it_died(child, family, ending, log, _kernel_kills() > kills_before)
+            ending = _left_in(scratch) or _how_it_died(child, family, ending, log, kernel_kills() > kills_before)
         value = getattr(ending, "value", None)
         value = so_far if value is None else value
         reason = None if ending.reason is None else excerpt(ending.reason)
@@ -356,7 +358,7 @@ def _cgroup_memory() -> Iterator[tuple[int, int]]:
         yield int(text) - int(used.read_text()), int(text)
 
 
-def _kernel_kills() -> int:
+def kernel_kills() -> int:
     """How many processes the kernel has killed for want of memory since it started; 0 where it does not tell."""
     path = Path("/proc/vmstat")
     if path.exists():
@@ -480,18 +482,22 @@ def same_hashes() -> dict[str, str]:
 
 
 def _for_the_fork_server(root: Path) -> dict[str, str]:
-    """Variables that tell it of the suite, and where this very trainmark is: it may be installed nowhere."""
+    """Variables that it and all that comes from it have."""
+    return {processes.MARK: MARKED, **where_things_are(root)}
+
+
+def where_things_are(root: Path) -> dict[str, str]:
+    """Variables that tell another process of the suite and of this very trainmark, which may be installed nowhere."""
     engine = str(Path(__file__).parents[2])
     return {
         ROOT_VARIABLE: str(root),
-        processes.MARK: MARKED,
         "PYTHONPATH": os.pathsep.join(filter(None, [engine, os.environ.get("PYTHONPATH")])),
         **same_hashes(),
     }
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def setting_environment(**variables: str) -> Iterator[None]:
     """Sets variables for the length of the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

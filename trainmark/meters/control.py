@@ -22,6 +22,7 @@ PRODUCT = 384  # rows and columns: two milliseconds of a core
 CACHED = 2**17  # bytes that stay in a core's own cache
 CACHED_COPIES = 64  # in one go: a single one is shorter than a clock's tick is sure
 UNCACHED = 2**23  # bytes that no cache of a core holds, and small beside what a process takes
+NODE_TAKES = 12  # of all the work, for the best of a node: under a second
 LIMIT = 1.5  # of the best that the machine has shown: docs/measuring.md, "A bad moment"
 FLAG = "slow-moment"
 VERSION = 1  # of the work: another one is not compared
@@ -91,6 +92,21 @@ def _median_seconds(work: Callable[[], object]) -> float:
         work()
         times.append(time.perf_counter() - begun)
     return median(times)
+
+
+def control_of_node(threads: int, _report: Callable[..., None], _scratch: Path) -> dict[str, float]:
+    """Seconds of each piece of the work, the shortest of NODE_TAKES: what tells one node from another.
+
+    Args:
+        threads: Of PyTorch.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    best = take_control()
+    for _ in range(NODE_TAKES - 1):
+        best = best.faster(take_control())
+    return asdict(best)
 
 
 def to_facts(before: Control, after: Control) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -185,23 +186,47 @@ class Launches:
     Attributes:
         kernels: Kernels launched; a replayed CUDA graph counts once.
         synchronisations: Times that the host waited for the device.
+        busy_seconds: That the device worked on kernels and copies; what ran side by side counts once.
     """
 
     kernels: int
     synchronisations: int
+    busy_seconds: float
 
 
 def count_launches(step: Callable[[], object], device: str) -> Launches | None:
-    """Counts one call's launches through the profiler; None where there is no CUDA."""
+    """Counts one call's launches through the profiler; None without CUDA, or where the profiler is told of none.
+
+    A step on a GPU launches something: where nothing was seen, CUPTI is missing, or another tool has it.
+    """
     if device != "cuda":
         return None
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
-    calls = {event.key: event.count for event in profile.key_averages()}
+        torch.cuda.synchronize()  # its own wait, which is none of the step's: see SYNCHRONISATIONS
+    events = list(profile.events() or ())
+    kernels = sum(event.name.startswith(LAUNCHES) for event in events)
+    if not kernels:
+        return None
     return Launches(
-        kernels=sum(number for name, number in calls.items() if name.startswith(LAUNCHES)),
-        synchronisations=sum(number for name, number in calls.items() if name in SYNCHRONISATIONS),
+        kernels=kernels,
+        synchronisations=sum(event.name in SYNCHRONISATIONS for event in events),
+        busy_seconds=_covered(
+            (event.time_range.start, event.time_range.end)
+            for event in events
+            if event.device_type.name != "CPU" and not event.is_user_annotation
+        )
+        / 1e6,
     )
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """How much of a line spans cover together."""
+    covered, reached = 0.0, -math.inf
+    for begin, end in sorted(spans):
+        covered += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return covered
 
 
 @dataclass(frozen=True)

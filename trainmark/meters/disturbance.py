@@ -15,6 +15,7 @@ from trainmark.meters.nvml import GpuState, open_gpu
 WAITING_LIMIT = 0.05
 STEAL_LIMIT = 0.02
 HELD_BACK_LIMIT = 0.02  # of a GPU: as for steal; no GPU has been seen yet
+PASSING = "power cap"  # a reason that a busy GPU shows now and then: a single look at it says little
 
 T = TypeVar("T", int, float)
 
@@ -32,8 +33,8 @@ class Disturbance:
         throttled_periods: Scheduler periods in which a CPU quota stopped this control group.
         thermal_events: Times that a core was slowed for its temperature.
         load_before: Runnable threads on the machine, mean of the minute before.
-        gpu_throttled: 1 where the GPU was held back, before, after, or for more than HELD_BACK_LIMIT of the
-            window between; else 0.
+        gpu_throttled: 1 where the GPU was held back for more than HELD_BACK_LIMIT of the window; where it counts no
+            such time, where a look before or after shows a reason, and both looks where that is its power cap; else 0.
         gpu_throttle_reasons_before: Why it was, in words with commas between; empty where nothing held it back.
         gpu_throttle_reasons_after: Likewise.
         gpu_held_back_share: Time that the reason which held it back longest did so, over the window.
@@ -153,12 +154,10 @@ def _gpu_state(device: str) -> GpuState | None:
 def _gpu_facts(before: GpuState | None, after: GpuState | None, window: float) -> dict[str, Any]:
     if before is None or after is None:
         return {}
-    reasons = [state.throttle_reasons for state in (before, after) if state.throttle_reasons is not None]
     others = [state.other_memory_bytes for state in (before, after) if state.other_memory_bytes is not None]
     held_back = _held_back_share(before, after, window)
-    is_known = bool(reasons) or held_back is not None
     facts: dict[str, Any] = {
-        "gpu_throttled": int(any(reasons) or (held_back or 0) > HELD_BACK_LIMIT) if is_known else None,
+        "gpu_throttled": _throttled(before, after) if held_back is None else int(held_back > HELD_BACK_LIMIT),
         "gpu_held_back_share": held_back,
         "gpu_other_memory_bytes": max(others, default=None),
     }
@@ -168,6 +167,16 @@ def _gpu_facts(before: GpuState | None, after: GpuState | None, window: float) -
         for name in ("power_watts", "temperature_celsius", "sm_clock_mhz", "memory_clock_mhz"):
             facts[f"gpu_{name}_{moment}"] = getattr(state, name)
     return facts
+
+
+def _throttled(before: GpuState, after: GpuState) -> int | None:
+    """By the reasons at two moments, of a GPU that counts no time."""
+    looks = [state.throttle_reasons for state in (before, after) if state.throttle_reasons is not None]
+    if not looks:
+        return None
+    seen = {reason for look in looks for reason in look}
+    always = all(PASSING in look for look in looks)
+    return int(bool(seen - {PASSING}) or always)
 
 
 def _held_back_share(before: GpuState, after: GpuState, window: float) -> float | None:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from trainmark.meters.call_paths import call_tree, public_name
 from trainmark.meters.clock import Clock, clock_of
 from trainmark.meters.flops import Call, call_flops, flops_of_call
 from trainmark.meters.timeline import record_timeline
 from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
 from trainmark.store.files import write_bytes
-from trainmark.store.folders import without_folders
 from trainmark.store.profiles import OTHERS, Operator, Profile, trace_path, write_profile, write_timeline
 
 ROWS = 100  # of each kind; below the hundredth an operator takes less than 1% of what they take together
@@ -31,8 +31,6 @@ SHAPES_LENGTH = 120  # characters; an optimizer is given every parameter at once
 DIGITS = 10  # after the point of seconds: the profiler tells nanoseconds
 
 ACTIVITIES = {"cuda": ProfilerActivity.CUDA, "xpu": ProfilerActivity.XPU}  # MPS has none: host alone
-
-COMPILED_GRAPH = re.compile(r"(CompiledFxGraph) \w+")  # its hash is another for every change of the code
 
 # What a trace keeps of an event, all else could name the machine or its user. Links between operators,
 # their backward passes and kernels; what they were given; how a kernel was launched.
@@ -84,20 +82,22 @@ def measure_profile(advance: Callable[[], Tensor], cell: Cell, steps: int = 10) 
         steps=len(quicker),
         step_seconds=round(sum(step.seconds for step in quicker) / len(quicker), DIGITS),
         device=device,
-        operators=operator_rows([event for step in quicker for event in step.events], len(quicker), known),
+        operators=operator_rows([event for step in quicker for event in step.averages], len(quicker), known),
+        tree=call_tree([step.events for step in quicker]),
     )
 
 
 @dataclass(frozen=True)
 class _ProfiledStep:
     seconds: float
+    averages: Sequence[Any]
     events: Sequence[Any]
 
 
 def _profiled_step(advance: Callable[[], Tensor], clock: Clock, device: str) -> _ProfiledStep:
     with _profiler(device, with_memory=True) as profiler:
         block = clock(lambda: _do(advance))
-    return _ProfiledStep(block.waited_seconds, profiler.key_averages(group_by_input_shape=True))
+    return _ProfiledStep(block.waited_seconds, profiler.key_averages(group_by_input_shape=True), profiler.events())
 
 
 def _do(advance: Callable[[], Tensor]) -> None:
@@ -248,11 +248,6 @@ def _shape_text(shape: Sequence[Any]) -> str:
     if any(isinstance(size, Sequence) for size in shape):  # a list of tensors
         return f"({', '.join(_shape_text(one) for one in shape)})"
     return "x".join(str(size) for size in shape)
-
-
-def public_name(name: str) -> str:
-    """A name without the folders of this machine, and without what differs from one compilation to the next."""
-    return COMPILED_GRAPH.sub(r"\1", without_folders(name))
 
 
 def anonymous_trace(document: dict[str, Any]) -> dict[str, Any]:

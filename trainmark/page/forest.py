@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trainmark.judge.beside import Beside, beside
@@ -12,6 +12,8 @@ from trainmark.store.metrics import METRICS
 
 WIDTH = 240  # units of the drawing
 MOST_BARS = 60  # more is no picture, where a table of cells has all
+MOST_NOTED = 12  # that a reader looks at before anything else; the others are folded
+QUIET = ("unchanged", "inconclusive", "unmeasured", "excluded", "new")  # verdicts that ask for nothing
 WIDE = (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)  # ratios at the ticks
 NARROW = (0.9, 1.0, 1.1)  # where 0.8 and 1.25 lie outside
 FARTHEST = 4.0  # ratio at the edge: what lies beyond is drawn at the edge, with an arrow
@@ -57,9 +59,28 @@ class Forest:
     width: int = WIDTH
 
     @property
+    def noted(self) -> tuple[Bar, ...]:
+        """Bars of what differs or fails: at most MOST_NOTED of them."""
+        return tuple(bar for bar in self.bars if bar.cell.verdict not in QUIET)[:MOST_NOTED]
+
+    @property
+    def alike(self) -> tuple[Bar, ...]:
+        """All other bars."""
+        return tuple(bar for bar in self.bars if bar not in self.noted)
+
+    @property
+    def alike_words(self) -> str:
+        """How many of them have each verdict: ``3 inconclusive, 20 unchanged``."""
+        return _counted([bar.cell.verdict for bar in self.alike])
+
+    @property
     def left_out_words(self) -> str:
         """How many cells have no bar, by verdict: ``2 inconclusive, 3 unchanged``."""
         return ", ".join(f"{count} {verdict}" for verdict, count in self.left_out.items())
+
+
+def _counted(verdicts: Sequence[str]) -> str:
+    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
 
 
 def forest(comparison: Comparison, most: int = MOST_BARS) -> Forest:

@@ -11,6 +11,7 @@ from trainmark.advise.break_even import Payback
 from trainmark.page.plots.canvas import Plot, Style
 from trainmark.page.plots.cost import energy_plot, payback_plot, phases_plot, roofline_plot
 from trainmark.page.plots.history import history_plots
+from trainmark.page.plots.holding import holding_plot
 from trainmark.page.plots.speed import rounds_plot
 from trainmark.store.frame import to_frame
 from trainmark.store.record import Run
@@ -75,6 +76,7 @@ def galleries(run: Run, runs: Sequence[Run], compiled: Sequence[Payback]) -> lis
 def _of_all(drawn: Drawn, runs: Sequence[Run], compiled: Sequence[Payback]) -> list[Gallery]:
     """Pictures that several workloads are in."""
     run, frame = drawn.run, drawn.frame
+    trainings = frame[frame["workload"].isin([entry.name for entry in entries() if entry.role == "training"])]
     rooflines = [roofline_plot(frame, peaks, device) for device, peaks in run.facts.peaks.items()]
     return [
         Gallery(
@@ -83,6 +85,13 @@ def _of_all(drawn: Drawn, runs: Sequence[Run], compiled: Sequence[Payback]) -> l
             "Of a step with its phases timed: the largest batch of a workload, model and precision, eager if measured.",
             one(phases_plot(frame)),
             "no phases were timed",
+        ),
+        Gallery(
+            "holding",
+            "Where the memory goes",
+            "Of the largest batch of each model: what a training holds above what any process of the run holds.",
+            one(holding_plot(trainings, frame)),
+            "no training tells what its memory holds",
         ),
         Gallery(
             "payback",

@@ -1,4 +1,4 @@
-"""Tables of a run's records: the columns that have something to say, with values for people and for sorting."""
+"""Tables of records by subject: the columns that have something to say, with values for people and for sorting."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from trainmark.advise.answer import read_answer
 from trainmark.advise.answer_words import models_words, setting_words
 from trainmark.advise.break_even import Payback
 from trainmark.advise.grad_mode import Saving
+from trainmark.advise.limits import WORDS as WORDS_OF_LIMITS
+from trainmark.advise.limits import Limit, limit
 from trainmark.advise.stretched import is_like, stretches
 from trainmark.advise.waiting import WORDS, bottleneck
-from trainmark.judge.beside import beside
-from trainmark.judge.comparison import CellComparison
 from trainmark.page.anchors import anchor
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record
 from trainmark.workloads import of_role
 
-AGAINST = "Against base"
+MOST_COLUMNS = 8  # beside the name: more are too wide for paper
 STRIP_POINTS = 40
 STRIP_REACH = 0.15
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
@@ -37,7 +37,6 @@ PHASES = {
     "optimizer": "Optimizer",
     "other": "Other",
 }
-_NAMING_AXES = ("model", "engine")  # they stand in a row's name
 
 
 @dataclass(frozen=True)
@@ -68,25 +67,31 @@ class Column:
         numeric: Whether it is right-aligned and first sorted from the largest.
         meaning: One line, shown where the pointer rests.
         values: One a row.
-        facet: Whether its few different values are worth choosing by.
     """
 
     title: str
     numeric: bool
     meaning: str
     values: tuple[Value, ...]
-    facet: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A record's row: its permanent anchor, its name, its fields, and what it may be chosen by."""
+    """A record's row.
+
+    Attributes:
+        anchor: Of the record, for links.
+        name: What is read first.
+        values: Its fields.
+        facets: Values that it may be chosen by, one a facet of the page; empty where it is in no filter.
+        words: By which a filter finds it too, though it does not show them.
+    """
 
     anchor: str
     name: str
     values: tuple[Value, ...]
-    workload: str = ""
-    model: str = ""
+    facets: tuple[str, ...] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,24 @@ class Table:
     Attributes:
         columns: From left to right, the row's name not among them.
         rows: In the order of the run.
-        constants: Axes that have the same value in every row that has them, in words.
     """
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    constants: str
+
+    @property
+    def parts(self) -> tuple[Table, ...]:
+        """The table in pieces of MOST_COLUMNS at most, about equally wide: what fits a sheet of paper."""
+        count = -(-len(self.columns) // MOST_COLUMNS) or 1
+        width = -(-len(self.columns) // count) or 1
+        starts = range(0, max(len(self.columns), 1), width)
+        return tuple(
+            Table(
+                self.columns[start : start + width],
+                tuple(replace(row, values=row.values[start : start + width]) for row in self.rows),
+            )
+            for start in starts
+        )
 
 
 @dataclass(frozen=True)
@@ -112,58 +129,13 @@ class Detail:
         title: Of the subject.
         meaning: How to read it, in a sentence.
         table: The numbers.
+        whole: Whether it is of all records of a workload, which then has no other table.
     """
 
     title: str
     meaning: str
     table: Table
-
-
-def cells_table(records: Sequence[Record], compared: dict[str, CellComparison]) -> Table:
-    """Every record with all that was measured of it, and its verdict where it was compared."""
-    columns = [
-        Column("Status", False, "whether it was measured, and warnings", tuple(map(_status, records)), facet=True),
-        Column(
-            AGAINST,
-            False,
-            "the verdict, and new over base of the metric that has it: the step time where no other is named",
-            tuple(_verdict(compared.get(record.key)) for record in records),
-            facet=True,
-        ),
-        Column("Rounds", False, "each round in the order measured, against their median", tuple(map(_rounds, records))),
-        Column(
-            "Machine",
-            True,
-            "a fixed piece of work around the rounds, over the best that this machine has shown: 1 is its best",
-            tuple(plain_value(_rounded(record.disturbance.get("control_ratio"))) for record in records),
-        ),
-        time_column(records, "step_seconds", "Step time"),
-        number_column(records, "samples_per_second", "Samples/s"),
-        time_column(records, "latency_p50_seconds", "Latency p50"),
-        time_column(records, "latency_p99_seconds", "Latency p99"),
-        time_column(records, "training_seconds", "Training"),
-        *_judged_columns(records),
-        *_throughput_columns(records),
-        *(time_column(records, name, title) for name, title in _other_times()),
-        time_column(records, "compile_seconds", "Compile time"),
-        megabytes_column(records, "peak_memory_bytes", "Peak memory (MB)"),
-        megabytes_column(records, "device_allocated_bytes", "Device memory (MB)"),
-    ]
-    table = _cells_table(records, columns)
-    here = {record.key for record in records}
-    absent = [cell for key, cell in compared.items() if key not in here]
-    return replace(table, rows=(*table.rows, *(_absent_row(cell, table.columns) for cell in absent)))
-
-
-def _rounded(ratio: object) -> float | None:
-    return round(ratio, 2) if isinstance(ratio, float) else None
-
-
-def _other_times() -> Iterable[tuple[str, str]]:
-    """Durations that are judged, of the suite's own workloads, with their titles."""
-    for name, metric in METRICS.items():
-        if metric.compared == "time" and name not in ("step_seconds", "training_seconds"):
-            yield name, name.removesuffix("_seconds").replace("_", " ").capitalize()
+    whole: bool = False
 
 
 def accuracy_table(records: Sequence[Record]) -> Table:
@@ -171,7 +143,7 @@ def accuracy_table(records: Sequence[Record]) -> Table:
     seeds = [record.settings.get("seeds") or len(record.series.get("seed") or ()) for record in records]
     epochs = [record.cell.settings.get("epochs") for record in records]
     columns = [
-        *_judged_columns(records, ends=True),
+        *judged_columns(records, ends=True),
         time_column(records, "training_seconds", "Training"),
         Column("Epochs", True, PARAMETERS["epochs"].meaning, tuple(map(plain_value, epochs))),
         Column("Seeds", True, "trainings that differ, each from another seed", tuple(map(plain_value, seeds))),
@@ -211,10 +183,10 @@ def answer_table(records: Sequence[Record]) -> Table:
         )
         for number, (record, found, one) in enumerate(told)
     )
-    return Table(columns, rows, "")
+    return Table(columns, rows)
 
 
-def _judged_columns(records: Sequence[Record], *, ends: bool = False) -> Iterable[Column]:
+def judged_columns(records: Sequence[Record], *, ends: bool = False) -> Iterable[Column]:
     """What trained models were judged by: the accuracy, and what tasks bring; with the seeds' ends where wanted."""
     names = dict.fromkeys(name for record in records for name in record.held_out_metrics)
     for name in names or ("accuracy",):
@@ -226,7 +198,7 @@ def _judged_columns(records: Sequence[Record], *, ends: bool = False) -> Iterabl
                 yield column(records, part, f"{title}{of}{f' ({unit})' * bool(unit)}")
 
 
-def _throughput_columns(records: Sequence[Record]) -> Iterable[Column]:
+def throughput_columns(records: Sequence[Record]) -> Iterable[Column]:
     """Throughput in the units of tasks that count something else than samples."""
     known = ("samples_per_second", "achieved_flops_per_second", "achieved_bytes_per_second")
     names = dict.fromkeys(name for record in records for name in record.metrics if name.endswith("_per_second"))
@@ -311,7 +283,7 @@ def limits_table(records: Sequence[Record]) -> Table:
         share_column(records, "bytes_utilisation", "Of peak traffic (%)"),
         number_column(records, "arithmetic_intensity", "FLOP/byte"),
         number_column(records, "ridge_intensity", "Ridge (FLOP/byte)"),
-        Column("Limit", False, "what limits a step that runs out of caches", tuple(map(_limit, records))),
+        Column("Limit", False, "which share of the step is the largest: see Why", tuple(map(_limit, records))),
         number_column(records, "energy_joules_per_sample", "Joules/sample"),
         number_column(records, "power_watts", "Power (W)"),
         number_column(records, "idle_power_watts", "Idle power (W)"),
@@ -320,12 +292,54 @@ def limits_table(records: Sequence[Record]) -> Table:
 
 
 def _limit(record: Record) -> Value:
-    """The position on the roofline: left or right of its ridge."""
-    intensity, ridge = record.metrics.get("arithmetic_intensity"), record.metrics.get("ridge_intensity")
-    if intensity is None or ridge is None:
-        return Value(formatting.DASH)
-    limit = "arithmetic" if intensity >= ridge else "memory"
-    return Value(limit, limit)
+    found = limit(record)
+    return Value(formatting.DASH) if found is None else Value(WORDS_OF_LIMITS[found.name])
+
+
+def bound_table(found: Sequence[Limit]) -> Table:
+    """What limits each training step, with the shares that decide it."""
+    records = [one.record for one in found]
+
+    def share(title: str, meaning: str, values: Sequence[float | None]) -> Column:
+        told = [Value(formatting.DASH) if value is None else Value(f"{100 * value:.0f}") for value in values]
+        return Column(title, True, meaning, tuple(told))
+
+    columns = [
+        Column("Limit", False, "the largest of the shares", tuple(Value(WORDS_OF_LIMITS[one.name]) for one in found)),
+        share("Arithmetic (%)", "of a step, by itself at the probes' largest rate", [one.compute for one in found]),
+        share(
+            "Memory traffic (%)", "of a step, by itself at the probes' largest rate", [one.bandwidth for one in found]
+        ),
+        share(
+            "Launching (%)",
+            "operators of a step, at the cost of one that does nothing",
+            [one.launching for one in found],
+        ),
+        share("Data (%)", "of a step, that goes into having a batch", [one.data for one in found]),
+    ]
+    return subject_table(records, columns)
+
+
+def steadiness_table(records: Sequence[Record]) -> Table:
+    """How steady a configuration and its machine were while it was measured."""
+
+    def disturbance(title: str, name: str, meaning: str, times: float = 1.0) -> Column:
+        found = [record.disturbance.get(name) for record in records]
+        told = [
+            Value(formatting.DASH) if not isinstance(one, int | float) else Value(f"{times * one:.2f}") for one in found
+        ]
+        return Column(title, True, meaning, tuple(told))
+
+    columns = [
+        disturbance(
+            "Machine (×)", "control_ratio", "a fixed piece of work around the rounds, over this machine's best"
+        ),
+        disturbance("Waiting (%)", "waiting_share", "of the time, that the process was ready and had no core", 100),
+        disturbance("Stolen (%)", "steal_share", "of the time, that the host gave to other machines", 100),
+        number_column(records, "warmup_seconds", "Warm-up (s)"),
+        number_column(records, "cell_seconds", "In all (s)"),
+    ]
+    return subject_table(records, columns)
 
 
 def compile_table(paybacks: Sequence[Payback]) -> Table:
@@ -399,54 +413,12 @@ def capacity_table(records: Sequence[Record]) -> Table:
 
 def subject_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
     """Some columns that belong together: rows have the cells' whole names, and lead nowhere."""
-    told = tuple(column for column in columns if any(map(_says_something, column.values)))
+    told = tuple(column for column in columns if any(map(says_something, column.values)))
     rows = tuple(
         Row(anchor(record.key), formatting.plain(record.label), tuple(column.values[number] for column in told))
         for number, record in enumerate(records)
     )
-    return Table(told, rows, "")
-
-
-def _cells_table(records: Sequence[Record], columns: Iterable[Column]) -> Table:
-    """All columns that say something, behind those of the axes that vary."""
-    told = [column for column in columns if any(map(_says_something, column.values))]
-    varied, constants = [], []
-    for axis in PARAMETERS:
-        values = [record.cell.settings.get(axis) for record in records]
-        known = [value for value in values if value is not None]
-        if axis in _NAMING_AXES or not known:
-            continue
-        if axis == "batch_size" or len(set(map(str, known))) > 1:
-            title = PARAMETERS[axis].title or axis.replace("_", " ").capitalize()
-            numeric = all(isinstance(value, int) for value in known)
-            varied.append(Column(title, numeric, PARAMETERS[axis].meaning, tuple(map(plain_value, values)), facet=True))
-        else:
-            some = "" if len(known) == len(values) else f" ({len(known)} of {len(values)})"
-            constants.append(f"{axis.replace('_', ' ')} {formatting.plain(known[0])}{some}")
-    kept = (*varied, *told)
-    rows = tuple(
-        Row(
-            anchor(record.key),
-            formatting.plain(" ".join([record.cell.workload, *_named_by(record)])),
-            tuple(column.values[number] for column in kept),
-            formatting.plain(record.cell.workload, 40),
-            formatting.plain(" ".join(_named_by(record)), 40),
-        )
-        for number, record in enumerate(records)
-    )
-    return Table(kept, rows, ", ".join(constants))
-
-
-def _absent_row(cell: CellComparison, columns: Sequence[Column]) -> Row:
-    """A cell that the base alone has: its name and its verdict."""
-    values = tuple(
-        Value("", words=(cell.verdict,)) if column.title == AGAINST else Value(formatting.DASH) for column in columns
-    )
-    return Row(anchor(cell.key), formatting.plain(cell.label), values)
-
-
-def _named_by(record: Record) -> list[str]:
-    return [str(record.cell.settings[axis]) for axis in _NAMING_AXES if axis in record.cell.settings]
+    return Table(told, rows)
 
 
 def plain_value(value: object) -> Value:
@@ -503,26 +475,13 @@ def _column(
     return Column(title, True, formatting.metric_meaning(name), tuple(values))
 
 
-def _verdict(cell: CellComparison | None) -> Value:
-    if cell is None:
-        return Value(formatting.DASH)
-    shown = beside(cell)
-    if shown.ratio == formatting.DASH:
-        return Value("", words=(cell.verdict,), note=shown.name or None)
-    told = [part for part in (shown.name, shown.interval) if part not in ("", formatting.DASH)]
-    return Value(shown.ratio, note=" ".join(told) or None, words=(cell.verdict,))
-
-
-def _status(record: Record) -> Value:
-    words = (record.status, *map(formatting.plain, record.flags))
-    return Value("", note=formatting.plain(record.reason, 300) if record.reason else None, words=words)
-
-
-def _says_something(value: Value) -> bool:
+def says_something(value: Value) -> bool:
+    """Whether a field holds more than that nothing was measured."""
     return bool(value.words or value.strip) or value.text not in ("", formatting.DASH)
 
 
-def _rounds(record: Record) -> Value:
+def rounds_value(record: Record) -> Value:
+    """The rounds of a record as a strip; nothing below two."""
     if len(record.rounds) < 2 or min(record.rounds) <= 0:
         return Value("")
     return Value("", strip=_strip(record.rounds))

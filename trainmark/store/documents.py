@@ -150,11 +150,16 @@ def _strange(value: Any, levels: int) -> str | None:
     if isinstance(value, dict | list):
         if not levels:
             return f"one is nested more than {DEEPEST} deep"
-        parts = value.values() if isinstance(value, dict) else value
-        return next(filter(None, (_strange(one, levels - 1) for one in parts)), None)
+        for one in value.values() if isinstance(value, dict) else value:
+            if type(one) not in _HARMLESS and (told := _strange(one, levels - 1)):
+                return told
+        return None
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         return "one is an integer of more than 64 bits"
     return None
+
+
+_HARMLESS = {str, float, bool, type(None)}  # whatever their value is
 
 
 def moment(text: str, name: str) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainmark.store.documents import SchemaError, check, facts
 from trainmark.store.lines import Content, JournalInUse, Lines, in_use, left_behind, read_lines
-from trainmark.store.record import SCHEMA_VERSION, Record, Report, RunFacts, check_schema_version
+from trainmark.store.record import SCHEMA_VERSION, Record, Report, RunFacts, check_schema_version, read_circumstances
 
 FOLDER = "journal"
+UNVERSIONED = "unversioned"  # the commit of what git knows nothing of, in a stored run
 
 __all__ = ["FOLDER", "Journal", "JournalInUse", "JournalState", "in_use", "interrupted", "read_journal"]
 
@@ -29,6 +30,9 @@ class JournalState:
         records: By the join key of their cell, in the order in which they finished; of a cell that was measured again
             and did better, the later one.
         damaged: How many lines could not be read.
+        environment: Facts of machine and software, as a stored run has them; in a journal of an earlier version the
+            fingerprint alone.
+        commit: What it tells of the code, as a stored run has it of its commit.
     """
 
     facts: RunFacts
@@ -37,6 +41,8 @@ class JournalState:
     invocation: Mapping[str, Any]
     records: dict[str, Record]
     damaged: int
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    commit: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Journal:
@@ -61,6 +67,7 @@ class Journal:
         fingerprint: str,
         code: Mapping[str, Any],
         invocation: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Any] | None = None,
     ) -> Journal:
         """A new journal in ``folder``, named for the run.
 
@@ -70,6 +77,7 @@ class Journal:
             fingerprint: Of the environment.
             code: Of the working tree.
             invocation: What is needed to go on with the run and is no part of it, such as paths.
+            environment: What a stored run says of its machine, so that the journal alone is enough to read its records.
 
         Raises:
             FileExistsError: A journal of that run is there.
@@ -80,6 +88,7 @@ class Journal:
             "fingerprint": fingerprint,
             "code": dict(code),
             "invocation": dict(invocation or {}),
+            "environment": dict(environment or {}),
             "run": facts.to_json(),
         }
         return cls(Lines.begin(folder / f"{facts.id}.jsonl", header))
@@ -138,6 +147,10 @@ def _state(path: Path, content: Content) -> JournalState:
         check(header.get("fingerprint"), str | None, "a fingerprint")
         code = facts(header.get("code") or {"id": header.get("commit")}, "its code")  # older: no difference was kept
         invocation = facts(header.get("invocation") or {}, "its options")
+        environment, commit = read_circumstances(
+            header.get("environment") or {"fingerprint": header.get("fingerprint")},
+            {**code, "id": code.get("id") or UNVERSIONED},
+        )
     except SchemaError as error:
         raise SchemaError(f"{path}: {error}") from error
     records: dict[str, Record] = {}
@@ -150,7 +163,8 @@ def _state(path: Path, content: Content) -> JournalState:
         else:
             records[record.key] = record
     warn_of_damage(path, damaged, f"{len(records)} finished cells recovered")
-    return JournalState(found, header.get("fingerprint"), code, invocation, records, damaged)
+    fingerprint = header.get("fingerprint")
+    return JournalState(found, fingerprint, code, invocation, records, damaged, environment, commit)
 
 
 def warn_of_damage(path: Path, damaged: int, recovered: str, report: Report | None = None) -> None:

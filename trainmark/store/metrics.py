@@ -83,12 +83,14 @@ METRICS: dict[str, Metric] = {
     "accuracy_lowest": Metric(SHARE, "higher", "no", "the worst seed's held-out accuracy after the last epoch"),
     "accuracy_highest": Metric(SHARE, "higher", "no", "the best seed's held-out accuracy after the last epoch"),
     "loss": Metric("", "lower", "no", "mean training loss of the last epoch, mean over seeds", signed=True),
-    "compile_seconds": Metric("s", "lower", "tolerance", "first step with an empty compile cache", 0.5),
+    "compile_seconds": Metric(
+        "s", "lower", "tolerance", "first step with an empty compile cache; until CUDA graphs are captured", 0.5
+    ),
     "max_batch_size": Metric("", "higher", "tolerance", "largest batch that can be trained, exact to 1 in 64", 0.05),
     "peak_memory_bytes": Metric("B", "lower", "tolerance", "largest resident memory of the cell's own process", 0.1),
     "device_allocated_bytes": Metric("B", "lower", "tolerance", "peak of live tensors on the device", 0.02),
     "device_reserved_bytes": Metric("B", "lower", "tolerance", "peak of what the allocator held on the device", 0.1),
-    "compile_warm_seconds": Metric("s", "lower", "tolerance", "first step with a filled compile cache", 0.5),
+    "compile_warm_seconds": Metric("s", "lower", "tolerance", "the same with a filled compile cache", 0.5),
     "compile_peak_memory_bytes": Metric("B", "lower", "tolerance", "peak_memory_bytes up to the first step's end", 0.1),
     "compile_device_allocated_bytes": Metric(
         "B", "lower", "tolerance", "peak of live tensors on the device up to the first step's end", 0.1
@@ -114,6 +116,12 @@ METRICS: dict[str, Metric] = {
     "retained_tensors_per_step": Metric("", "lower", "exact", "tensors alive that each step adds", signed=True),
     "kernel_launches_per_step": Metric("", "lower", "explains", "CUDA kernels and graphs launched"),
     "synchronisations_per_step": Metric("", "lower", "exact", "times that the host waited for the CUDA device"),
+    "device_busy_share": Metric(
+        SHARE,
+        "neither",
+        "no",
+        "of step_seconds, that the device works on kernels and copies: low where launches bound it",
+    ),
     "parameter_bytes": Metric("B", "lower", "exact", "parameters and buffers"),
     "gradient_bytes": Metric("B", "lower", "exact", "gradients held after a step"),
     "optimizer_bytes": Metric("B", "lower", "exact", "state of the optimizer"),
@@ -148,7 +156,7 @@ METRICS: dict[str, Metric] = {
         "FLOP/B", "neither", "no", "of the roofline: arithmetic limits above it, memory below, out of caches"
     ),
     "warmup_seconds": Metric("s", "lower", "no", "time from the first step until rounds began, compilation left out"),
-    "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, its process included"),
+    "cell_seconds": Metric("s", "lower", "no", "time the whole cell took, all its processes included"),
 }
 
 

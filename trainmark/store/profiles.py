@@ -14,12 +14,13 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from trainmark.store.call_tree import Call, check_tree
 from trainmark.store.documents import SchemaError, check_version, convert, read_document
 from trainmark.store.files import write_text
-from trainmark.store.ranges import LONGEST_SECONDS, Amount, Count, Duration, Number, Seconds, Some
+from trainmark.store.ranges import Amount, Count, Duration, Number, OwnSeconds, Seconds, Some
 
 PROFILE_VERSION = 1
-# 1  first version: key, label, steps, step_seconds, device, operators.
+# 1  first version: key, label, steps, step_seconds, device, operators; later ones have a tree, which may be missing.
 
 KINDS = {
     "operator": "called on the host; its self time is the host's",
@@ -29,8 +30,6 @@ OTHERS = "(all others)"  # the row that sums up what is not listed by itself, so
 PROFILE_ENDING = ".profile.json"
 TRACE_ENDING = ".trace.json.gz"
 TIMELINE_ENDING = ".memory.json"
-
-OwnSeconds = Annotated[float, Meta(gt=-1, le=LONGEST_SECONDS)]  # called operators that overlap leave less than nothing
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ class Profile:
         step_seconds: Wall time of a profiled step.
         device: Where the cell ran.
         operators: Largest self time first, of each kind the others as a row of their own.
+        tree: Which operators called which, a caller before what it called; empty where that was not kept.
     """
 
     key: str
@@ -86,8 +86,10 @@ class Profile:
     step_seconds: Seconds
     device: str
     operators: tuple[Operator, ...]
+    tree: tuple[Call, ...] = ()
 
     def __post_init__(self) -> None:
+        check_tree(self.tree)
         numbers = [self.step_seconds] + [row.self_seconds_per_step for row in self.operators]
         if not all(math.isfinite(number) for number in numbers):
             raise SchemaError(f"a time in the profile of {self.label} is not finite")
@@ -103,6 +105,7 @@ class Profile:
             "profile_version": PROFILE_VERSION,
             **asdict(self),
             "operators": [asdict(row) for row in self.operators],
+            "tree": [asdict(call) for call in self.tree],
         }
 
     @classmethod

@@ -14,6 +14,7 @@ LARGEST = 1e150  # of any number: the ratio of two is finite still
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=SHORTEST_SECONDS, le=LONGEST_SECONDS)]  # of what was timed
 Duration: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_SECONDS)]  # that may be too short to be seen
+OwnSeconds: TypeAlias = Annotated[float, Meta(gt=-1, le=LONGEST_SECONDS)]  # calls that overlap leave less than nothing
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Amount: TypeAlias = Annotated[float, Meta(ge=0, le=LARGEST)]  # a rate, a ratio, a mean of counts
 Rate: TypeAlias = Annotated[float, Meta(ge=1 / LARGEST, le=LARGEST)]  # that others are divided by

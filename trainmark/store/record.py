@@ -15,6 +15,8 @@ from trainmark.store.cell import Cell, join_key, label
 from trainmark.store.documents import SchemaError, check, check_version, convert, moment
 from trainmark.store.documents import facts as facts_of
 from trainmark.store.metrics import METRICS
+from trainmark.store.nodes import FLAG as OTHER_NODE
+from trainmark.store.nodes import Node
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.ranges import LARGEST, Amount, Count, Duration, Integer, Range, Rate, Real, Seconds, Some
 from trainmark.store.tried import SERIES as TRIED
@@ -36,9 +38,12 @@ STATUSES = {
 FAILED = ("oom", "timeout", "crashed", "nan", "error")
 UNRELIABLE = (  # flags of a cell whose times decide nothing
     *("disturbed", "unsteady", "slow-moment", "throttled", "shared-gpu"),
-    *("traced", "clocks-disagree", "recompiles"),
+    *("traced", "clocks-disagree", "recompiles", OTHER_NODE),
 )
-NOT_OF_TIMES = {"flops-partial", "counts-vary", "equal-seeds"}  # flags that warn of another number than a time
+NOT_PAIRED = "not-paired"  # flag of a cell of which no two processes fit into memory at once
+NOT_OF_TIMES = {  # flags that warn of another number than a time
+    *("flops-partial", "counts-vary", "equal-seeds", "gradients-differ", "search-bounded", NOT_PAIRED),
+}
 
 
 def held_out_series(metric: str) -> str:
@@ -96,6 +101,7 @@ class Options(TypedDict, total=False):
     whole: bool
     given: dict[str, list[str | int]] | None
     workloads: dict[str, bool] | None
+    shard: str | None
 
 
 class DevicePeaks(TypedDict, total=False):
@@ -336,6 +342,8 @@ class RunFacts:
         planned: Join keys of the planned cells.
         left_out: Join keys of those that the call asked for by its options and left out, as with ``-k``.
         peaks: Device -> what probes reached on it; see ``trainmark.meters.probes.Peaks``. Empty where not probed.
+        elsewhere: Join keys of those that the other shards of the run measure.
+        nodes: Where it was measured, of a shard, of a run that was merged and of one on a cluster.
     """
 
     id: str
@@ -346,10 +354,13 @@ class RunFacts:
     planned: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     peaks: Mapping[str, Any] = field(default_factory=dict)
+    elsewhere: tuple[str, ...] = ()
+    nodes: tuple[Node, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain JSON types."""
-        return asdict(self) | {"planned": list(self.planned), "left_out": list(self.left_out)}
+        keys = {name: list(getattr(self, name)) for name in ("planned", "left_out", "elsewhere")}
+        return asdict(self) | keys | {"nodes": [asdict(node) | {"keys": list(node.keys)} for node in self.nodes]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RunFacts:

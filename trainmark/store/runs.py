@@ -10,9 +10,11 @@ from pathlib import Path
 
 from trainmark.store.documents import SchemaError, read_document
 from trainmark.store.journal import FOLDER as JOURNAL_FOLDER
+from trainmark.store.journal import read_journal
 from trainmark.store.record import Report, Run, parse_run
 
 DEFAULT_FOLDER = Path("results")
+JOURNAL_ENDING = ".jsonl"
 REFERENCE = "reference"  # holds runs of other machines that came with the project
 
 
@@ -29,7 +31,7 @@ class UnreadableRun(ValueError):
 
 
 def read_run(path: Path, report: Report | None = None) -> Run:
-    """The run in one file; a record of it that cannot be read is left out.
+    """The run in one file, or what the journal of an interrupted one holds; a record that cannot be read is left out.
 
     Args:
         path: Its file.
@@ -40,12 +42,26 @@ def read_run(path: Path, report: Report | None = None) -> Run:
         RunNotFound: There is no such file.
     """
     tell = report or warn
+    if path.suffix == JOURNAL_ENDING:
+        return _read_partial(path)
     try:
         return parse_run(path.stem, read_document(path), lambda told: tell(f"{path}: {told}."))
     except FileNotFoundError as error:
         raise RunNotFound(f"No run at {path}.") from error
     except SchemaError as error:
         raise UnreadableRun(f"{path}: {error}.") from error
+
+
+def _read_partial(path: Path) -> Run:
+    """What an interrupted run has measured; of its machine a journal tells the fingerprint alone."""
+    if not path.exists():
+        raise RunNotFound(f"No run at {path}.")
+    try:
+        state = read_journal(path)
+    except SchemaError as error:
+        raise UnreadableRun(f"{error}.") from error
+    commit = {name: state.code[name] for name in ("id", "dirty", "branch") if name in state.code}
+    return Run(path.stem, state.facts, {"fingerprint": state.fingerprint}, commit, tuple(state.records.values()))
 
 
 def warn(told: str) -> None:

@@ -101,6 +101,15 @@ class Workload(WorkloadFacts):
         """Roughly how long a cell takes, where no stored run tells."""
         return 2.0
 
+    def seconds_again(self, record: Record, *, same_code: bool) -> float | None:
+        """How long a cell will take of which there is a record on this machine; None where that does not tell.
+
+        Args:
+            record: Of an earlier run.
+            same_code: Whether it is of the very code that is measured now.
+        """
+        return record.metrics.get("cell_seconds")
+
     def look(self, places: Places) -> Any:
         """What it needs to know of the machine, told in ``machine.found[name]``; called where the machine is looked at.
 
@@ -221,9 +230,10 @@ def _register_built_in() -> None:
     from trainmark.workloads.capacity import CAPACITY
     from trainmark.workloads.inference import INFERENCE
     from trainmark.workloads.input import INPUT
+    from trainmark.workloads.scaling import SCALING
     from trainmark.workloads.train import TRAIN
 
-    register(TRAIN, INFERENCE, INPUT, CAPACITY, ACCURACY, ANSWER)
+    register(TRAIN, INFERENCE, INPUT, CAPACITY, SCALING, ACCURACY, ANSWER)
 
 
 _register_built_in()

@@ -45,6 +45,11 @@ class AnswerWorkload(ModelWorkload):
         """What it may take."""
         return settings.answer_seconds
 
+    def seconds_again(self, record: Record, *, same_code: bool) -> float | None:
+        """Nothing where it is decided by evidence that counts for this run too."""
+        decided = same_code and record.settings.get("decided")
+        return 0.0 if decided else super().seconds_again(record, same_code=same_code)
+
     def measure(self, cell: Cell, settings: Settings, context: Context) -> tuple[Record, str]:
         """Adds evidence until the answer is decided or the time is spent."""
         from trainmark.experiment import find_answer  # which loads the statistics
@@ -67,7 +72,7 @@ class AnswerWorkload(ModelWorkload):
             "Each setting against the default: seconds of a whole training, from interleaved pairs, and what its "
             "models are worth, from trainings of the same seeds."
         )
-        yield Detail("Settings that were tried", meaning, answer_table(records))
+        yield Detail("Settings that were tried", meaning, answer_table(records), whole=True)
 
 
 ANSWER = AnswerWorkload(

@@ -54,7 +54,8 @@ class Input(StepWorkload):
         """What a batch costs."""
         from trainmark.page.tables import Detail, input_table
 
-        yield Detail("Input pipelines", "What it costs to have a batch, before any arithmetic.", input_table(records))
+        meaning = "What it costs to have a batch, before any arithmetic."
+        yield Detail("Input pipelines", meaning, input_table(records), whole=True)
 
     def galleries(self, drawn: Drawn) -> Iterable[Gallery]:
         """None of its own."""

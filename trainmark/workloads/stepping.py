@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from trainmark import formatting
 from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
+from trainmark.store.folders import without_folders
 from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
 from trainmark.workloads import SkipReason, Workload, product_of
+from trainmark.workloads.lines import columns, memory_of
 
 if TYPE_CHECKING:
     from trainmark.measure.context import Context
@@ -24,8 +26,17 @@ if TYPE_CHECKING:
 # Measured on one core of a 2.6 GHz Xeon: docs/measuring.md, "The estimate".
 SHARE_OF_PRODUCT_SPEED = 0.4
 OVERHEAD_SECONDS = 0.8
-COMPILE_SECONDS = 15.0
 FASTER_IN_BF16 = 1.7
+# Of a GPU, and of the modes that try kernels: chosen, until one has been measured.
+START_SECONDS = {"cpu": 0.0}  # of a process, beside the above: a context, its libraries, the first kernels
+OTHER_START_SECONDS = 3.0
+ENERGY_SECONDS = {"cuda": 4.0}  # the window of the steps, and that of the idle power
+COMPILE_SECONDS = {
+    "cpu": {"default": 15.0, "reduce-overhead": 15.0, "max-autotune": 60.0},
+    "cuda": {"default": 30.0, "reduce-overhead": 35.0, "max-autotune": 180.0},
+}
+COMPILED_PROCESSES = 3  # the cell's own, one with a warm cache, and one that counts
+TUNED = ("fp32", "bf16")  # precisions in which a grid has max-autotune try kernels
 UNITS = "_per_second"
 RATES = ("samples_per_second", "achieved_flops_per_second", "achieved_bytes_per_second")  # of every step
 TELLING = 1.05  # of the machine's best: a moment as good as that is told of on the page alone
@@ -67,6 +78,10 @@ class ModelWorkload(Workload):
             return SkipReason("memory_format", f"{values['model']} has no convolution: a memory format changes nothing")
         return None
 
+    def overhead_seconds(self, cell: Cell) -> float:
+        """Of a process of the cell, beside its steps."""
+        return OVERHEAD_SECONDS + START_SECONDS.get(str(cell["device"]), OTHER_START_SECONDS)
+
     def step_seconds(self, cell: Cell, machine: Machine) -> float:
         """Of one step, from the model's operations and the speed of one matrix product.
 
@@ -103,6 +118,18 @@ class StepWorkload(ModelWorkload):
             chosen |= {name: PARAMETERS[name].values for name in ("compile", "memory_format")}
         return chosen
 
+    def combinations(self, request: Request, machine: Machine) -> Iterable[Mapping[str, Value]]:
+        """The grid, in which kernels are tried out for few cells: that takes minutes each."""
+        for values in super().combinations(request, machine):
+            if "compile" in request.given or values.get("compile") != "max-autotune" or self._is_tuned(values, request):
+                yield values
+
+    def _is_tuned(self, values: Mapping[str, Value], request: Request) -> bool:
+        """Trainings in two precisions at one batch size."""
+        family = request.values.batch_sizes_of(str(values["device"]), "")
+        sizes = request.given.get("batch_size") or family
+        return bool(self.role) and values["precision"] in TUNED and values["batch_size"] == sizes[:2][-1]
+
     def is_paired(self, cell: Cell, request: Request) -> bool:
         """Compiled ones where the call names what to compile: each process of a pair compiles anew, for seconds."""
         compiled = cell.settings.get("compile", "off") != "off"
@@ -116,15 +143,19 @@ class StepWorkload(ModelWorkload):
         """Warm-up, rounds, what the instruments take, and compiling."""
         step = self.step_seconds(planned.cell, machine)
         rounds = max(settings.min_rounds * step, settings.max_seconds)
-        compiling = COMPILE_SECONDS if planned.cell["compile"] != "off" else 0.0
-        return OVERHEAD_SECONDS + compiling + 5 * step + 1.5 * rounds
+        device, mode = str(planned.cell["device"]), str(planned.cell["compile"])
+        compiling = 0.0 if mode == "off" else COMPILE_SECONDS.get(device, COMPILE_SECONDS["cuda"])[mode]
+        processes = 1 if mode == "off" else COMPILED_PROCESSES
+        energy = ENERGY_SECONDS.get(device, 0.0) if settings.energy else 0.0
+        return processes * self.overhead_seconds(planned.cell) + compiling + energy + 5 * step + 1.5 * rounds
 
     def measure(self, cell: Cell, settings: Settings, context: Context) -> tuple[Record, str]:
-        """The record; of a compiled cell with the first step of a second process, whose cache is warm."""
+        """The record; of a compiled cell with what processes of their own tell: its counts, and a warm cache's time."""
         with scratch("compiled") as cache:
             settings = replace(settings, compile_cache=cache)
             record, log = context.record(cell, settings, context.call(self.measured_by, cell, settings))
             if record.metrics.get("compile_seconds") is not None:
+                record = record if settings.once else _with_counts(record, settings, context)
                 again = context.call("trainmark.measure.protocol:measure_first_step", cell, settings)
                 record = replace(record, metrics={**record.metrics, "compile_warm_seconds": again.value})
                 if again.status != "ok":
@@ -132,18 +163,37 @@ class StepWorkload(ModelWorkload):
         return context.with_utilisation(record), log
 
     def line(self, record: Record) -> str:
-        """Time of a step with its spread, throughput, and what compiling took."""
+        """Time of a step with its spread, throughput, memory, and what compiling took."""
         metrics = record.metrics
-        text = f"{formatting.duration(metrics['step_seconds']):>7} {spread(record)}"
         unit = next((name for name in metrics if name.endswith(UNITS) and name not in RATES), None)
-        text += f"  {formatting.prefixed(metrics[unit or 'samples_per_second']):>6}"
-        text += f" {unit.removesuffix(UNITS)}/s" if unit else "/s"
+        rate = f"{formatting.prefixed(metrics[unit or 'samples_per_second'])}{'' if unit else '/s'}"
+        more = []
+        if unit:
+            more.append(f"{unit.removesuffix(UNITS)}/s")
         slower = record.disturbance.get("control_ratio")
         if isinstance(slower, float) and slower > TELLING:
-            text += f"  machine {formatting.times(slower)} its best"
+            more.append(f"machine {formatting.times(slower)} its best")
         if metrics.get("compile_seconds") is not None:
-            text += f"  compiled in {formatting.about(metrics['compile_seconds'])}"
-        return text
+            more.append(f"compiled in {formatting.about(metrics['compile_seconds'])}")
+        return columns(
+            time=formatting.duration(metrics["step_seconds"]),
+            spread=spread(record),
+            rate=rate,
+            memory=memory_of(record),
+            more="  ".join(more),
+        )
+
+
+def _with_counts(record: Record, settings: Settings, context: Context) -> Record:
+    """The record with what an eager step of its cell does, counted beside no other model."""
+    allocated = record.metrics.get("device_allocated_bytes")
+    outcome = context.call("trainmark.measure.protocol:count_eager_step", record.cell, settings, allocated)
+    if outcome.status != "ok":
+        reason = record.reason or f"what a step does was not counted: {without_folders(outcome.reason or '')}"
+        return replace(record, reason=reason, flags=(*record.flags, f"instruments-{outcome.status}"))
+    found, flags, reason = outcome.value
+    metrics = {**record.metrics, **found}
+    return replace(record, metrics=metrics, flags=(*record.flags, *flags), reason=record.reason or reason)
 
 
 def spread(record: Record) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -17,15 +19,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from trainmark import formatting
+from trainmark.page.names import name_of, value_words, varying
 from trainmark.store.parameters import PARAMETERS
 
 WIDTH_INCHES, HEIGHT_INCHES = 3.3, 2.3
-WIDE_INCHES = 6.9  # as wide as two panels: for pictures with long names beside an axis
+WIDE_INCHES = 5.6  # for pictures with names beside an axis: on a phone, as wide as its screen, they can still be read
 ROW_INCHES = 0.24  # of a picture that has a row a cell
+POINTS_A_INCH = 72  # of an SVG, whatever the figure's resolution
 MOST_ROWS = 24  # that a reader can take in; a picture with more says how many it left out
+MOST_NUMBERS = 9  # columns of a picture's numbers beside the first
 LOG_FROM = 10  # largest over smallest value from which an axis is logarithmic
-SERIES_CHARACTERS = 24  # of a name in a legend or beside an axis
-LABEL_CHARACTERS = 34
+NAME_CHARACTERS = 30  # of a line of a name beside an axis: longer ones have several, and lose nothing
+CHARACTER_INCHES, LINE_INCHES = 0.069, 0.14  # of the font below
+LONGEST_NAME = 160  # characters of a name that somebody else has given
 INK, GRID = "#57606b", "#e2e5ea"  # replaced by variables in the SVG, so that a dark page has light ink
 THEME = (
     "<style>:root{--ink:#57606b;--grid:#e2e5ea}"
@@ -34,6 +40,7 @@ THEME = (
 )
 # What matplotlib writes and a page with dozens of pictures can do without: half of their size.
 _TAG = re.compile(r"<[^>]*>")
+_SIZE = re.compile(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _NEEDLESS = (
     (re.compile(r"(\d\.\d\d)\d+"), r"\1"),  # of a hundredth of a point
     (re.compile(r' id="(?:figure|axes|patch|line2d|text|[xy]tick|matplotlib\.axis|[A-Z]\w*Collection)_\d+"'), ""),
@@ -52,6 +59,8 @@ PALETTE = (BLUE, ORANGE, GREEN, PURPLE, PINK, SKY, OCHRE)
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 COLORS = {"fp32": BLUE, "tf32": PURPLE, "bf16": ORANGE, "fp16": GREEN}
 OTHER_COLOR = PINK
+NEAR_BLACK = "#010101"  # black itself is left out of an SVG, where the theme's ink takes its place
+EQUALLY_LEGIBLE = 0.18  # luminance on which black and white have the same contrast: sqrt(1.05 * 0.05) - 0.05
 DASHES: Mapping[str, tuple[float, ...]] = {
     "off": (),
     "default": (4, 1.5),
@@ -61,7 +70,6 @@ DASHES: Mapping[str, tuple[float, ...]] = {
 OTHER_DASHES = (5, 1, 1, 1)
 _MARKS = {"off": "o", "default": "s", "reduce-overhead": "D", "max-autotune": "^"}
 _COMPILE_WORDS = {"off": "", "default": " compiled"}
-_AXIS_WORDS = {"batch_size": "batch {}", "epochs": "{} epochs", "order": "order {}", "tokens": "{} tokens"}
 SERIES_AXES = ("precision", "compile")
 LAYOUT: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -115,6 +123,28 @@ class Numbers:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    @property
+    def parts(self) -> tuple[Numbers, ...]:
+        """The table in pieces that a sheet of paper has room for, each with the names of the rows."""
+        width = MOST_NUMBERS
+        starts = range(1, max(len(self.header), 2), width)
+        return tuple(
+            Numbers(
+                (self.header[0], *self.header[start : start + width]),
+                tuple((row[0], *row[start : start + width]) for row in self.rows),
+            )
+            for start in starts
+        )
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place of a picture that says its value to who points at it: in units of the SVG, from the top left."""
+
+    x: float
+    y: float
+    text: str
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -128,6 +158,7 @@ class Plot:
         numbers: The same as a table.
         styles: Of its series, for a legend; empty where names stand in the picture.
         wide: Whether it takes the width of two panels.
+        spots: Its values, where they are drawn.
     """
 
     title: str
@@ -137,6 +168,13 @@ class Plot:
     numbers: Numbers
     styles: tuple[Style, ...] = ()
     wide: bool = False
+    spots: tuple[Spot, ...] = ()
+
+    @property
+    def size(self) -> tuple[str, str]:
+        """Width and height in units of the SVG, as it tells them."""
+        found = _SIZE.search(self.svg)
+        return (found[1].decode(), found[2].decode()) if found else ("100", "100")
 
 
 def setting_style(row: Mapping[Any, Any]) -> Style:
@@ -161,7 +199,7 @@ def named_styles(names: Iterable[Hashable]) -> dict[str, Style]:
 def series_label(row: Mapping[Any, Any] | pd.Series[Any]) -> str:
     """The precision, and the compile mode where there is one: ``fp32 compiled``."""
     mode = str(row["compile"])
-    return formatting.plain(f"{row['precision']}{_COMPILE_WORDS.get(mode, ' ' + mode)}", SERIES_CHARACTERS)
+    return formatting.plain(f"{row['precision']}{_COMPILE_WORDS.get(mode, ' compiled ' + mode)}", LONGEST_NAME)
 
 
 def panels(records: pd.DataFrame, within: Sequence[str] = ()) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -173,11 +211,11 @@ def panels(records: pd.DataFrame, within: Sequence[str] = ()) -> Iterator[tuple[
     )
     for values, panel in named.groupby(apart, sort=False):
         told = [
-            _AXIS_WORDS[axis].format(value) if axis in _AXIS_WORDS else PARAMETERS[axis].worded(str(value))
+            value_words(axis, value)
             for axis, value in zip(apart, values, strict=True)
             if axis == "model" or value not in ("", str(PARAMETERS[axis].default))
         ]
-        yield formatting.plain(" ".join(told), 60), panel
+        yield formatting.plain(" ".join(told), LONGEST_NAME), panel
 
 
 def axis_value(value: Any) -> str:
@@ -190,9 +228,34 @@ def escaped(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def short(label: str, limit: int = LABEL_CHARACTERS) -> str:
-    """A cell's name beside an axis, where there is little room."""
-    return escaped(formatting.plain(label, limit))
+def row_names(records: pd.DataFrame, *, apart: Iterable[str] = ()) -> list[str]:
+    """A name for each record beside an axis: whatever tells it from the others, and nothing that it shares with them.
+
+    Args:
+        records: Rows as :func:`trainmark.store.frame.to_frame` gives them.
+        apart: Parameters that the picture tells in another way.
+    """
+    settings = [{name: row.get(name) for name in PARAMETERS} for row in records.to_dict("records")]
+    telling = [name for name in varying(settings) if name not in apart]
+    names = [name_of(one, telling) for one in settings]
+    if records["workload"].nunique() > 1:
+        names = [f"{formatting.plain(w, 40)} {name}" for w, name in zip(records["workload"], names, strict=True)]
+    return _told_apart(names)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names that read the same get a number: rows must not fall together."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
+
+
+def wrapped(name: str, characters: int = NAME_CHARACTERS) -> str:
+    """A name in lines that are short enough to stand beside an axis; nothing of it is lost."""
+    return escaped("\n".join(textwrap.wrap(name, characters)) or name)
 
 
 def axes(
@@ -218,9 +281,36 @@ def axes(
     return drawn
 
 
-def row_axes(rows: int, left_inches: float = 2.1, row_inches: float = ROW_INCHES) -> Axes:
-    """Wide axes with a row a cell, and room for the cells' names."""
-    return axes(0.55 + row_inches * rows, WIDE_INCHES, left_inches)
+def row_axes(names: Sequence[str]) -> Axes:
+    """Wide axes with a row a name, from the top: as high as their lines, and with as much room as the longest needs."""
+    lines = [wrapped(name).split("\n") for name in names]
+    left_inches = min(0.25 + CHARACTER_INCHES * max(len(line) for some in lines for line in some), 2.6)
+    row_inches = max(ROW_INCHES, 0.05 + LINE_INCHES * max(map(len, lines)))
+    drawn = axes(0.55 + row_inches * len(names), WIDE_INCHES, left_inches)
+    drawn.set_yticks(range(len(names)), [wrapped(name) for name in names])
+    drawn.set_ylim(len(names) - 0.4, -0.6)
+    drawn.grid(visible=False, axis="y")
+    return drawn
+
+
+def spots(drawn: Axes, points: Iterable[tuple[float, float, str]]) -> tuple[Spot, ...]:
+    """Where points lie in the SVG of the axes, with what each says; call it when its scales are set.
+
+    Args:
+        drawn: The axes.
+        points: x, y and what to say, in the axes' own units.
+    """
+    figure = drawn.get_figure(root=True)
+    assert figure is not None, "the axes were made with a figure"
+    width, height = figure.get_size_inches() * POINTS_A_INCH
+    found = []
+    for x, y, text in points:
+        across, up = figure.transFigure.inverted().transform(drawn.transData.transform((x, y)))
+        if 0 <= across <= 1 and 0 <= up <= 1:
+            found.append(
+                Spot(round(across * width, 1), round((1 - up) * height, 1), formatting.plain(text, LONGEST_NAME))
+            )
+    return tuple(found)
 
 
 def rate_scale(drawn: Axes, values: pd.Series[float], formatter: FuncFormatter = RATE, *, which: str = "y") -> None:
@@ -288,9 +378,25 @@ def _bare(tag: re.Match[str]) -> str:
     return text
 
 
+def luminance(color: Sequence[float]) -> float:
+    """Relative luminance of red, green and blue between 0 and 1, as WCAG 2 defines it."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
+    return float(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+
+
+def write_legibly(drawn: Axes) -> None:
+    """The numbers of a heatmap in black or white, whichever is read better on the colour behind."""
+    mesh = drawn.collections[0]
+    values = mesh.get_array()
+    empty = np.ma.getmaskarray(np.ma.masked_invalid(values if values is not None else [])).ravel()
+    shown = [color for color, blank in zip(np.asarray(mesh.get_facecolor()), empty, strict=True) if not blank]
+    for text, color in zip(drawn.texts, shown, strict=True):
+        text.set_color(NEAR_BLACK if luminance(color[:3]) > EQUALLY_LEGIBLE else "#ffffff")
+
+
 def left_out(number: int) -> str:
     """What a picture says where it could not show all rows."""
-    return f" The other {number} are in the table of cells." if number > 0 else ""
+    return f" The other {number} are in the tables below." if number > 0 else ""
 
 
 def as_much(texts: Sequence[str]) -> str:

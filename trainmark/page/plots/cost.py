@@ -18,6 +18,7 @@ from trainmark.page.plots.canvas import (
     BYTES,
     MOST_ROWS,
     SERIES_AXES,
+    WIDE_INCHES,
     Numbers,
     Plot,
     Style,
@@ -32,10 +33,12 @@ from trainmark.page.plots.canvas import (
     panels,
     rate_scale,
     row_axes,
+    row_names,
     series_label,
     setting_style,
-    short,
+    spots,
     svg,
+    wrapped,
 )
 from trainmark.page.plots.speed import draw_series, unique_styles
 from trainmark.store.record import Run
@@ -104,6 +107,11 @@ def _memory(title: str, panel: pd.DataFrame, limit: float | None) -> Plot:
         drawn.annotate("the device's memory", (1, limit), (0, -3), ("axes fraction", "data"), "offset points",
                        ha="right", va="top")  # fmt: skip
     drawn.set(xlabel="batch size", ylabel="peak memory")
+    values = spots(drawn, (
+        (row["batch_size"], row["memory"],
+         f"{series_label(row)}, batch {row['batch_size']:.0f}: {formatting.prefixed(row['memory'], 'B')}")
+        for row in panel[[*SERIES_AXES, "batch_size", "memory"]].to_dict("records")
+    ))  # fmt: skip
     leanest = panel.sort_values("memory", kind="stable").iloc[0]
     share = "" if limit is None else f", {formatting.percent(largest / limit, 0)} of the device's"
     finding = (
@@ -118,42 +126,46 @@ def _memory(title: str, panel: pd.DataFrame, limit: float | None) -> Plot:
         ),
     )
     return Plot(title, finding, f"Peak memory of {title} against batch size. {finding}", svg(drawn), numbers,
-                tuple(styles.values()))  # fmt: skip
+                tuple(styles.values()), spots=values)  # fmt: skip
 
 
 def energy_plot(records: pd.DataFrame) -> Plot | None:
-    """Energy a sample of each cell, the thriftiest first; None where none was measured."""
+    """Energy a sample of each cell, the least first; None where none was measured."""
     name = "energy_joules_per_sample"
     drawn = records[records["status"].eq("ok") & records[name].gt(0)].sort_values(name, kind="stable")
     if drawn.empty:
         return None
     shown = drawn.head(MOST_ROWS)
-    finding = f"{_thriftiest(drawn, name)}."
+    finding = f"{_least_energy(drawn, name)}."
     numbers = Numbers(
         ("Cell", "Joules a sample"),
         tuple((formatting.plain(row["label"]), formatting.digits(row[name])) for row in drawn.to_dict("records")),
     )
     with drawing():
-        canvas = row_axes(len(shown), left_inches=2.4)
-        rows = shown[[name]].assign(cell=[short(label) for label in shown["label"]])
+        canvas = row_axes(row_names(shown))
+        rows = shown[[name]].assign(place=range(len(shown)))
         colors = [setting_style(row).color for row in shown.to_dict("records")]
-        sns.scatterplot(rows, x=name, y="cell", c=colors, s=36, linewidth=0, legend=False, ax=canvas)
+        sns.scatterplot(rows, x=name, y="place", c=colors, s=36, linewidth=0, legend=False, ax=canvas)
         rate_scale(canvas, shown[name], which="x")
-        canvas.set_ylim(len(shown) - 0.4, -0.6)
         canvas.set(xlabel="joules a sample", ylabel="")
+        said = [
+            f"{label}: {formatting.digits(joules)} J" for label, joules in zip(shown["label"], shown[name], strict=True)
+        ]
+        values = spots(canvas, zip(shown[name], range(len(shown)), said, strict=True))
         image = svg(canvas)
-    said = finding + left_out(len(drawn) - len(shown))
-    return Plot("Energy", said, f"Energy a sample of {len(shown)} cells. {finding}", image, numbers, wide=True)
+    whole = finding + left_out(len(drawn) - len(shown))
+    alt = f"Energy a sample of {len(shown)} cells. {whole}"
+    return Plot("Energy", whole, alt, image, numbers, wide=True, spots=values)
 
 
-def _thriftiest(drawn: pd.DataFrame, name: str) -> str:
+def _least_energy(drawn: pd.DataFrame, name: str) -> str:
     """The first of each workload: a forward pass is not held against a training."""
     told = []
     for workload, cells in drawn.groupby("workload", sort=False):
         values = [formatting.digits(value) for value in cells[name]]
         label = formatting.plain(cells["label"].iloc[0])
         told.append(f"{formatting.plain(workload, 40)}: {label}, {values[0]} J a sample{as_much(values)}")
-    return f"Thriftiest in {'; in '.join(told)}"
+    return f"Least energy in {'; in '.join(told)}"
 
 
 def phases_plot(records: pd.DataFrame) -> Plot | None:
@@ -181,10 +193,10 @@ def phases_plot(records: pd.DataFrame) -> Plot | None:
             for row, times in zip(chosen.to_dict("records"), stretched, strict=True)
         ),
     )
-    cells = [short(label) for label in chosen["label"]]
+    cells = row_names(records.loc[chosen.index])  # a phase has the name of a parameter: optimizer
     long = pd.DataFrame(
         [
-            {"cell": cell, "phase": PHASES[phase], "share": share}
+            {"cell": wrapped(cell), "phase": PHASES[phase], "share": share}
             for cell, row in zip(cells, chosen.to_dict("records"), strict=True)
             for phase in PHASES
             if (share := row[phase]) > 0
@@ -192,22 +204,37 @@ def phases_plot(records: pd.DataFrame) -> Plot | None:
     )
     colors = dict(zip(PHASES.values(), _PHASE_COLORS, strict=True))
     present = [word for word in PHASES.values() if word in set(long["phase"])]
-    long["cell"] = pd.Categorical(list(long["cell"]), list(dict.fromkeys(cells)))
+    long["cell"] = pd.Categorical(list(long["cell"]), list(map(wrapped, cells)))
     with drawing():
-        canvas = row_axes(len(dict.fromkeys(cells)), left_inches=2.4)
+        canvas = row_axes(cells)
         sns.histplot(
             long, y="cell", hue="phase", hue_order=present[::-1], weights="share", multiple="stack", shrink=0.72,
             palette=colors, alpha=1, linewidth=0, legend=False, ax=canvas,
         )  # fmt: skip
         canvas.set_xlim(0, 1)
+        canvas.set_ylim(len(cells) - 0.4, -0.6)
         canvas.xaxis.set_major_formatter(PercentFormatter(1))
         canvas.grid(visible=False, axis="y")
         canvas.set(xlabel="share of a step", ylabel="")
+        values = spots(canvas, _middles(cells, chosen[[*PHASES]].to_dict("records")))
         image = svg(canvas)
     finding += left_out(len(largest if plain.empty else plain) - len(chosen))
     alt = f"Shares of the phases in a step of {len(chosen)} cells, stacked. {finding}"
-    styles = tuple(Style(word, colors[word], marker="s") for word in present)
-    return Plot("Where a step's time goes", finding, alt, image, numbers, styles, wide=True)
+    styles = tuple(Style(word, colors[word], marker="block") for word in present)
+    return Plot("Where a step's time goes", finding, alt, image, numbers, styles, wide=True, spots=values)
+
+
+def _middles(cells: Sequence[str], rows: Sequence[Mapping[Any, float]]) -> list[tuple[float, float, str]]:
+    """The middle of each part of each bar, with its share."""
+    found: list[tuple[float, float, str]] = []
+    for place, (cell, shares) in enumerate(zip(cells, rows, strict=True)):
+        begun = 0.0
+        for phase, word in PHASES.items():
+            if shares[phase] > 0:
+                said = f"{cell}: {word} {formatting.percent(shares[phase], 1)}"
+                found.append((begun + shares[phase] / 2, place, said))
+            begun += shares[phase]
+    return found
 
 
 def _most(ranked: pd.DataFrame) -> str:
@@ -278,7 +305,7 @@ def payback_plot(found: Sequence[Payback]) -> Plot | None:
     )
     lines = pd.DataFrame(rows)
     with drawing():
-        canvas = axes(2.6, 6.9)
+        canvas = axes(2.4, WIDE_INCHES)
         canvas.axhline(1, color="#8a94a0", linewidth=1)
         sns.lineplot(lines, x="steps", y="speedup", hue="name", palette={n: styles[n].color for n in styles},
                      linewidth=1.6, estimator=None, legend=False, ax=canvas)  # fmt: skip
@@ -287,10 +314,15 @@ def payback_plot(found: Sequence[Payback]) -> Plot | None:
         canvas.set_ylim(0, max(1.25, lines["speedup"].max() * 1.1))
         canvas.set(xlabel="steps, compilation included", ylabel="speed-up over eager")
         canvas.annotate("as fast as eager", (1, 1), (-2, 3), ("axes fraction", "data"), "offset points", ha="right")
+        values = spots(canvas, (
+            (row["steps"], row["speedup"],
+             f"{row['name']}, {formatting.prefixed(row['steps'])} steps: {formatting.times(row['speedup'])}")
+            for row in rows[::6]
+        ))  # fmt: skip
         image = svg(canvas)
     lines_told = tuple(Style(style.name, style.color, marker="") for style in styles.values())
     alt = f"Speed-up over eager after so many steps, with compilation, of {len(best)} cells. {finding}"
-    return Plot("When compiling pays back", finding, alt, image, numbers, lines_told, wide=True)
+    return Plot("When compiling pays back", finding, alt, image, numbers, lines_told, wide=True, spots=values)
 
 
 def payback_words(payback: Payback) -> str:
@@ -350,7 +382,7 @@ def roofline_plot(records: pd.DataFrame, peaks: Mapping[str, Any], device: str) 
         ),
     )
     with drawing():
-        canvas = axes(3.0, 6.9)
+        canvas = axes(2.8, WIDE_INCHES)
         reach = np.geomspace(*ends, 40)
         for precision, rate in ceilings.items():
             style = setting_style({"precision": precision, "compile": "off"})
@@ -369,12 +401,18 @@ def roofline_plot(records: pd.DataFrame, peaks: Mapping[str, Any], device: str) 
         canvas.set_ylim(drawn["achieved_flops_per_second"].min() / 2, max(ceilings.values()) * 2)
         log_scale(canvas.xaxis, *canvas.get_xlim())
         log_scale(canvas.yaxis, *canvas.get_ylim())
-        canvas.set(xlabel="FLOP a byte", ylabel="FLOP/s")
+        canvas.set(xlabel="FLOP/byte", ylabel="FLOP/s")
+        values = spots(canvas, (
+            (row["arithmetic_intensity"], row["achieved_flops_per_second"],
+             f"{row['label']}: {formatting.prefixed(row['achieved_flops_per_second'])}FLOP/s")
+            for row in drawn.to_dict("records")
+        ))  # fmt: skip
         image = svg(canvas)
     alt = f"Roofline of {device}: {len(drawn)} cells and {len(ceilings)} ceilings. {finding}"
     return Plot(
-        f"Roofline, {formatting.plain(device)}", finding, alt, image, numbers, tuple(styles.values()), wide=True
-    )
+        f"Roofline, {formatting.plain(device)}", finding, alt, image, numbers, tuple(styles.values()), wide=True,
+        spots=values,
+    )  # fmt: skip
 
 
 def _floats(found: Any) -> dict[str, float]:

@@ -10,7 +10,7 @@ import seaborn as sns
 
 from trainmark import formatting
 from trainmark.judge.change_points import change_points
-from trainmark.page.plots.canvas import BLUE, SECONDS, Numbers, Plot, axes, drawing, svg
+from trainmark.page.plots.canvas import BLUE, SECONDS, Numbers, Plot, axes, drawing, spots, svg
 from trainmark.store.frame import to_frame
 from trainmark.store.record import Run
 
@@ -95,4 +95,9 @@ def _history(cell: pd.DataFrame, order: Mapping[str, int], changes: tuple[str, .
             for row in points.to_dict("records")
         ),
     )
-    return Plot(label, finding, f"Time of {label} in {len(points)} runs. {finding}", svg(canvas), numbers)
+    said = [
+        f"{run}: {formatting.duration(seconds)}" for run, seconds in zip(points["run"], points["seconds"], strict=True)
+    ]
+    values = spots(canvas, zip(points["number"], points["seconds"], said, strict=True))
+    alt = f"Time of {label} in {len(points)} runs. {finding}"
+    return Plot(label, finding, alt, svg(canvas), numbers, spots=values)

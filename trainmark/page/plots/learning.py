@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from trainmark import formatting, suite
 from trainmark.page.plots.canvas import (
     SECONDS,
+    WIDE_INCHES,
     Numbers,
     Plot,
     axes,
@@ -20,6 +21,7 @@ from trainmark.page.plots.canvas import (
     panels,
     rate_scale,
     series_label,
+    spots,
     svg,
 )
 from trainmark.page.plots.speed import unique_styles
@@ -80,22 +82,18 @@ def _at(values: Any, number: int) -> Any:
 def _held_out(title: str, panel: pd.DataFrame, name: str) -> Plot:
     styles = unique_styles(panel)
     canvas = axes()
-    sns.lineplot(
-        panel[["seconds", "held_out", "curve"]].assign(series=[style.name for style in panel["style"]]),
-        x="seconds",
-        y="held_out",
-        hue="series",
-        palette={name: style.color for name, style in styles.items()},
-        units="curve",
-        estimator=None,
-        linewidth=1.2,
-        alpha=0.75,
-        marker="o",
-        markersize=3.5,
-        markeredgewidth=0,
-        legend=False,
-        ax=canvas,
-    )
+    single = panel["epoch"].max() == 1  # a curve of one epoch is a dot: then seeds stand side by side
+    seeds = {seed: place for place, seed in enumerate(dict.fromkeys(map(str, panel["seed"])))}
+    panel = panel.assign(at=[seeds[str(seed)] for seed in panel["seed"]] if single else panel["seconds"])
+    points = panel[["at", "held_out", "curve"]].assign(series=[style.name for style in panel["style"]])
+    palette = {style.name: style.color for style in styles.values()}
+    if single:
+        sns.scatterplot(points, x="at", y="held_out", hue="series", palette=palette, s=42, linewidth=0, legend=False,
+                        ax=canvas)  # fmt: skip
+    else:
+        sns.lineplot(points, x="at", y="held_out", hue="series", palette=palette, units="curve", estimator=None,
+                     linewidth=1.2, alpha=0.75, marker="o", markersize=3.5, markeredgewidth=0, legend=False,
+                     ax=canvas)  # fmt: skip
     last = panel[panel["epoch"].eq(panel.groupby("curve")["epoch"].transform("max"))]
     low, high = last["held_out"].min(), last["held_out"].max()
     ends = dict.fromkeys(formatting.metric(name, end) for end in (low, high))
@@ -111,12 +109,21 @@ def _held_out(title: str, panel: pd.DataFrame, name: str) -> Plot:
     if METRICS[name].is_share:
         canvas.yaxis.set_major_formatter(_PERCENT)
     canvas.locator_params(axis="y", nbins=6)
-    canvas.locator_params(axis="x", nbins=6)
-    canvas.set_xlim(left=0)
-    canvas.xaxis.set_major_formatter(SECONDS)
+    if single:
+        canvas.set_xticks(range(len(seeds)), [formatting.plain(seed, 12) for seed in seeds])
+        canvas.set_xlim(-0.6, len(seeds) - 0.4)
+    else:
+        canvas.locator_params(axis="x", nbins=6)
+        canvas.set_xlim(left=0)
+        canvas.xaxis.set_major_formatter(SECONDS)
     what = f"held-out {formatting.metric_name(name).removeprefix('held out ')}"
     unit = "" if METRICS[name].is_share or not METRICS[name].unit else f" ({METRICS[name].unit})"
-    canvas.set(xlabel="training time", ylabel=f"{what}{unit}")
+    canvas.set(xlabel="seed, one epoch each" if single else "training time", ylabel=f"{what}{unit}")
+    values = spots(canvas, (
+        (row["at"], row["held_out"],
+         f"{series_label(row)}, seed {row['seed']}, epoch {row['epoch']}: {formatting.metric(name, row['held_out'])}")
+        for row in panel.to_dict("records")
+    ))  # fmt: skip
     numbers = Numbers(
         ("Setting", "Seed", "Epochs", "Training", what.capitalize()),
         tuple(
@@ -131,7 +138,7 @@ def _held_out(title: str, panel: pd.DataFrame, name: str) -> Plot:
         ),
     )
     alt = f"{what.capitalize()} of {title} against training time. {finding}"
-    return Plot(title, finding, alt, svg(canvas), numbers, tuple(styles.values()))
+    return Plot(title, finding, alt, svg(canvas), numbers, tuple(styles.values()), spots=values)
 
 
 def pareto_plot(records: pd.DataFrame) -> Plot | None:
@@ -169,7 +176,7 @@ def pareto_plot(records: pd.DataFrame) -> Plot | None:
         ),
     )
     with drawing():
-        canvas = axes(2.8, 6.9)
+        canvas = axes(2.8, WIDE_INCHES)
         points = drawn[["samples_per_second", "accuracy"]].assign(
             model=[formatting.plain(name, 40) for name in drawn["model"]]
         )
@@ -181,12 +188,19 @@ def pareto_plot(records: pd.DataFrame) -> Plot | None:
                         palette={name: style.color for name, style in styles.items()},
                         markers={name: style.marker for name, style in styles.items()},
                         s=42, linewidth=0, legend=False, ax=canvas)  # fmt: skip
-        for row in front.head(6).to_dict("records"):
-            canvas.annotate(escaped(series_label(row)), (row["samples_per_second"], row["accuracy"]), (6, 5),
-                            textcoords="offset points", fontsize=7.5)  # fmt: skip
+        for row in front.head(6).to_dict("records"):  # beside the dot and its interval, never on them
+            canvas.annotate(escaped(series_label(row)), (row["samples_per_second"], row["accuracy"]), (7, 0),
+                            textcoords="offset points", fontsize=7.5, va="center")  # fmt: skip
         rate_scale(canvas, drawn["samples_per_second"], which="x")
         canvas.yaxis.set_major_formatter(_PERCENT)
         canvas.set(xlabel="samples/s in training", ylabel="held-out accuracy")
+        said = [
+            f"{label}: {formatting.percent(share)}, {formatting.prefixed(rate)} samples/s"
+            for label, share, rate in zip(drawn["label"], drawn["accuracy"], drawn["samples_per_second"], strict=True)
+        ]
+        values = spots(canvas, zip(drawn["samples_per_second"], drawn["accuracy"], said, strict=True))
         image = svg(canvas)
     alt = f"Accuracy of {len(drawn)} trainings on {dataset} against their throughput. {finding}"
-    return Plot("Accuracy against throughput", finding, alt, image, numbers, tuple(styles.values()), wide=True)
+    return Plot(
+        "Accuracy against throughput", finding, alt, image, numbers, tuple(styles.values()), wide=True, spots=values
+    )

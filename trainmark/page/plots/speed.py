@@ -16,26 +16,32 @@ from matplotlib.ticker import FuncFormatter
 from trainmark import formatting
 from trainmark.page.plots.canvas import (
     BLUE,
+    CHARACTER_INCHES,
     HEIGHT_INCHES,
+    LINE_INCHES,
+    LONGEST_NAME,
     MOST_ROWS,
     RATE,
     SERIES_AXES,
     WIDE_INCHES,
     Numbers,
     Plot,
+    Spot,
     Style,
     as_much,
     axes,
     axis_value,
     batch_scale,
     drawing,
-    escaped,
     panels,
     rate_scale,
     row_axes,
+    row_names,
     series_label,
-    short,
+    spots,
     svg,
+    wrapped,
+    write_legibly,
 )
 from trainmark.store.parameters import PARAMETERS
 
@@ -69,7 +75,7 @@ def throughput_plots(records: pd.DataFrame) -> list[Plot]:
 def _throughput(title: str, panel: pd.DataFrame) -> Plot:
     styles = unique_styles(panel)
     single = panel["batch_size"].nunique() == 1
-    image = _draw_dots(panel, styles) if single else _draw_lines(panel, styles)
+    image, values = _draw_dots(panel, styles) if single else _draw_lines(panel, styles)
     finding = _fastest(panel)
     rows = tuple(
         (
@@ -83,7 +89,7 @@ def _throughput(title: str, panel: pd.DataFrame) -> Plot:
     )
     numbers = Numbers(("Setting", "Batch", "Samples/s", "Step time", "95% interval"), rows)
     alt = f"Throughput of {title} in {len(styles)} settings. {finding}"
-    return Plot(title, finding, alt, image, numbers, () if single else tuple(styles.values()))
+    return Plot(title, finding, alt, image, numbers, () if single else tuple(styles.values()), spots=values)
 
 
 def _fastest(panel: pd.DataFrame) -> str:
@@ -125,7 +131,7 @@ def draw_series(drawn: Axes, panel: pd.DataFrame, x: str, y: str, styles: dict[s
         )
 
 
-def _draw_lines(panel: pd.DataFrame, styles: dict[str, Style]) -> bytes:
+def _draw_lines(panel: pd.DataFrame, styles: dict[str, Style]) -> tuple[bytes, tuple[Spot, ...]]:
     drawn = axes()
     draw_series(drawn, panel, "batch_size", "samples_per_second", styles)
     low, high = _rate_interval(panel)
@@ -133,17 +139,29 @@ def _draw_lines(panel: pd.DataFrame, styles: dict[str, Style]) -> bytes:
     batch_scale(drawn, panel["batch_size"])
     rate_scale(drawn, panel["samples_per_second"])
     drawn.set(xlabel="batch size", ylabel="samples/s")
-    return svg(drawn)
+    points = zip(panel["batch_size"], panel["samples_per_second"], _said(panel), strict=True)
+    return svg(drawn), spots(drawn, points)
 
 
-def _draw_dots(panel: pd.DataFrame, styles: dict[str, Style]) -> bytes:
-    drawn = axes(min(0.75 + 0.3 * len(styles), 2 * HEIGHT_INCHES), left_inches=1.05)
+def _said(panel: pd.DataFrame) -> list[str]:
+    """What a mark says: its setting, its batch and its rate."""
+    rates = map(formatting.prefixed, panel["samples_per_second"])
+    return [
+        f"{series_label(row)}, batch {row['batch_size']:.0f}: {rate} samples/s"
+        for row, rate in zip(panel[_TOLD].to_dict("records"), rates, strict=True)
+    ]
+
+
+def _draw_dots(panel: pd.DataFrame, styles: dict[str, Style]) -> tuple[bytes, tuple[Spot, ...]]:
+    longest = max(len(line) for name in styles for line in wrapped(name, 16).split("\n"))
+    left_inches = 0.3 + CHARACTER_INCHES * longest
+    drawn = axes(min(0.75 + 0.36 * len(styles), 2 * HEIGHT_INCHES), left_inches=left_inches)
     sns.stripplot(
-        panel[["samples_per_second"]].assign(series=[escaped(style.name) for style in panel["style"]]),
+        panel[["samples_per_second"]].assign(series=[wrapped(style.name, 16) for style in panel["style"]]),
         x="samples_per_second",
         y="series",
         hue="series",
-        palette={escaped(name): style.color for name, style in styles.items()},
+        palette={wrapped(name, 16): style.color for name, style in styles.items()},
         jitter=False,
         legend=False,
         size=7,
@@ -153,15 +171,16 @@ def _draw_dots(panel: pd.DataFrame, styles: dict[str, Style]) -> bytes:
     low, high = _rate_interval(panel)
     at = [rows[style.name] for style in panel["style"]]
     drawn.hlines(at, low, high, colors=[style.color for style in panel["style"]], linewidth=1.5)
-    for row, rate in zip(at, panel["samples_per_second"], strict=True):
-        drawn.annotate(formatting.prefixed(rate), (rate, row), (8, 0), textcoords="offset points", va="center")
-    drawn.set_xlim(0, panel["samples_per_second"].max() * 1.3)
+    ends = high.fillna(panel["samples_per_second"]).clip(lower=panel["samples_per_second"])
+    for row, rate, end in zip(at, panel["samples_per_second"], ends, strict=True):  # beyond the interval, not on it
+        drawn.annotate(formatting.prefixed(rate), (end, row), (7, 0), textcoords="offset points", va="center")
+    drawn.set_xlim(0, ends.max() * 1.35)
     drawn.set_ylim(len(rows) - 0.4, -0.6)
     drawn.locator_params(axis="x", nbins=4)
     drawn.xaxis.set_major_formatter(RATE)
     drawn.grid(visible=False, axis="y")
     drawn.set(xlabel=f"samples/s at batch size {panel['batch_size'].iloc[0]:.0f}", ylabel="")
-    return svg(drawn)
+    return svg(drawn), spots(drawn, zip(panel["samples_per_second"], at, _said(panel), strict=True))
 
 
 def _rate_interval(panel: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
@@ -192,6 +211,7 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
     for row in drawn[[*PARAMETERS, "key", *_TOLD[-4:], "flags"]].to_dict("records"):
         groups.setdefault(tuple(axis_value(row[axis]) for axis in fixed), []).append(row)
     rows: dict[str, dict[str, float]] = {}
+    flags: dict[tuple[str, str], tuple[str, ...]] = {}
     apart: list[tuple[float, str, str]] = []
     for group in groups.values():
         default = next((row for row in group if _is_default(row)), None)
@@ -201,6 +221,7 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
             if row["key"] != default["key"]:
                 ratio = row["samples_per_second"] / default["samples_per_second"]
                 rows.setdefault(_row_name(row), {})[_setting(row)] = ratio
+                flags[_row_name(row), _setting(row)] = tuple(dict.fromkeys((*row["flags"], *default["flags"])))
                 if row["step_seconds_high"] < default["step_seconds_low"] and not (row["flags"] or default["flags"]):
                     apart.append((ratio, _setting(row), _row_name(row)))
     if not rows:
@@ -218,11 +239,26 @@ def speedup_plot(records: pd.DataFrame) -> Plot | None:
     numbers = Numbers(
         ("Model and batch", *map(str, table.columns)),
         tuple(
-            (str(name), *map(formatting.times, values)) for name, values in zip(table.index, table.values, strict=True)
+            (str(name), *(_ratio_words(ratio, flags.get((name, setting), ())) for setting, ratio in found.items()))
+            for name, found in _by_name(table).items()
         ),
     )
     alt = f"Speed-ups of {len(table.columns)} settings against fp32 eager in {len(table)} cells. {finding}"
-    return Plot("Speed-up against fp32 eager", finding, alt, _draw_heatmap(shown), numbers, wide=True)
+    image, values = _draw_heatmap(shown, flags)
+    return Plot("Speed-up against fp32 eager", finding, alt, image, numbers, wide=True, spots=values)
+
+
+def _by_name(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Row -> setting -> ratio."""
+    return {
+        str(name): {str(setting): ratio for setting, ratio in found.items()}
+        for name, found in table.to_dict("index").items()
+    }
+
+
+def _ratio_words(ratio: float, flags: Sequence[str]) -> str:
+    """A ratio with the warnings about either side: ``1.42× (unsteady)``."""
+    return formatting.times(ratio) + (f" ({', '.join(map(formatting.plain, flags))})" if flags else "")
 
 
 def _largest_gain(every: Sequence[tuple[float, str, str]], apart: Sequence[tuple[float, str, str]]) -> str:
@@ -268,28 +304,45 @@ def _is_default(row: Mapping[Any, Any]) -> bool:
 
 def _row_name(row: Mapping[Any, Any]) -> str:
     beyond = _beyond(row, [axis for axis in PARAMETERS if axis not in ("model", "batch_size", *_varied())])
-    return formatting.plain(" ".join([str(row["model"]), axis_value(row["batch_size"]), *beyond]), 34)
+    return formatting.plain(" ".join([str(row["model"]), axis_value(row["batch_size"]), *beyond]), LONGEST_NAME)
 
 
 def _setting(row: Mapping[Any, Any]) -> str:
     beyond = _beyond(row, [name for name in _varied() if name not in SERIES_AXES])
-    return formatting.plain(" ".join([series_label(row), *beyond]), 34)
+    return formatting.plain(" ".join([series_label(row), *beyond]), LONGEST_NAME)
 
 
-def _draw_heatmap(table: pd.DataFrame) -> bytes:
+def _draw_heatmap(
+    table: pd.DataFrame, flags: Mapping[tuple[str, str], Sequence[str]]
+) -> tuple[bytes, tuple[Spot, ...]]:
+    """The ratios as a picture; an exclamation mark where either side was flagged."""
     with drawing():
-        names = [escaped(str(name)) for name in table.columns]
-        upright = len(names) > 5
-        below = 0.3 + 0.042 * max(map(len, names)) if upright else 0.3
-        right = max(0.12, WIDE_INCHES - 1.9 - MOST_CELL_INCHES * len(names))
-        drawn = axes(0.15 + below + 0.27 * len(table), WIDE_INCHES, 1.9, below, right)
+        names, labels = [wrapped(str(name), 18) for name in table.columns], [wrapped(str(n)) for n in table.index]
+        lines = [line for name in names for line in name.split("\n")]
+        upright = len(names) > 4
+        below = 0.3 + (0.05 * max(map(len, lines)) if upright else LINE_INCHES * (max(n.count("\n") for n in names)))
+        left = 0.25 + CHARACTER_INCHES * max(len(line) for name in labels for line in name.split("\n"))
+        height = max(0.27, 0.1 + LINE_INCHES * (1 + max(name.count("\n") for name in labels)))
+        right = max(0.12, WIDE_INCHES - left - MOST_CELL_INCHES * len(names))
+        drawn = axes(0.15 + below + height * len(table), WIDE_INCHES, left, below, right)
         farthest = max(max(ratio, 1 / ratio) for ratio in table.to_numpy().ravel() if ratio > 0)
         reach = min(max(farthest, 1.25), 8)
-        narrow = len(table.columns) > 9
+        narrow = len(table.columns) > 6
+        told = [
+            ["" if pd.isna(ratio) else f"{ratio:.1f}" if narrow else f"{ratio:.2f}" for ratio in found.values()]
+            for found in _by_name(table).values()
+        ]
+        marked = [
+            [
+                text + "!" * bool(text and flags.get((name, setting)))
+                for setting, text in zip(table.columns, row, strict=True)
+            ]
+            for name, row in zip(table.index, told, strict=True)
+        ]
         sns.heatmap(
             table,
-            annot=True,
-            fmt=".1f" if narrow else ".2f",
+            annot=np.array(marked),
+            fmt="",
             annot_kws={"size": 7 if narrow else 8},
             norm=LogNorm(1 / reach, reach),
             cmap=DIVERGING,
@@ -298,13 +351,20 @@ def _draw_heatmap(table: pd.DataFrame) -> bytes:
             linecolor="none",
             ax=drawn,
         )
+        write_legibly(drawn)
         drawn.grid(visible=False)
         drawn.tick_params(axis="y", labelrotation=0)
         turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if upright else {}
         drawn.set_xticks(np.arange(len(names)) + 0.5, names, **turned)
-        drawn.set_yticks(np.arange(len(table)) + 0.5, [escaped(str(name)) for name in table.index])
+        drawn.set_yticks(np.arange(len(table)) + 0.5, labels)
         drawn.set(xlabel="", ylabel="")
-        return svg(drawn)
+        values = [
+            (column + 0.5, place + 0.5, f"{name}, {setting}: {_ratio_words(ratio, flags.get((name, setting), ()))}")
+            for place, (name, found) in enumerate(_by_name(table).items())
+            for column, (setting, ratio) in enumerate(found.items())
+            if not pd.isna(ratio)
+        ]
+        return svg(drawn), spots(drawn, values)
 
 
 def rounds_plot(records: pd.DataFrame) -> Plot | None:
@@ -343,17 +403,17 @@ def rounds_plot(records: pd.DataFrame) -> Plot | None:
         ),
     )
     with drawing():
-        canvas = row_axes(len(chosen), left_inches=2.4)
+        canvas = row_axes(row_names(chosen))
         canvas.axvline(1, color="#8a94a0", linewidth=1)
         sns.scatterplot(points, x="relative", y="place", color=BLUE, s=9, alpha=0.5, linewidth=0, ax=canvas)
-        canvas.set_yticks(range(len(chosen)), [short(label) for label in chosen["label"]])
-        canvas.set_ylim(len(chosen) - 0.4, -0.6)
-        canvas.grid(visible=False, axis="y")
         canvas.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}×"))
-        canvas.set(xlabel="time of a round over the cell's median", ylabel="")
+        canvas.set(xlabel="time of a round over its median", ylabel="")
+        said = [f"{row['label']}: {spread}, {len(row['rounds'])} rounds"
+                for row, spread in zip(chosen.to_dict("records"), spreads, strict=True)]  # fmt: skip
+        values = spots(canvas, ((1.0, place, text) for place, text in enumerate(said)))
         image = svg(canvas)
     alt = f"Rounds of the {len(chosen)} cells that spread most, each over its median. {finding}"
-    return Plot("The least steady cells", formatting.plain(finding, 240), alt, image, numbers, wide=True)
+    return Plot("The least steady cells", formatting.plain(finding, 240), alt, image, numbers, wide=True, spots=values)
 
 
 def thinned(rounds: Sequence[float], most: int) -> Sequence[float]:
