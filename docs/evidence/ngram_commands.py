@@ -10,7 +10,8 @@ medians of the ratio within one repetition with bootstrap intervals at 95%, and 
 
 fit-arpa and fit-saved fit with Kneser-Ney smoothing and write an ARPA file or our own folder; before-arpa and
 before-saved do that by the code of --before, where an ARPA file takes a second command. export, import and open begin
-with what is there: import reads an ARPA file to score one line with it, open does so with a saved model.
+with what is there: import reads an ARPA file to score one line with it, open does so with a saved model that was opened
+before.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ngram_tables import ratio, spread
 
 from bench.ngram.engines import KENLM_MEMORY, _program
 from bench.ngram.programs import run_program
+from models.ngram.checked_before import SETTLED_SECONDS
 
 HERE = Path(__file__).parents[2]
 COMMANDS = ("fit-arpa", "fit-saved", "fit-arpa-gz", "lmplz", "export", "import", "open")
@@ -104,16 +106,21 @@ def measured(job: Job, before: Path | None, folder: Path) -> dict[str, float]:
     if job.command.startswith("before-"):
         assert before is not None, "--before names the checkout"
         checkout = before.absolute()
-    os.environ |= {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": str(job.threads)}
+    os.environ |= {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(job.threads)}
+    own = os.environ | {"PYTHONPATH": str(HERE)}
     what, threads = job.command.removeprefix("before-"), ["--threads", str(job.threads)]
     arpa, model = folder / f"{Path(job.text).stem}-{job.order}.arpa", folder / f"{Path(job.text).stem}-{job.order}"
     fit = [*ours, "fit", job.text, "--order", str(job.order), "--smoothing", "kneser-ney", *threads]
-    if what in {"export", "open"} and not model.exists():
-        subprocess.run([*fit, "-o", str(model)], check=True, stdout=subprocess.DEVNULL)
-    if what == "import" and not arpa.exists():
-        subprocess.run([*ours, "fit", *fit[4:], "--arpa", str(arpa)], check=True, stdout=subprocess.DEVNULL)
     line = folder / "line.txt"
     line.write_text("the cat sat\n")
+    if what in {"export", "open"}:
+        model = model.with_name(f"{model.name}-kept")
+        if not model.exists():
+            subprocess.run([*fit, "-o", str(model)], check=True, stdout=subprocess.DEVNULL, env=own)
+            time.sleep(SETTLED_SECONDS)  # then its first opening is remembered
+            subprocess.run([*ours, "score", str(model), str(line)], check=True, stdout=subprocess.DEVNULL, env=own)
+    if what == "import" and not arpa.exists():
+        subprocess.run([*fit, "--arpa", str(arpa)], check=True, stdout=subprocess.DEVNULL, env=own)
     lmplz = [*(_program("lmplz") or []), "-o", str(job.order), "-S", KENLM_MEMORY, "-T", str(folder)]
     export = [*ours, "export", str(model), "-o", str(arpa), *(threads if checkout == HERE else [])]
     commands: dict[str, list[list[str]]] = {

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram.arpa_format import LN_10, MOST_BACKOFF, MOST_NGRAMS, ArpaError
-from models.ngram.arpa_lines import Lines, Words
-from models.ngram.arpa_trie import BEGIN, Section, refuse, refuse_repeated, trie
+from models.ngram.arpa_lines import BEGIN, Lines, Words
+from models.ngram.arpa_trie import Section, refuse_repeated, trie
 from models.ngram.arpa_writing import write_arpa
 from models.ngram.compressed_files import DamagedFileError, Readable, decompressed
 from models.ngram.counting_progress import Progress
@@ -32,9 +32,8 @@ from models.ngram.vocabulary import SPECIAL, Vocabulary
 
 __all__ = ["ArpaError", "read_arpa", "write_arpa"]
 
-READ_AT_ONCE = 1 << 12  # lines, as Python's objects: they fit the caches
-READ_BETWEEN = 1 << 6  # likewise, where those after them may be plain again
-FIRST_ROOM = 1 << 20  # n-grams; more where there are more
+READ_AT_ONCE = 1 << 6  # lines, as Python's objects: those after them may be plain again
+FIRST_ROOM = 1 << 23  # n-grams; what is not needed gets no more than an address, and there is more where need be
 TOLD_EACH = 1 << 18  # n-grams: how often is told how far it is
 SHOWN = 40  # characters of a file's text in a message
 DATA, FIRST_SECTION, END = b"\\data\\", b"\\1-grams:", b"\\end\\"
@@ -74,9 +73,10 @@ def read_arpa(path: Path, progress: Progress | None = None) -> NgramModel:
         if lines.filled() != END:
             raise lines.error(f"after {sizes[-1]:,} {len(sizes)}-grams, as many as announced, \\end\\ must stand")
         lines.finish()
-    words = [word.decode() for word, number in ids.items() if len(SPECIAL) <= number < BEGIN]
-    counts, estimates = trie(lines, sections, len(SPECIAL) + len(words))
-    return NgramModel(Vocabulary.of(words), counts, "arpa", estimates=estimates)
+    words = [word for word, number in ids.items() if len(SPECIAL) <= number < BEGIN]
+    vocabulary = Vocabulary.of_encoded(words)
+    counts, estimates = trie(lines, sections, len(vocabulary))
+    return NgramModel(vocabulary, counts, "arpa", estimates=estimates)
 
 
 @contextmanager
@@ -120,28 +120,46 @@ def _read_section(
         raise lines.error(f"after the {order - 1}-grams, as many as announced, \\{order}-grams: must stand")
     section, done, last = Section.of(order, min(size, FIRST_ROOM)), 0, lines.number
     while done < size:
-        if known:
-            plain = lines.plain(known, section.words, section.logarithms, done, min(len(section), done + TOLD_EACH))
-            section.lines[done : done + plain] = np.arange(lines.number - plain, lines.number) + 1
-            done, last = done + plain, lines.number if plain else last
+        if plain := _read_plain(lines, section, ids, known, done, min(len(section), done + TOLD_EACH)):
+            section.note_line(done, lines.number - plain + 1)
+            done, last = done + plain, lines.number
             told(done)
-            if plain == TOLD_EACH:
-                continue
+            continue
         if done == len(section):
             section = section.resized(min(size, 2 * len(section)))
             continue
-        found, numbers = lines.some(min(READ_BETWEEN if known else READ_AT_ONCE, len(section) - done))
+        found, numbers = lines.some(min(READ_AT_ONCE, len(section) - done))
         if not found:
             raise lines.error(f"the file ends among the {order}-grams", last + 1)
         piece = slice(done, done + len(found))
-        section.words[:, piece], section.logarithms[:, piece] = _read_piece(
-            lines, order, ids, found, numbers, last, size
-        )
-        section.lines[piece] = numbers
+        words, logarithms = _read_piece(lines, order, ids, found, numbers, last, size)
+        _check(lines, words, logarithms, numbers)
+        section.words[:, piece], section.logarithms[:, piece] = words, logarithms
+        for ngram, number in enumerate(numbers, start=done):
+            section.note_line(ngram, number)
         done, last = done + len(found), numbers[-1]
         told(done)
-    _check(lines, section)
+    if order == 1:
+        refuse_repeated(lines, section, section.words[0].astype(np.uint64))
     return section
+
+
+def _read_plain(
+    lines: Lines, section: Section, ids: dict[bytes, int], known: Words | None, first: int, last: int
+) -> int:
+    """Reads plain lines into a section; gives how many."""
+    if known:
+        return lines.plain(known, section.words, section.logarithms, first, last)
+    found = lines.plain_words(section.logarithms, first, last)
+    for word in found:
+        _give_id(ids, word)
+    section.words[0, first : first + len(found)] = [ids[word] for word in found]
+    return len(found)
+
+
+def _give_id(ids: dict[bytes, int], word: bytes) -> None:
+    """The next free id to a new word: two of those that are there from the begin on have no number of their own."""
+    ids.setdefault(word, len(ids) - 2)
 
 
 def _read_piece(
@@ -155,7 +173,7 @@ def _read_piece(
     if order == 1:
         for new in fields:
             if len(new) > 1:
-                ids.setdefault(new[1], len(ids) - 2)  # two of the words in it have no number of their own
+                _give_id(ids, new[1])
     try:
         if not {*map(len, fields)} <= {order + 1, order + 2}:
             raise ValueError
@@ -233,14 +251,16 @@ def _shown(text: bytes) -> str:
     return f"{told[:SHOWN]}..." if len(told) > SHOWN else told
 
 
-def _check(lines: Lines, section: Section) -> None:
-    """Refuses numbers and words that no n-gram can have."""
-    refuse(lines, section, ~(section.log_probabilities <= 0), "a probability is more than 1")
-    refuse(lines, section, ~(section.log_backoffs < np.inf), "a backoff weight is no finite number")
-    too_large = section.log_backoffs > MOST_BACKOFF * LN_10
-    refuse(lines, section, too_large, f"a backoff weight is more than 10^{MOST_BACKOFF:.0f}")
-    if len(section.words) == 1:
-        refuse_repeated(lines, section, section.words[0].astype(np.uint64))
-    else:
-        refuse(lines, section, (section.words[1:] == BEGIN).any(axis=0), "<s> is not the first word")
-        refuse(lines, section, (section.words[:-1] == BOUNDARY).any(axis=0), "</s> is not the last word")
+def _check(lines: Lines, words: NDArray[np.uint32], logarithms: NDArray[np.float64], numbers: Sequence[int]) -> None:
+    """Refuses numbers and words that no n-gram can have, of some lines; the kernel leaves none of those it reads."""
+    log_probabilities, log_backoffs = logarithms
+    wrong = {
+        "a probability is more than 1": ~(log_probabilities <= 0),
+        "a backoff weight is no finite number": ~(log_backoffs < np.inf),
+        f"a backoff weight is more than 10^{MOST_BACKOFF:.0f}": log_backoffs > MOST_BACKOFF * LN_10,
+        "<s> is not the first word": (words[1:] == BEGIN).any(axis=0),
+        "</s> is not the last word": (words[:-1] == BOUNDARY).any(axis=0),
+    }
+    for message, those in wrong.items():
+        if those.any():
+            raise lines.error(message, numbers[int(those.argmax())])

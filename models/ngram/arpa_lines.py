@@ -13,23 +13,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ngram.arpa_format import LINE_BYTES, LN_10, ArpaError
+from models.ngram.arpa_format import LINE_BYTES, LN_10, MOST_BACKOFF, ArpaError
 from models.ngram.compressed_files import Readable
 from models.ngram.encoding import ID, KEY, LONG, SECOND, Encoder, first_slot, is_word, next_slot, word_key
-from models.ngram.instructions import at_most, trailing_zeros
+from models.ngram.instructions import at_most, load_eight, trailing_zeros
 from models.ngram.kernel import kernel
+from models.ngram.levels import BOUNDARY
 from models.ngram.vocabulary import Vocabulary
 
 READ_BYTES = 1 << 20  # at once: they fit a core's cache
 AFTER = 128  # bytes after the last that may be looked at
-ONE, TEN, SIXTEEN = (np.uint64(number) for number in (1, 10, 16))
+ONE, EIGHT, SIXTEEN = (np.uint64(number) for number in (1, 8, 16))
 TAB, LINE_FEED, SPACE, PLUS, MINUS, POINT, DIGIT_0, LARGE_E, SMALL_E = (np.uint8(ord(sign)) for sign in "\t\n +-.0Ee")
 MOST_DIGITS = np.uint64(
     15
 )  # they are a float64, and so is the power of ten that they are multiplied with or divided by
 MOST_POWER = 22
 POWERS = 10.0 ** np.arange(MOST_POWER + 1)
+BEGIN = 0xFFFFFFFE  # stands for <s> while a file is read, which must not be taken for </s>
 NO_WORD = np.uint32(0xFFFFFFFD)
+MOST_WEIGHT = MOST_BACKOFF * LN_10
+ZEROS, NO_DIGIT, HIGH_BITS = (np.uint64(0x0101010101010101 * byte) for byte in (0x30, 0x76, 0x80))
+EVERY_2, EVERY_4 = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+BY_TENS, BY_HUNDREDS, BY_TEN_THOUSANDS = (np.uint64((10**n << 8 * n) + 1) for n in (1, 2, 4))
 NOWHERE = ~np.uint64(0)
 
 
@@ -122,16 +128,33 @@ class Lines:
             first: Of the n-grams that are written.
             last: The one after the last.
         """
-        done = first
+        done, before = first, np.zeros((2, len(words)), np.uint64)
         while done < last:
             read, self._begin = read_lines(
-                self._view, self._begin, self._end, known, POWERS, words, logarithms, done, last
+                self._view, self._begin, self._end, known, POWERS, before, words, logarithms, done, last
             )
             if read == done and not self._goes_on():
                 break
             done = read
         self.number += done - first
         return done - first
+
+    def plain_words(self, logarithms: NDArray[np.float64], first: int, last: int) -> list[bytes]:
+        """Reads plain lines of 1-grams up to the first that is none, or as many as are at hand, and gives their words.
+
+        The other arguments are those of :meth:`plain`.
+        """
+        while True:
+            bounds = np.empty((2, last - first), np.int64)
+            read, begin = read_words(self._view, self._begin, self._end, POWERS, bounds, logarithms, first, last)
+            if read > first or not self._goes_on():
+                break
+        words = [self._memory[one:other] for one, other in zip(*bounds[:, : read - first].tolist(), strict=True)]
+        if not are_words(b" ".join(words)):
+            return []
+        self._begin = begin
+        self.number += len(words)
+        return words
 
     def _goes_on(self) -> bool:
         """Reads on where no whole line is there; whether that brought more."""
@@ -149,6 +172,85 @@ class Lines:
         return ArpaError(f"{self.path}, line {self.number if number is None else number:,}: {message}.")
 
 
+def are_words(text: bytes) -> bool:
+    """Whether a vocabulary can hold words, given with spaces between them."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in text
+
+
+@kernel
+def read_words(
+    text: NDArray[np.uint8],
+    begin: int,
+    end: int,
+    powers: NDArray[np.float64],
+    bounds: NDArray[np.int64],
+    logarithms: NDArray[np.float64],
+    first: int,
+    last: int,
+) -> tuple[int, int]:
+    """Reads plain lines of 1-grams, and where their words begin and end; gives what :func:`read_lines` gives."""
+    stop, line = np.uint64(end), np.uint64(begin)
+    for ngram in range(np.uint64(first), np.uint64(last)):
+        place, logarithm = read_number(text, line, powers)
+        word = after_spaces(text, place, stop)
+        length = word_length(text, word) if word > place and word < stop else np.uint64(0)
+        place, weight = read_weight(text, word + length, stop, powers)
+        if length == 0 or place >= stop or text[place] != LINE_FEED or not are_possible(logarithm, weight):
+            return int(ngram), int(line)
+        bounds[0, ngram - np.uint64(first)] = np.int64(word)
+        bounds[1, ngram - np.uint64(first)] = np.int64(word + length)
+        logarithms[0, ngram], logarithms[1, ngram] = logarithm * LN_10, weight * LN_10
+        line = place + ONE
+    return int(np.uint64(last)), int(line)
+
+
+@kernel
+def are_possible(logarithm: np.float64, weight: np.float64) -> bool:
+    """Whether a probability and a weight can have these common logarithms."""
+    return bool(logarithm <= 0.0 and weight * LN_10 <= MOST_WEIGHT)
+
+
+@kernel
+def same_bytes(text: NDArray[np.uint8], one: np.uint64, other: np.uint64, length: np.uint64) -> bool:
+    """Whether two pieces of text of that length, which is not 0, are the same."""
+    while length > EIGHT:
+        if load_eight(text, one) != load_eight(text, other):
+            return False
+        one, other, length = one + EIGHT, other + EIGHT, length - EIGHT
+    beyond = np.uint64(64) - EIGHT * length
+    return bool(((np.uint64(load_eight(text, one)) ^ np.uint64(load_eight(text, other))) << beyond) == 0)
+
+
+@kernel
+def after_spaces(text: NDArray[np.uint8], place: np.uint64, stop: np.uint64) -> np.uint64:
+    """The next place where there is neither space nor tab."""
+    while place < stop and (text[place] == SPACE or text[place] == TAB):
+        place += ONE
+    return place
+
+
+@kernel
+def word_length(text: NDArray[np.uint8], place: np.uint64) -> np.uint64:
+    """Bytes of the word that begins at a place; 0 where there is none, or one of 64 and more."""
+    ends = np.uint64(at_most(text, place, SPACE))
+    return np.uint64(trailing_zeros(ends)) if ends != 0 else np.uint64(0)
+
+
+@kernel
+def read_weight(
+    text: NDArray[np.uint8], place: np.uint64, stop: np.uint64, powers: NDArray[np.float64]
+) -> tuple[np.uint64, np.float64]:
+    """The place after the weight at the end of a line, and the weight: 0 where the line has none."""
+    number = after_spaces(text, place, stop)
+    if number == place or number >= stop:
+        return number, 0.0
+    return read_number(text, number, powers)
+
+
 @kernel
 def read_lines(
     text: NDArray[np.uint8],
@@ -156,36 +258,45 @@ def read_lines(
     end: int,
     known: Words,
     powers: NDArray[np.float64],
+    before: NDArray[np.uint64],
     words: NDArray[np.uint32],
     logarithms: NDArray[np.float64],
     first: int,
     last: int,
 ) -> tuple[int, int]:
-    """Reads plain lines; gives the n-gram after the last, and where its line begins."""
+    """Reads plain lines; gives the n-gram after the last, and where its line begins.
+
+    Most words but the first are those of the line before: they are held against these, and not looked up.
+
+    Args:
+        before: [2, order], room for where the words of the line before begin, and how many bytes they have.
+    """
     order, stop = np.uint64(words.shape[0]), np.uint64(end)
     line = np.uint64(begin)
+    for row in range(order):
+        before[1, row] = np.uint64(0)
     for ngram in range(np.uint64(first), np.uint64(last)):
         place, logarithm = read_number(text, line, powers)
         row = np.uint64(0)
-        while row < order and place < stop and (text[place] == SPACE or text[place] == TAB):
-            while place < stop and (text[place] == SPACE or text[place] == TAB):
-                place += ONE
-            ends = np.uint64(at_most(text, place, SPACE))
-            if ends == 0 or ends & ONE:
+        while row < order and place < stop:
+            begins = after_spaces(text, place, stop)
+            length = word_length(text, begins) if begins > place and begins < stop else np.uint64(0)
+            if length == 0:
                 break
-            length = np.uint64(trailing_zeros(ends))
-            word = find_word(text, place, length, known)
-            if word == NO_WORD:
+            if row > 0 and length == before[1, row] and same_bytes(text, begins, before[0, row], length):
+                word = words[row, ngram - ONE]
+            else:
+                word = find_word(text, begins, length, known)
+                if word == NO_WORD:
+                    break
+            if (row > 0 and word == BEGIN) or (row + ONE < order and word == BOUNDARY):
                 break
             words[row, ngram] = word
-            place += length
+            before[0, row], before[1, row] = begins, length
+            place = begins + length
             row += ONE
-        weight = 0.0
-        if row == order and place < stop and text[place] != LINE_FEED:
-            while place < stop and (text[place] == SPACE or text[place] == TAB):
-                place += ONE
-            place, weight = read_number(text, place, powers)
-        if row < order or place >= stop or text[place] != LINE_FEED:
+        place, weight = read_weight(text, place, stop, powers)
+        if row < order or place >= stop or text[place] != LINE_FEED or not are_possible(logarithm, weight):
             return int(ngram), int(line)
         logarithms[0, ngram], logarithms[1, ngram] = logarithm * LN_10, weight * LN_10
         line = place + ONE
@@ -195,36 +306,53 @@ def read_lines(
 @kernel
 def read_number(text: NDArray[np.uint8], begin: np.uint64, powers: NDArray[np.float64]) -> tuple[np.uint64, np.float64]:
     """The place after a plain number, and the number; a place beyond all others where it is none."""
-    place, mantissa, digits, decimals = begin, np.uint64(0), np.uint64(0), np.int64(0)
+    place = begin
     negative = text[place] == MINUS
     place += np.uint64(negative or text[place] == PLUS)
-    while text[place] - DIGIT_0 < 10 and text[place] >= DIGIT_0:
-        mantissa = mantissa * TEN + np.uint64(text[place] - DIGIT_0)
-        digits += ONE
-        place += ONE
+    digits, whole = read_digits(text, place)
+    place += digits
+    size, decimals = np.float64(whole), np.uint64(0)
     if text[place] == POINT:
         place += ONE
-        while text[place] - DIGIT_0 < 10 and text[place] >= DIGIT_0:
-            mantissa = mantissa * TEN + np.uint64(text[place] - DIGIT_0)
-            digits += ONE
-            decimals += 1
-            place += ONE
-    power, read = -decimals, digits > 0 and digits <= MOST_DIGITS
+        decimals, part = read_digits(text, place)
+        size = size * powers[decimals] + np.float64(part)  # exact, as whole numbers of 15 digits are
+        place += decimals
+        if decimals == EIGHT:
+            more, part = read_digits(text, place)
+            size = size * powers[more] + np.float64(part)
+            place += more
+            decimals += more
+    digits += decimals
+    power, read = -np.int64(decimals), digits > 0 and digits <= MOST_DIGITS
     if text[place] == SMALL_E or text[place] == LARGE_E:
         place += ONE
         below = text[place] == MINUS
         place += np.uint64(below or text[place] == PLUS)
-        exponent, before = np.int64(0), place
-        while text[place] - DIGIT_0 < 10 and text[place] >= DIGIT_0 and exponent < 1000:
-            exponent = exponent * 10 + np.int64(text[place] - DIGIT_0)
-            place += ONE
-        read = read and place > before
-        power += -exponent if below else exponent
+        figures, exponent = read_digits(text, place)
+        place += figures
+        read = read and figures > 0 and figures < EIGHT
+        power += -np.int64(exponent) if below else np.int64(exponent)
     if not read or power > MOST_POWER or power < -MOST_POWER:
         return NOWHERE, 0.0
-    size = np.float64(mantissa)
     size = size / powers[np.uint64(-power)] if power < 0 else size * powers[np.uint64(power)]
     return place, -size if negative else size
+
+
+@kernel
+def read_digits(text: NDArray[np.uint8], place: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """How many digits there are from a place on, eight at most, and the number that they are: all at once.
+
+    As told by Lemire, "Quickly parsing eight digits", 2018.
+    """
+    digits = np.uint64(load_eight(text, place)) ^ ZEROS  # of each byte that is a digit, what it is
+    others = (digits + NO_DIGIT | digits) & HIGH_BITS  # the lowest one is right, those above may not be
+    count = np.uint64(trailing_zeros(others)) >> np.uint64(3) if others != 0 else EIGHT
+    if count == 0:
+        return count, count
+    digits <<= np.uint64(64) - EIGHT * count  # zeros before them
+    twos = (digits * BY_TENS >> EIGHT) & EVERY_2
+    fours = (twos * BY_HUNDREDS >> SIXTEEN) & EVERY_4
+    return count, fours * BY_TEN_THOUSANDS >> np.uint64(32)
 
 
 @kernel

@@ -12,7 +12,7 @@ from models.ngram.kernel import kernel
 LOG_ZERO = -99.0  # in place of the logarithm of 0, as SRILM writes it: <s> is never predicted
 POINT, MINUS, DIGIT_0, LETTER_E = (np.uint8(ord(sign)) for sign in ".-0e")
 ONE, EIGHT, TEN, HUNDRED, TEN_THOUSAND = (np.uint64(number) for number in (1, 8, 10, 100, 10**4))
-E7, E8, E9 = (np.uint64(10**digits) for digits in (7, 8, 9))
+E8, E9 = (np.uint64(10**digits) for digits in (8, 9))
 LEAST_8, LEAST_9 = 2.0**-3, 2.0**-6  # so many decimals tell a float32 from its neighbours, from these on
 EVERY_2, EVERY_4 = np.uint64(0x000F000F000F000F), np.uint64(0x0000007F0000007F)
 ZEROS, BY_100, BY_10 = np.uint64(0x3030303030303030), np.uint64(10486), np.uint64(103)  # 2^20 / 100, 2^10 / 10
@@ -32,14 +32,10 @@ def write_number(number: np.float64, out: NDArray[np.uint8], place: np.uint64) -
     out[place] = MINUS
     place += np.uint64(number < 0)
     size = abs(number)
-    if size >= 1.0:
-        units = np.uint64(size * 1e7 + 0.5)
-        place = write_whole(units // E7, out, place)
-        part, decimals = (units % E7) * TEN, np.uint64(7)
-    elif size >= LEAST_8:
-        out[place] = DIGIT_0
-        place += ONE
-        part, decimals = np.uint64(size * 1e8 + 0.5), EIGHT
+    if size >= LEAST_8:
+        units = np.uint64(size * 1e8 + 0.5)
+        place = write_whole(units // E8, out, place)
+        part = units % E8
     elif size >= LEAST_9:
         units = np.uint64(size * 1e9 + 0.5)
         out[place], out[place + ONE], out[place + ONE + ONE] = DIGIT_0, POINT, DIGIT_0 + np.uint8(units // E8)
@@ -54,12 +50,15 @@ def write_number(number: np.float64, out: NDArray[np.uint8], place: np.uint64) -
         return place
     out[place] = POINT
     store_eight(out, place + ONE, eight_digits(part))
-    return place + ONE + decimals
+    return place + ONE + EIGHT
 
 
 @kernel
 def write_whole(number: np.uint64, out: NDArray[np.uint8], place: np.uint64) -> np.uint64:
     """Writes a whole number; gives the place after it."""
+    if number < TEN:
+        out[place] = DIGIT_0 + np.uint8(number)
+        return place + ONE
     size, digits = TEN, ONE
     while number >= size:
         size *= TEN

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.ngram.arpa_format import ArpaError
-from models.ngram.arpa_lines import Lines
+from models.ngram.arpa_lines import BEGIN, Lines
+from models.ngram.kernel import kernel
 from models.ngram.kneser_ney import Estimate
 from models.ngram.levels import BOUNDARY, Counts, Level
 from models.ngram.pool import Pool
 from models.ngram.search import ABSENT, find
 
-BEGIN = 0xFFFFFFFE  # stands for <s> while a file is read, which must not be taken for </s>
-NO_COUNTS = np.empty(0, np.uint32)
+NO_COUNTS, NO_KEYS = np.empty(0, np.uint32), np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -24,29 +26,38 @@ class Section:
     """The n-grams of one order, as they stand in a file.
 
     Attributes:
-        lines: [n-grams] int64, the numbers of their lines.
+        lines: N-grams and the numbers of their lines, where these do not follow the one before.
         words: [order, n-grams] uint32, ids; BEGIN is ``<s>``.
         logarithms: [2, n-grams] float64, natural logarithms of probability and backoff weight.
     """
 
-    lines: NDArray[np.int64]
+    lines: list[tuple[int, int]]
     words: NDArray[np.uint32]
     logarithms: NDArray[np.float64]
 
     @classmethod
     def of(cls, order: int, size: int) -> Section:
         """Room for so many n-grams."""
-        return cls(np.empty(size, np.int64), np.empty((order, size), np.uint32), np.empty((2, size)))
+        return cls([], np.empty((order, size), np.uint32), np.empty((2, size)))
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return self.words.shape[1]
 
     def resized(self, size: int) -> Section:
         """The same with room for so many."""
         larger, kept = Section.of(len(self.words), size), min(size, len(self))
-        for mine, its in ((self.lines, larger.lines), (self.words, larger.words), (self.logarithms, larger.logarithms)):
-            its[..., :kept] = mine[..., :kept]
-        return larger
+        larger.words[:, :kept], larger.logarithms[:, :kept] = self.words[:, :kept], self.logarithms[:, :kept]
+        return replace(larger, lines=self.lines)
+
+    def note_line(self, ngram: int, number: int) -> None:
+        """Notes the number of an n-gram's line; those after it are taken to follow."""
+        if not self.lines or number - self.lines[-1][1] != ngram - self.lines[-1][0]:
+            self.lines.append((ngram, number))
+
+    def line(self, ngram: int) -> int:
+        """The number of an n-gram's line."""
+        first, number = self.lines[bisect_right(self.lines, ngram, key=itemgetter(0)) - 1]
+        return number + ngram - first
 
     @property
     def log_probabilities(self) -> NDArray[np.float64]:
@@ -59,18 +70,12 @@ class Section:
         return self.logarithms[1]
 
 
-def refuse(lines: Lines, section: Section, wrong: NDArray[np.bool_], message: str) -> None:
-    """Refuses the first of the n-grams that are wrong."""
-    if wrong.any():
-        raise lines.error(message, int(section.lines[wrong.argmax()]))
-
-
 def refuse_repeated(lines: Lines, section: Section, keys: NDArray[np.uint64]) -> None:
-    """Refuses an n-gram that is there before."""
-    if len(keys) and not np.all(keys[1:] > keys[:-1]):
-        repeated = np.ones(len(keys), bool)
-        repeated[np.unique(keys, return_index=True)[1]] = False
-        refuse(lines, section, repeated, "the n-gram stands in the file twice")
+    """Refuses the first n-gram that is there before."""
+    repeated = np.ones(len(keys), bool)
+    repeated[np.unique(keys, return_index=True)[1]] = False
+    if repeated.any():
+        raise lines.error("the n-gram stands in the file twice", section.line(int(repeated.argmax())))
 
 
 def trie(lines: Lines, sections: Sequence[Section], vocabulary_size: int) -> tuple[Counts, tuple[Estimate, ...]]:
@@ -84,10 +89,7 @@ def trie(lines: Lines, sections: Sequence[Section], vocabulary_size: int) -> tup
     ends = [section.words[-1] for section in sections]  # where each one's last words stand in the last level
     with Pool.of(1) as pool:
         for order, section in enumerate(sections[1:], start=2):
-            keys = _keys(ends[order - 1], section.words[0])
-            refuse_repeated(lines, section, keys)
-            logarithms = section.log_probabilities, section.log_backoffs
-            level, estimate = _level(keys, logarithms, len(levels[-1]))
+            level, estimate = _level(lines, section, ends[order - 1], len(levels[-1]))
             found = [
                 find(level, above, longer.words[-order], pool)
                 for above, longer in zip(ends[order:], sections[order:], strict=True)
@@ -96,11 +98,12 @@ def trie(lines: Lines, sections: Sequence[Section], vocabulary_size: int) -> tup
                 _keys(above[at == ABSENT], longer.words[-order][at == ABSENT])
                 for at, above, longer in zip(found, ends[order:], sections[order:], strict=True)
             ]
-            missing = np.unique(np.concatenate([keys[:0], *lacking]))
+            missing = np.unique(np.concatenate([NO_KEYS, *lacking]))
             if len(missing):
-                more = _backed_off(levels, estimates, missing, pool), np.zeros(len(missing))
-                logarithms = (np.concatenate(pair) for pair in zip(logarithms, more, strict=True))
-                level, estimate = _level(np.concatenate([keys, missing]), tuple(logarithms), len(levels[-1]))
+                more = np.stack([_backed_off(levels, estimates, missing, pool), np.zeros(len(missing))])
+                keys = np.concatenate([_keys(ends[order - 1], section.words[0]), missing])
+                logarithms = np.concatenate([section.logarithms, more], axis=1)
+                level, estimate = _sorted_level(keys, logarithms, len(levels[-1]))
                 found = [
                     find(level, above, longer.words[-order], pool)
                     for above, longer in zip(ends[order:], sections[order:], strict=True)
@@ -134,12 +137,40 @@ def _estimate(probabilities: NDArray[np.float64], backoffs: NDArray[np.float64])
 
 
 def _level(
-    keys: NDArray[np.uint64], logarithms: tuple[NDArray[np.float64], ...], parents: int
+    lines: Lines, section: Section, parents: NDArray[np.uint32], number_of_parents: int
 ) -> tuple[Level, Estimate]:
-    """The level with these n-grams, sorted, and what is known of each."""
-    if not np.all(keys[1:] > keys[:-1]):
-        places = np.argsort(keys)
-        keys, logarithms = keys[places], tuple(logarithm[places] for logarithm in logarithms)
+    """The level with the n-grams of a section, whose parents are given, and what is known of each."""
+    starts = np.empty(number_of_parents + 1, np.int64)
+    if write_starts(parents, section.words[0], starts):  # sorted already, as fitted models are written
+        return Level(section.words[0].copy(), NO_COUNTS, starts), _estimate(*section.logarithms)
+    keys = _keys(parents, section.words[0])
+    refuse_repeated(lines, section, keys)
+    return _sorted_level(keys, section.logarithms, number_of_parents)
+
+
+@kernel
+def write_starts(parents: NDArray[np.uint32], firsts: NDArray[np.uint32], starts: NDArray[np.int64]) -> bool:
+    """Writes where the n-grams of each parent begin, as long as they are sorted; gives whether all are."""
+    parent = np.uint64(0)
+    starts[parent] = 0
+    for entry in range(np.uint64(len(parents))):
+        while parent < parents[entry]:
+            parent += np.uint64(1)
+            starts[parent] = np.int64(entry)
+        before = entry - np.uint64(1)
+        if entry > 0 and (
+            parents[entry] < parents[before] or (parent == parents[before] and firsts[entry] <= firsts[before])
+        ):
+            return False
+    for empty in range(parent + np.uint64(1), np.uint64(len(starts))):
+        starts[empty] = len(parents)
+    return True
+
+
+def _sorted_level(keys: NDArray[np.uint64], logarithms: NDArray[np.float64], parents: int) -> tuple[Level, Estimate]:
+    """The level with these n-grams, sorted here, and what is known of each."""
+    places = np.argsort(keys)
+    keys, logarithms = keys[places], logarithms[:, places]
     children = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=parents)
     starts = np.concatenate([[0], np.cumsum(children, dtype=np.int64)])
     return Level(keys.astype(np.uint32), NO_COUNTS, starts), _estimate(*logarithms)

@@ -21,7 +21,7 @@ from models.ngram.arpa_format import LINE_BYTES, LN_10, ArpaError, check_writabl
 from models.ngram.arpa_numbers import write_logarithm
 from models.ngram.compressed_files import Piece, packing
 from models.ngram.counting_progress import Progress
-from models.ngram.instructions import int64_at, load_eight, store_eight, uint32_at
+from models.ngram.instructions import int64_at, load_eight, prefetch, store_eight, uint32_at
 from models.ngram.kernel import kernel
 from models.ngram.kneser_ney import Estimate
 from models.ngram.language_model import NgramModel
@@ -33,6 +33,7 @@ WRITTEN_AT_ONCE = 1 << 14  # n-grams: their lines fit the caches
 BYTES_AT_ONCE = 1 << 20  # of lines, where they are not longer than usual
 NUMBER_BYTES = 24  # of a logarithm and what parts it from its neighbours, at most
 TAB, LINE_FEED, SPACE = (np.uint8(ord(sign)) for sign in "\t\n ")
+AHEAD = np.uint64(8)  # n-grams whose first word is asked for before it is copied
 ONE, FOUR, EIGHT = (np.uint64(number) for number in (1, 4, 8))
 RECORD, LONG = np.uint64(16), np.uint8(255)  # bytes of a word's record, and what stands for the length of longer ones
 SLACK = 16  # bytes after the lines, since eight are written at once
@@ -276,6 +277,8 @@ def write_lines(
         changed = climb_on(climb) if entry > 0 else order - ONE  # words from the second on that the line before lacks
         if entry == np.uint64(first):
             changed = order - ONE
+        far = min(AHEAD, size - ONE - entry) + np.uint64(climb.path[0])
+        prefetch(words.records, np.uint64(uint32_at(climb.words[0] + FOUR * far)) * RECORD)
         place = write_logarithm(probabilities[entry], out, place)
         out[place] = TAB
         word = np.uint64(uint32_at(climb.words[0] + FOUR * np.uint64(climb.path[0])))

@@ -22,6 +22,7 @@ from models.ngram.vocabulary import SPECIAL, UNKNOWN_WORDS, Vocabulary
 
 BLOCK = 64  # bytes looked at together
 BATCH = 128  # tokens whose table lines are under way at once; one block may add some
+INSERTED = 1 << 13  # words that are looked up at once, where they are given
 ROOM = BATCH + BLOCK + 1  # for the tokens of a batch, and one that is overwritten
 
 SPACE, LINE_FEED = 0x20, 0x0A
@@ -81,11 +82,12 @@ class Encoder:
         ends = vocabulary.ends.astype(np.uint64)
         begins = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])
         lengths, ids = ends - begins, np.arange(len(vocabulary), dtype=np.int32)
-        for first in range(since, len(vocabulary), BATCH):
-            if self._size + ROOM > len(self._ends):
+        batch = np.empty((4, INSERTED), np.uint64)
+        for first in range(since, len(vocabulary), INSERTED):
+            while self._size + INSERTED > len(self._ends):
                 self._grow()
-            some, kept = slice(first, first + BATCH), (self._slots, self._ends, self._text, np.uint64(self._size))
-            self._size = int(insert_words(text.memory, begins[some], lengths[some], *kept, self._batch, ids[some]))
+            some, kept = slice(first, first + INSERTED), (self._slots, self._ends, self._text, np.uint64(self._size))
+            self._size = int(insert_words(text.memory, begins[some], lengths[some], *kept, batch, ids[some]))
         return ids
 
     @property

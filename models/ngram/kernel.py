@@ -37,6 +37,12 @@ CTYPES: dict[str, Any] = {
     **{"bool": ctypes.c_bool, "int32": ctypes.c_int32, "int64": ctypes.c_int64},
     **{"uint32": ctypes.c_uint32, "uint64": ctypes.c_uint64, "float32": ctypes.c_float, "float64": ctypes.c_double},
 }
+PLAIN_KINDS = {
+    int: "int64",
+    float: "float64",
+    bool: "bool",
+    **{getattr(np, name): name for name in CTYPES if name != "bool"},
+}
 told_of_compiling: Callable[[str], None] | None = None  # called with the name of what is compiled, which takes seconds
 
 
@@ -92,13 +98,12 @@ def kind_of(argument: Any) -> Any:
     if isinstance(argument, np.ndarray):
         if not argument.flags.c_contiguous:
             raise TypeError("a kernel takes arrays without gaps")
-        return argument.dtype.name, argument.ndim
+        return argument.dtype.char, argument.ndim
     if isinstance(argument, tuple):
         return type(argument), tuple(map(kind_of, argument))
     if argument is None:
         return None
-    kind = type(argument)
-    return {int: "int64", float: "float64", bool: "bool"}.get(kind) or np.dtype(kind).name
+    return PLAIN_KINDS.get(type(argument)) or argument.dtype.name
 
 
 def _described(kind: Any) -> str:

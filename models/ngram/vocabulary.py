@@ -28,7 +28,12 @@ class Vocabulary:
     @classmethod
     def of(cls, words: Iterable[str]) -> Vocabulary:
         """The vocabulary of these words: the first has id 2, after ``</s>`` and ``<unk>``."""
-        encoded = [word.encode() for word in (*SPECIAL, *words)]
+        return cls.of_encoded([word.encode() for word in words])
+
+    @classmethod
+    def of_encoded(cls, words: Sequence[bytes]) -> Vocabulary:
+        """The same of words in UTF-8."""
+        encoded = [*(word.encode() for word in SPECIAL), *words]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
 

@@ -487,6 +487,7 @@ def test_the_kernel_reads_what_is_read_line_by_line(
     monkeypatch.setattr("models.ngram.arpa_lines.READ_BYTES", read_bytes)
     fast = read(text, tmp_path)
     monkeypatch.setattr(Lines, "plain", lambda *_: 0)
+    monkeypatch.setattr(Lines, "plain_words", lambda *_: [])
     slow = read(text, tmp_path)
     for one, other in zip((*fast.counts.levels, *fast.estimates), (*slow.counts.levels, *slow.estimates), strict=True):
         assert all(map(np.array_equal, vars(one).values(), vars(other).values()))
@@ -495,5 +496,5 @@ def test_the_kernel_reads_what_is_read_line_by_line(
 def test_what_is_written_is_read_by_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_arpa(fitted(TEXT * 9, 4), tmp_path / "model.arpa")
 
-    monkeypatch.setattr("models.ngram.arpa.READ_BETWEEN", 0)  # whoever reads none of the lines that are left gives up
+    monkeypatch.setattr("models.ngram.arpa.READ_AT_ONCE", 0)  # whoever reads none of the lines that are left gives up
     assert read_arpa(tmp_path / "model.arpa").order == 4
