@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from trainmark import formatting
 from trainmark.advise.compile_modes import ALL, CompileMode, compile_modes, family_of
 from trainmark.page.compile_modes_section import sections
 from trainmark.page.html import render
@@ -85,5 +86,5 @@ def test_the_page_has_a_table_of_them_and_none_without_any(stored: Any) -> None:
     page = render([stored.run()], sections=sections(RECORDS))
     assert "train</bdi> cpu default, <bdi>resnet" in page
     assert "50% (1 of 2)" in page
-    assert "1.26x (3 of 3 decided)" in page
+    assert f"{formatting.times(1.26)} (3 of 3 decided)" in page
     assert sections(RECORDS[:4]) == []

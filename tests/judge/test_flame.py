@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -220,6 +220,15 @@ def test_the_command_check_writes_them(stored: Any, reports_command: Callable[..
 # Slow-downs that are planted and measured
 
 
+PLANTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "aten::mm": lambda square: square @ square,
+    "aten::sort": lambda square: square.sort(1).values,
+    "aten::sin": torch.sin,
+    "aten::copy_": Tensor.double,
+    "aten::cumsum": lambda square: square.cumsum(1),
+}
+
+
 class Net(nn.Module):
     """An MLP with a place for what is planted; it changes no gradient."""
 
@@ -232,18 +241,19 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, 64] -> [B, 10]."""
         with torch.no_grad():
-            if self.planted == "aten::mm":
-                self.square @ self.square
-            elif self.planted == "aten::sort":
-                self.square.sort(1)
-            elif self.planted == "aten::sin":
-                self.square.sin()
-            elif self.planted == "aten::copy_":
-                self.square.double()
-            elif self.planted == "aten::cumsum":
-                self.square.cumsum(1)
+            for _ in range(10 if self.planted else 0):
+                PLANTS[self.planted or ""](self.square)
         outputs: Tensor = self.layers(x)
         return outputs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two of them would wait for each other beside another test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def measured(planted: str | None) -> Profile:
@@ -263,7 +273,7 @@ def plain() -> Profile:
     return measured(None)
 
 
-@pytest.mark.parametrize("planted", ["aten::mm", "aten::sort", "aten::sin", "aten::copy_", "aten::cumsum"])
+@pytest.mark.parametrize("planted", PLANTS)
 def test_a_planted_slow_operator_is_named_first_and_its_boxes_add_up(plain: Profile, planted: str) -> None:
     slower = measured(planted)
     found = difference(plain, slower)

@@ -71,6 +71,12 @@ def test_rare_paths_beyond_the_limit_are_summed_up(monkeypatch: pytest.MonkeyPat
     )
 
 
+def test_calls_that_are_too_deep_count_to_the_last_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEEPEST", 2)
+    events = flat(Event("a", 1, [Event("b", 2, [Event("c", 3, [Event("d", 4)])])]))
+    assert call_tree([events]) == (Call(None, "a", 1.0, 1e-6), Call(0, "b", 3.0, 9e-6))
+
+
 def test_a_real_step_adds_up_to_the_operators_of_its_averages() -> None:
     x = torch.randn(64, 64, requires_grad=True)
     with profile() as profiler:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from trainmark.store.call_tree import Call
+from trainmark.store.call_tree import DEEPEST, Call
 from trainmark.store.documents import SchemaError
 from trainmark.store.profiles import (
     OTHERS,
@@ -238,3 +238,12 @@ def test_a_tree_that_does_not_end_or_is_none_is_refused(part: dict[str, Any]) ->
     first = {"parent": None, "name": "a", "calls_per_step": 1.0, "self_seconds_per_step": 1e-3}
     with pytest.raises(SchemaError):
         Profile.from_json(changed(tree=[first, call]))
+
+
+def test_a_tree_too_deep_to_be_drawn_or_with_a_path_twice_is_refused() -> None:
+    chain = [asdict(Call(place - 1 if place else None, "a", 1.0, 1e-6)) for place in range(DEEPEST + 1)]
+    assert len(Profile.from_json(changed(tree=chain[:-1])).tree) == DEEPEST
+    with pytest.raises(SchemaError, match="101 calls deep"):
+        Profile.from_json(changed(tree=chain))
+    with pytest.raises(SchemaError, match="a is twice in a tree"):
+        Profile.from_json(changed(tree=[chain[0], chain[0]]))

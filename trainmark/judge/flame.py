@@ -165,7 +165,7 @@ def difference(base: Profile, new: Profile, times: Times | None = None, against:
     if not _calls(base) or not _calls(new):
         return None
     before, after = _as_timed(base, new, times)
-    outside = Node(OUTSIDE, *(one.step_seconds - _operators_seconds(one) for one in (before, after)))
+    outside = Node(OUTSIDE, _outside(before), _outside(after))
     roots = (*_merged(_children(before.tree), _children(after.tree), None, None), outside)
     ordered = tuple(sorted(roots, key=_moved))
     return Difference(new.key, new.label, against or base.label, base.step_seconds, new.step_seconds, ordered, times)
@@ -203,8 +203,8 @@ def _calls(profile: Profile) -> float:
     return sum(call.calls_per_step for call in profile.tree)
 
 
-def _operators_seconds(profile: Profile) -> float:
-    return sum(call.self_seconds_per_step for call in profile.tree)
+def _outside(profile: Profile) -> float:
+    return profile.step_seconds - sum(call.self_seconds_per_step for call in profile.tree)
 
 
 def _moved(node: Node) -> tuple[float, str]:

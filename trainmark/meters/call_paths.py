@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainmark.store.call_tree import Call
+from trainmark.store.call_tree import DEEPEST, Call
 from trainmark.store.folders import without_folders
 
 COMPILED_GRAPH = re.compile(r"(CompiledFxGraph) \w+")  # its hash is another for every change of the code
@@ -49,7 +49,7 @@ def _is_call(event: Any) -> bool:
 
 
 def _add(paths: dict[tuple[str, ...], _Sums], caller: tuple[str, ...], event: Any, *, on_device: bool) -> None:
-    path = (*caller, public_name(event.name))
+    path = (*caller, public_name(event.name)) if len(caller) < DEEPEST else caller  # deeper ones count to their caller
     sums = paths.setdefault(path, _Sums())
     sums.calls += 1
     sums.microseconds += event.self_device_time_total if on_device else event.self_cpu_time_total

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from trainmark.store.documents import SchemaError
 from trainmark.store.ranges import Amount, Count, OwnSeconds
 
+DEEPEST = 100  # calls within each other that are told apart; those of PyTorch's own operators are ten at most
+
 
 @dataclass(frozen=True)
 class Call:
@@ -29,13 +31,21 @@ class Call:
 
 
 def check_tree(tree: Sequence[Call]) -> None:
-    """Each caller stands before what it called, so that a tree ends.
+    """Each path is there once, below the DEEPEST, and each caller before what it called: so a tree ends.
 
     Raises:
-        SchemaError: One does not.
+        SchemaError: It is otherwise, or a time is not finite.
     """
+    depths: list[int] = []
+    paths: set[tuple[int | None, str]] = set()
     for place, call in enumerate(tree):
         if call.parent is not None and call.parent >= place:
             raise SchemaError(f"call {place} of a tree is called by {call.parent}, which is not before it")
+        depths.append(1 if call.parent is None else depths[call.parent] + 1)
+        if depths[-1] > DEEPEST:
+            raise SchemaError(f"call {place} of a tree is {depths[-1]} calls deep: {DEEPEST} are read")
+        if (call.parent, call.name) in paths:
+            raise SchemaError(f"{call.name} is twice in a tree, below one caller")
+        paths.add((call.parent, call.name))
         if not math.isfinite(call.self_seconds_per_step):
             raise SchemaError(f"the time of {call.name} in a tree is not finite")
