@@ -1,4 +1,4 @@
-"""The trial of a GPU, rehearsed on the CPU: ends in a run that is read like any other, and goes on where it ended.
+"""The trial of a GPU, rehearsed on the CPU: it ends in a run like any other, and goes on where it was stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.evidence.gpu import PARTS, PLANTED, RUN
+from docs.evidence.gpu import PARTS, PLANTED, RUN, Trial
 from docs.evidence.gpu_checks import CHECKS
 from trainmark.cli import main
 from trainmark.store.runs import find_run, read_run
@@ -31,7 +31,7 @@ def rehearse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("trial")
-    first = rehearse(folder, "instruments", "pairs")
+    first = rehearse(folder, "paths", "pairs")
     assert first.returncode == 0, first.stdout + first.stderr
     return folder, rehearse(folder)
 
@@ -77,6 +77,25 @@ def test_a_planted_share_is_in_the_pairs(rehearsal: tuple[Path, subprocess.Compl
 
 def test_a_planted_share_is_a_whole_number_of_steps() -> None:
     assert all((steps * share) % 100 == 0 for share, steps in PLANTED)
+
+
+def test_the_weightiest_parts_are_announced_for_six_minutes(tmp_path: Path) -> None:
+    trial = Trial("cuda", small=False, folder=tmp_path, until=0.0, data_root=tmp_path)
+    first = list(PARTS)[:3]
+    assert first == ["tests", "instruments", "configurations"]
+    steps = [step for part in first for step in PARTS[part](trial)]
+    assert sum(step.seconds for step in steps) <= 360
+    assert len({step.name for step in steps}) == len(steps)
+    chosen = [step.name for step in steps if step.name.startswith("record train")]
+    assert len(chosen) == 12
+    for value in ("tf32", "bf16", "fp16", "reduce-overhead", "channels_last", "resnet50"):
+        assert any(value in name for name in chosen)
+
+
+def test_each_check_is_in_one_part(tmp_path: Path) -> None:
+    trial = Trial("cuda", small=False, folder=tmp_path, until=0.0, data_root=tmp_path)
+    names = [step.name.removeprefix("check ") for part in ("instruments", "paths") for step in PARTS[part](trial)]
+    assert sorted(names) == sorted(CHECKS)
 
 
 def test_where_there_is_no_time_nothing_is_begun_and_that_is_said(tmp_path: Path) -> None:
