@@ -31,7 +31,7 @@ def rehearse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("trial")
-    first = rehearse(folder, "paths", "pairs")
+    first = rehearse(folder, "configurations", "pairs")
     assert first.returncode == 0, first.stdout + first.stderr
     return folder, rehearse(folder)
 
