@@ -92,6 +92,17 @@ def test_the_weightiest_parts_are_announced_for_six_minutes(tmp_path: Path) -> N
         assert any(value in name for name in chosen)
 
 
+def test_a_line_that_a_kill_cut_short_costs_its_own_step_alone(tmp_path: Path) -> None:
+    trial = Trial("cuda", small=False, folder=tmp_path, until=0.0, data_root=tmp_path)
+    trial.keep("one", {"holds": True}, 1.0)
+    trial.checks.write_text(trial.checks.read_text() + '{"step": "tw')
+    again = Trial("cuda", small=False, folder=tmp_path, until=0.0, data_root=tmp_path)
+    again.keep("two", {"holds": None, "reason": "left out"}, 2.0)
+    last = Trial("cuda", small=False, folder=tmp_path, until=0.0, data_root=tmp_path)
+    assert list(last.done) == ["one", "two"]
+    assert last.done["two"]["reason"] == "left out"
+
+
 def test_each_check_is_in_one_part(tmp_path: Path) -> None:
     trial = Trial("cuda", small=False, folder=tmp_path, until=0.0, data_root=tmp_path)
     names = [step.name.removeprefix("check ") for part in ("instruments", "paths") for step in PARTS[part](trial)]

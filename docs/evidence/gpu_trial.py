@@ -69,7 +69,10 @@ class Trial:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.checks.exists():
-            for line in self.checks.read_text(encoding="utf-8").splitlines():
+            text = self.checks.read_text(encoding="utf-8")
+            if not text.endswith("\n"):
+                write_text(self.checks, f"{text}\n")  # what is kept next is a line of its own
+            for line in text.splitlines():
                 with suppress(json.JSONDecodeError):  # cut short by a kill: it is done again
                     told = json.loads(line)
                     self.done[told["step"]] = told
@@ -155,7 +158,7 @@ class Trial:
         known = {name: record.metrics[name] for name in names if record.metrics.get(name) is not None}
         above = {name for name in known if name == "flops_utilisation" and known[name] > 1}  # a peak that is none
         told = {"label": record.label, "status": record.status, "reason": record.reason, "flags": list(record.flags)}
-        return {"holds": record.status in ("ok", "skipped", "oom", "timeout") and not above, **told, **known}
+        return {"holds": record.status in ("ok", "skipped", "oom") and not above, **told, **known}
 
     def _probe(self, cell: Cell) -> None:
         """Finds the peaks of the device, once."""
