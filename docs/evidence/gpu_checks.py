@@ -28,6 +28,7 @@ from trainmark.meters.counts import compile_counts, count_launches, reset_compil
 from trainmark.meters.energy import SHORTEST_WINDOW, EnergyMeter
 from trainmark.meters.memory import device_peak, reset_device_peak
 from trainmark.meters.nvml import open_gpu
+from trainmark.meters.profiler import measure_profile
 from trainmark.meters.timeline import record_timeline
 from trainmark.store.cell import Cell
 
@@ -309,6 +310,28 @@ def arithmetic(asked: Asked) -> Found:
     return errors["fp32"] < 1e-5 and (errors["tf32"] > 3 * errors["fp32"] or not modern), {"errors": errors}
 
 
+def tried_out(asked: Asked) -> Found:
+    """A convolution as cuDNN chooses it, and the quickest of all that it tries."""
+    clock, seconds, switches = clock_of(asked.device), {}, {}
+    for said in ("off", "on"):
+        steps = asked.steps("cnn", 256, cudnn_benchmark=said)
+        timed_block(clock, steps.advance, 5)
+        seconds[said] = timed_block(clock, steps.advance, 10).seconds / 10
+        switches[said] = torch.backends.cudnn.benchmark
+    return switches == {"off": False, "on": True}, {"step_seconds": seconds}
+
+
+def profiled(asked: Asked) -> Found:
+    """A profile has kernels with times of the device, of which no more is busy than the step takes."""
+    cell, steps = asked.cell("cnn"), asked.steps("cnn")
+    timed_block(clock_of(asked.device), steps.advance, 3)
+    found = measure_profile(steps.advance, cell, 2)
+    kernels = [row for row in found.operators if row.kind == "kernel"]
+    seconds = sum(row.self_seconds_per_step for row in kernels)
+    told = {"rows": len(found.operators), "kernels": len(kernels), "kernel_seconds": seconds}
+    return (bool(kernels) and 0 < seconds <= found.step_seconds if asked.on_gpu else None), told
+
+
 def forked(asked: Asked) -> Found:
     """This very process was forked from a server with no CUDA in it, and could begin it."""
     was = torch.cuda.is_initialized()
@@ -330,28 +353,32 @@ class Check:
         look: Does it.
         seconds: That it takes on a GPU, its process included: estimated.
         status: How its process ends, where all is as it should be.
+        first: Whether all numbers rest on it.
     """
 
     look: Callable[[Asked], Found]
     seconds: float
     status: str = "ok"
+    first: bool = False
 
 
 CHECKS = {
-    "clocks": Check(clocks, 6),
-    "launches": Check(launches, 5),
-    "peaks": Check(peaks, 4),
-    "nvml": Check(nvml, 4),
-    "energy": Check(energy, 26),
-    "loaded_gpu": Check(loaded_gpu, 8),
-    "after_profile": Check(after_profile, 5),
-    "forked": Check(forked, 3),
+    "clocks": Check(clocks, 6, first=True),
+    "launches": Check(launches, 5, first=True),
+    "peaks": Check(peaks, 4, first=True),
+    "nvml": Check(nvml, 4, first=True),
+    "energy": Check(energy, 26, first=True),
+    "loaded_gpu": Check(loaded_gpu, 8, first=True),
+    "after_profile": Check(after_profile, 5, first=True),
+    "forked": Check(forked, 3, first=True),
     "too_large": Check(too_large, 3, "oom"),
     "phases": Check(phases, 5),
     "graphs": Check(graphs, 40),
     "arithmetic": Check(arithmetic, 4),
     "scaler": Check(scaler, 8),
     "timeline": Check(timeline, 5),
+    "profiled": Check(profiled, 8),
+    "tried_out": Check(tried_out, 6),
     "pinned": Check(pinned, 4),
     "expandable": Check(expandable, 4),
     "fragments": Check(fragments, 4),

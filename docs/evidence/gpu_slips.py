@@ -24,7 +24,10 @@ IN_PROFILER, IN_PROBES, IN_TURNS = (
 )
 IN_COMPILING, IN_ENVIRONMENT = "tests/measure/test_compiling.py", "tests/measure/test_environment.py"
 IN_CAPACITY, IN_WORKER, IN_PLANNING = (
-    *("tests/measure/test_capacity.py", "tests/measure/test_worker.py"),
+    *(
+        "tests/measure/test_capacity.py",
+        "tests/measure/test_worker.py::test_a_lack_of_memory_is_known_by_its_type_or_its_words",
+    ),
     "tests/workloads/test_planning.py",
 )
 
@@ -189,7 +192,7 @@ GPU_SLIPS = (
         f"{MEASURE}/precision.py",
         "cudnn.allow_tf32 = allowed",
         "cudnn.allow_tf32 = True",
-        "tests/measure/test_training.py",
+        "tests/measure/test_training.py::test_tensorfloat_32_is_allowed_for_tf32_alone_in_products_and_in_convolutions",
     ),
     (
         "one skipped step as a training",
@@ -219,7 +222,7 @@ GPU_SLIPS = (
         f"{MEASURE}/compiling.py",
         "tree_map_only(torch.Tensor, torch.clone, forward(inputs, targets))",
         "forward(inputs, targets)",
-        "tests/measure/test_graphs.py",
+        "tests/measure/test_graphs.py::test_outputs_outlast_the_next_call_whatever_holds_them",
     ),
     # Batches
     (
@@ -331,6 +334,6 @@ GPU_SLIPS = (
         f"{MEASURE}/preload.py",
         "import torch._dynamo  # noqa: F401",
         "import torch._dynamo; torch.cuda.is_available()  # noqa: F401",
-        "tests/measure/test_preload.py",
+        "tests/measure/test_preload.py::test_what_is_forked_has_not_asked_for_a_gpu",
     ),
 )

@@ -64,6 +64,7 @@ class MadeUpSide:
                 raise SideEnded("error", "ImportError: no torch")
             cells = [{"workload": cell.workload, "axes": cell.settings} for cell in self.cells]
             return {"environment": {"fingerprint": "f"}, "cells": cells}
+        assert hasattr(self, "words"), "a side is told the words of its tasks' metrics before it measures"
         cell = Cell.of(request["cell"]["workload"], **request["cell"]["axes"])
         if cell in self.ends:
             raise self.ends[cell]

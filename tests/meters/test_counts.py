@@ -138,6 +138,7 @@ def _on_device(begin: float, end: float, *, is_user_annotation: bool = False) ->
         ({"cuLaunchKernel": 3, "cuLaunchKernelEx": 1}, 4, 0),  # of Triton
         ({"cudaLaunchCooperativeKernel": 1, "cuLaunchCooperativeKernel": 1}, 2, 0),
         ({"cudaGraphLaunch": 1}, 1, 0),
+        ({"hipLaunchKernel": 3, "hipExtModuleLaunchKernel": 1, "hipStreamSynchronize": 2, "hipMemcpyAsync": 5}, 4, 2),
         ({"cudaLaunchKernel": 1, "cudaStreamSynchronize": 2, "cudaEventSynchronize": 1}, 1, 3),
         ({"cudaLaunchKernel": 1, "cudaDeviceSynchronize": 1}, 1, 0),  # the profiler's own, at its end
         (

@@ -167,10 +167,11 @@ def measure_against(
             measure_pairs(places, paired, how, findings, look(labels), work.until, told)
             if work.lacking(unpaired=True) and time.monotonic() < work.until:  # all is decided, and time is left
                 with ExitStack() as both:
-                    sides = {name: both.enter_context(Side.launch(place, timeout)) for name, place in places.items()}
-                    for side in sides.values():
+                    again = {name: both.enter_context(Side.launch(place, timeout)) for name, place in places.items()}
+                    for name, side in again.items():
                         side.wait_until_ready()
-                    work.measure_records(sides, how, before_pairs=False)
+                        side.words = sides[name].words
+                    work.measure_records(again, how, before_pairs=False)
             finished = _so_far(run, findings, asked.begun, finished=now())
             journal.finish(finished)
             return finished

@@ -18,8 +18,12 @@ COPIES = {"clone", "_to_copy", "to", "contiguous"}  # where they do not give the
 LAUNCHES = (  # their longer names included, such as cudaLaunchKernelExC
     *("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cuGraphLaunch"),
     *("cudaLaunchCooperativeKernel", "cuLaunchCooperativeKernel"),
+    *("hipLaunchKernel", "hipExtLaunchKernel", "hipModuleLaunchKernel", "hipExtModuleLaunchKernel", "hipGraphLaunch"),
 )
-SYNCHRONISATIONS = {"cudaStreamSynchronize", "cudaEventSynchronize"}  # the profiler's own end is a device-wide one
+SYNCHRONISATIONS = {  # the profiler's own end is a device-wide one
+    *("cudaStreamSynchronize", "cudaEventSynchronize"),
+    *("hipStreamSynchronize", "hipEventSynchronize"),  # PyTorch calls an AMD GPU cuda, and its driver's calls hip
+}
 HOST_READS = {"_local_scalar_dense", "equal", "is_nonzero", "nonzero"}  # the host waits for their result
 
 
