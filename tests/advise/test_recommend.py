@@ -371,7 +371,7 @@ def test_the_command_answers_for_one_model_and_goal(
     assert reports_command("recommend", "--model", "cnn", "--goal", "speed") == 0
     told = capsys.readouterr().out
     assert told.startswith("cnn on cpu, mnist-5k: ")
-    assert "leanest" not in told
+    assert "least memory" not in told
     assert "pytest bench -k accuracy --benchmark-autosave --model cnn" in told
 
 
