@@ -102,13 +102,13 @@ function filterRows() {
         (wanted.every((word) => text.includes(word)) &&
           active.every(([, select, place]) => facets[place] === select.value) &&
           (!worse?.checked || FAILING.some((word) => rows[0].querySelector(`.word.${word}`)))) ||
-        (target && rows[0].id === target);  // a link to a row always finds it
+        (target !== "" && rows[0].id === target);  // a link to a row always finds it
       for (const row of rows) if (row.hidden === fits) row.hidden = !fits;
       here += fits;
       shown += fits && rows[0].id !== "";
     }
     group.hidden = here === 0;
-    if (filters || (target && lines.some(({ rows }) => rows[0].id === target))) group.open = here > 0;
+    if (filters || (target !== "" && lines.some(({ rows }) => rows[0].id === target))) group.open = here > 0;
     else group.open = open;
   }
   const count = all.filter(({ rows }) => rows[0].id).length;
