@@ -62,10 +62,11 @@ const groups = [...document.querySelectorAll(".group")].map((group) => {
     return { rows, facets: row.dataset.f.split("|"), text: text.toLowerCase() };
   });
   const codes = group.querySelectorAll(".commands li code");
-  const checkout = group.querySelector(".commands .command code");
+  const checkout = group.querySelector(".commands .command code")?.textContent;
+  const begin = group.querySelector(".commands .begin code")?.textContent;
   lines.filter(({ rows }) => rows[0].id).forEach(({ rows: [row] }, number) => {
     if (!codes[number]) return;
-    const told = () => [checkout?.textContent, codes[number].textContent].filter(Boolean).join("\n");
+    const told = () => [checkout, `${begin} ${codes[number].textContent}`.trim()].filter(Boolean).join("\n");
     row.cells[0].append(copyButton(`Copy the command of ${row.cells[0].textContent}`, told));
   });
   return { group, lines, open: group.open };
