@@ -25,7 +25,8 @@ def printed(workload: str) -> list[tuple[str, str]]:
     page = EXAMPLE.read_text(encoding="utf-8")
     (group,) = re.findall(rf'<details class="group"[^>]* id="of-{workload}">(.*?)</ol>', page, re.DOTALL)
     anchors = re.findall(r'<tr id="([^"]+)"', group)
-    commands = re.findall(r"<li><bdi>.*?</bdi> <code>(.*?)</code></li>", group)
+    (begin,) = re.findall(r'<p class="begin"><code>(.*?)</code></p>', group)
+    commands = [f"{begin} {end}" for end in re.findall(r"<li><code>(.*?)</code></li>", group)]
     return list(zip(anchors, map(html.unescape, commands), strict=True))
 
 

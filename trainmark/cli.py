@@ -189,8 +189,8 @@ def _html(options: argparse.Namespace) -> int:
         return _write({output: render_paired(both, _paired_comparison(both, options))}, output, options)
     files = [find_run(name, options.results) for name in options.run or ["latest"]]
     runs = [_read(file) for file in files]
-    comparison = _against_baseline(files[0], options)
-    baseline = _read(find_run(options.baseline, options.results)) if comparison else None
+    baseline = _baseline(files[0], options)
+    comparison = _comparison(baseline, runs[0], options) if baseline else None
     known = {file.resolve() for file in files}
     others = [] if options.run[1:] else run_files(options.results)[-HISTORY_RUNS:]
     stored = read_runs(file for file in others if file.resolve() not in known)
@@ -320,11 +320,17 @@ def _markdown(options: argparse.Namespace) -> int:
 
 def _against_baseline(file: Path, options: argparse.Namespace) -> Comparison | None:
     """The run held against the one that ``--baseline`` names; None where it names none."""
+    base = _baseline(file, options)
+    return _comparison(base, _stored(file), options) if base else None
+
+
+def _baseline(file: Path, options: argparse.Namespace) -> Run | None:
+    """The run that ``--baseline`` names; None where it names none."""
     if options.baseline is None:
         return None
     base = find_run(options.baseline, options.results)
     _refuse_same(base, file)
-    return _comparison(_stored(base), _stored(file), options)
+    return _stored(base)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -131,7 +131,7 @@ def test_rounds_are_drawn_over_the_median_of_their_cell_the_least_steady_first(p
     found = dots(pictures[0])
     assert found[:, 0].tolist() == pytest.approx([0.5, 1.0, 4.0, 2 / 2.1, 1.0, 2.2 / 2.1])
     assert np.rint(found[:, 1]).tolist() == [0, 0, 0, 1, 1, 1]
-    assert pictures[0].get_yticklabels()[0].get_text() == "train cnn 64 cpu fp32"
+    assert pictures[0].get_yticklabels()[0].get_text() == "cnn"
 
 
 # Learning
@@ -202,8 +202,8 @@ def test_a_bar_has_the_shares_of_the_largest_batch_in_the_order_of_a_step(pictur
     assert plot is not None
     (axes,) = pictures
     assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "train mlp 256 cpu fp32",
-        "train mlp 128 cpu bf16",
+        "mlp, batch 256, fp32",
+        "mlp, batch 128, bf16",
     ]
     colors = {style.name: style.color for style in plot.styles}
     for row, shares in ((0, (0.1, 0.3, 0.6)), (1, (0.25, 0.25, 0.5))):
@@ -247,7 +247,7 @@ def test_energy_is_drawn_a_row_a_cell_the_thriftiest_first(pictures: list[Axes])
     )
     assert dots(pictures[0]).tolist() == [[1.0, 0], [2.0, 1], [3.0, 2]]
     names = [label.get_text() for label in pictures[0].get_yticklabels()]
-    assert names == ["train mlp 64 cpu bf16", "train cnn 64 cpu fp32", "train mlp 64 cpu fp32"]
+    assert names == ["mlp, bf16", "cnn, fp32", "mlp, fp32"]
 
 
 # History

@@ -11,8 +11,8 @@ from tests.conftest import compared, example_run
 from trainmark.export.terminal import comparison_table
 from trainmark.judge.comparison import compare
 from trainmark.judge.verdict import judge
+from trainmark.page.configurations import configurations
 from trainmark.page.html import render
-from trainmark.page.tables import cells_table
 from trainmark.store.cell import Cell
 from trainmark.store.frame import to_frame
 from trainmark.store.metrics import METRICS
@@ -120,9 +120,12 @@ def test_a_score_that_was_not_measured_has_no_perplexity_at_all() -> None:
 
 
 def test_all_cells_show_their_times(run: Run) -> None:
-    titles = [column.title.split(" (")[0] for column in cells_table(run.records, {}).columns]
-    assert {"Fit", "Score"} <= set(titles)
-    assert ("Step time" in titles) == (len(run.records) > len(NGRAM))
+    titles = {
+        group.name: [column.title.split(" (")[0] for column in group.table.columns]
+        for group in configurations(run, {}).groups
+    }
+    assert "Fit" in titles["ngram_fit"] and "Scoring" in titles["ngram_score"]
+    assert any("Step time" in some for some in titles.values()) == (len(run.records) > len(NGRAM))
 
 
 def test_a_slower_fit_and_another_table_are_regressions(run: Run) -> None:

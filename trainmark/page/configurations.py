@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,21 +33,20 @@ from trainmark.workloads import entries
 
 AGAINST = "Against baseline"
 STATUS = "Status"
+_OPTION = re.compile(r" (?=--|-k )")  # what an option begins with; values are quoted
 
 
 @dataclass(frozen=True)
-class Command:
-    """How a configuration is measured again.
+class Commands:
+    """How the configurations of a workload are measured again.
 
     Attributes:
-        anchor: Of its row.
-        name: As its row has it.
-        text: The command.
+        begin: What all commands begin with.
+        ends: What each has of its own, in the order of the rows.
     """
 
-    anchor: str
-    name: str
-    text: str
+    begin: str
+    ends: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Group:
     meaning: str
     table: Table
     constants: str
-    commands: tuple[Command, ...]
+    commands: Commands
     open: bool
 
 
@@ -145,18 +145,24 @@ def _group(
         rows = tuple(replace(row, values=(verdicts.values[0], *row.values)) for row in table.rows)
         table = Table((verdicts, *table.columns), rows)
     missing = [_absent_row(cell, table.columns, axes) for cell in absent]
-    commands = [
-        Command(anchor(record.key), name, reproduce.command(record, run, suite.current().benchmarks))
-        for record, name in zip(records, names, strict=True)
-    ]
+    folder = suite.current().benchmarks
+    commands = _with_common_begin([reproduce.command(record, run, folder) for record in records])
     return Group(
         formatting.plain(workload, 40),
         formatting.plain(known.meaning if known else ""),
         Table(table.columns, (*table.rows, *missing)),
         constants(settings),
-        tuple(commands),
+        commands,
         getattr(known, "role", "") == "training",
     )
+
+
+def _with_common_begin(commands: Sequence[str]) -> Commands:
+    """What commands have in common first, which is written once: options and their values, in whatever order."""
+    parted = [_OPTION.split(command) for command in commands]
+    common = [part for part in (parted[0] if parted else ()) if all(part in some for some in parted)]
+    ends = tuple(" ".join(part for part in some if part not in common) for some in parted)
+    return Commands(" ".join(common), ends)
 
 
 def _table(
@@ -215,7 +221,7 @@ def _table(
             row.name if several and row else names[number],
             tuple(column.values[place] for column in told),
             _chosen_by(records[number], axes),
-            f"{workload} {records[number].label}",
+            _unsaid(records[number].label, names[number]),
         )
         for place, (number, row, _) in enumerate(places)
     )
@@ -252,6 +258,12 @@ def _other_times() -> Iterable[tuple[str, str]]:
     for name, metric in METRICS.items():
         if metric.compared == "time" and name not in ("step_seconds", "training_seconds"):
             yield name, name.removesuffix("_seconds").replace("_", " ").capitalize()
+
+
+def _unsaid(label: str, name: str) -> str:
+    """The words of a label that the row's name has not."""
+    known = set(name.replace(",", "").split())
+    return " ".join(word for word in label.split()[1:] if word not in known)
 
 
 def _chosen_by(record: Record, axes: Sequence[str]) -> tuple[str, ...]:

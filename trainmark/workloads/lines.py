@@ -35,7 +35,7 @@ def columns(
 
 
 def _aligned(time: str, spread: str, rate: str, memory: str, accuracy: str) -> str:
-    return f"{time:>7} {spread:6}  {rate:>8}  {memory:>7}  {accuracy:>8}"
+    return f"{time:>7} {spread:7} {rate:>8}  {memory:>7}  {accuracy:>8}"
 
 
 def memory_of(record: Record) -> str:

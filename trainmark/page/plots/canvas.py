@@ -25,6 +25,7 @@ from trainmark.store.parameters import PARAMETERS
 WIDTH_INCHES, HEIGHT_INCHES = 3.3, 2.3
 WIDE_INCHES = 5.6  # for pictures with names beside an axis: on a phone, as wide as its screen, they can still be read
 ROW_INCHES = 0.24  # of a picture that has a row a cell
+MOST_SPOTS = 100  # values of a picture that can be pointed at
 POINTS_A_INCH = 72  # of an SVG, whatever the figure's resolution
 MOST_ROWS = 24  # that a reader can take in; a picture with more says how many it left out
 MOST_NUMBERS = 9  # columns of a picture's numbers beside the first
@@ -141,8 +142,8 @@ class Numbers:
 class Spot:
     """A place of a picture that says its value to who points at it: in units of the SVG, from the top left."""
 
-    x: float
-    y: float
+    x: int
+    y: int
     text: str
 
 
@@ -302,15 +303,18 @@ def spots(drawn: Axes, points: Iterable[tuple[float, float, str]]) -> tuple[Spot
     """
     figure = drawn.get_figure(root=True)
     assert figure is not None, "the axes were made with a figure"
+    every = list(points)
+    shown = every[:: -(-len(every) // MOST_SPOTS) or 1]  # of a cloud nobody can point at each
+    if not shown:
+        return ()
+    places = drawn.transData.transform(np.array([(x, y) for x, y, _ in shown], dtype=float))
+    across, up = figure.transFigure.inverted().transform(places).T
     width, height = figure.get_size_inches() * POINTS_A_INCH
-    found = []
-    for x, y, text in points:
-        across, up = figure.transFigure.inverted().transform(drawn.transData.transform((x, y)))
-        if 0 <= across <= 1 and 0 <= up <= 1:
-            found.append(
-                Spot(round(across * width, 1), round((1 - up) * height, 1), formatting.plain(text, LONGEST_NAME))
-            )
-    return tuple(found)
+    return tuple(
+        Spot(round(float(right) * width), round((1 - float(above)) * height), formatting.plain(text, LONGEST_NAME))
+        for right, above, (_, _, text) in zip(across, up, shown, strict=True)
+        if 0 <= right <= 1 and 0 <= above <= 1
+    )
 
 
 def rate_scale(drawn: Axes, values: pd.Series[float], formatter: FuncFormatter = RATE, *, which: str = "y") -> None:

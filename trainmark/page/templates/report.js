@@ -62,10 +62,11 @@ const groups = [...document.querySelectorAll(".group")].map((group) => {
     return { rows, facets: row.dataset.f.split("|"), text: text.toLowerCase() };
   });
   const codes = group.querySelectorAll(".commands li code");
-  const checkout = group.querySelector(".commands .command code");
+  const checkout = group.querySelector(".commands .command code")?.textContent;
+  const begin = group.querySelector(".commands .begin code")?.textContent;
   lines.filter(({ rows }) => rows[0].id).forEach(({ rows: [row] }, number) => {
     if (!codes[number]) return;
-    const told = () => [checkout?.textContent, codes[number].textContent].filter(Boolean).join("\n");
+    const told = () => [checkout, `${begin} ${codes[number].textContent}`.trim()].filter(Boolean).join("\n");
     row.cells[0].append(copyButton(`Copy the command of ${row.cells[0].textContent}`, told));
   });
   return { group, lines, open: group.open };
@@ -102,13 +103,13 @@ function filterRows() {
         (wanted.every((word) => text.includes(word)) &&
           active.every(([, select, place]) => facets[place] === select.value) &&
           (!worse?.checked || FAILING.some((word) => rows[0].querySelector(`.word.${word}`)))) ||
-        (target && rows[0].id === target);  // a link to a row always finds it
+        (target !== "" && rows[0].id === target);  // a link to a row always finds it
       for (const row of rows) if (row.hidden === fits) row.hidden = !fits;
       here += fits;
       shown += fits && rows[0].id !== "";
     }
     group.hidden = here === 0;
-    if (filters || (target && lines.some(({ rows }) => rows[0].id === target))) group.open = here > 0;
+    if (filters || (target !== "" && lines.some(({ rows }) => rows[0].id === target))) group.open = here > 0;
     else group.open = open;
   }
   const count = all.filter(({ rows }) => rows[0].id).length;
