@@ -58,7 +58,9 @@ class Cluster:
         self.without: list[set[str]] = []
         self.measured: list[str] = []
 
-    def submit(self, function: Callable[[str], None], folders: Sequence[Path], without: Iterable[str]) -> list[str]:
+    def submit(
+        self, function: Callable[[str], None], folders: Sequence[Path], without: Iterable[str], seconds: float
+    ) -> list[str]:
         assert function is job.run
         self.without.append(excluded := set(without))
         for folder in folders:
@@ -170,7 +172,7 @@ def test_a_share_whose_job_nobody_knows_is_revoked_and_placed_anew(run, monkeypa
     session, cells = run
 
     class Refusing(Cluster):
-        def submit(self, function: Any, folders: Sequence[Path], without: Iterable[str]) -> list[str]:
+        def submit(self, function: Any, folders: Sequence[Path], without: Iterable[str], seconds: float) -> list[str]:
             raise ExecutorError("Slurm takes no jobs")
 
     with pytest.raises(ExecutorError):
@@ -268,7 +270,7 @@ class TestSlurm:
     def test_what_it_does_not_take_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))  # without sbatch
         with pytest.raises(ExecutorError, match="Slurm takes no jobs"):
-            Slurm(tmp_path, "name", options).submit(job.run, [tmp_path / "1"], ())
+            Slurm(tmp_path, "name", options).submit(job.run, [tmp_path / "1"], (), 60.0)
 
 
 def test_the_local_executor_has_no_options(tmp_path: Path) -> None:

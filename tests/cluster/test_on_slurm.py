@@ -15,7 +15,6 @@ import pytest
 from slurm import CannotStart, Cluster, running_cluster
 
 from trainmark.store.journal import FOLDER as JOURNALS
-from trainmark.store.journal import read_journal
 from trainmark.store.metrics import METRICS
 from trainmark.store.record import Record, Run
 from trainmark.store.runs import read_run, run_files
@@ -155,13 +154,3 @@ def test_nothing_of_the_jobs_is_left_beside_the_stored_run(resumed: tuple[Path, 
     assert list((folder / JOURNALS).glob("*.jobs")) == []
     assert list((folder / JOURNALS).glob("*.jsonl")) == []
     assert not jobs_in(folder)
-
-
-def test_a_cluster_that_takes_no_jobs_is_told(cluster: Cluster, tmp_path: Path) -> None:
-    environment = {**cluster.environment, "SLURM_CONF": str(tmp_path / "nowhere.conf")}
-    process = start(tmp_path, environment, *SIXTY, "--executor=slurm", "--jobs=2")
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 4, output
-    assert "Slurm takes no jobs" in output
-    (journal,) = (tmp_path / JOURNALS).glob("*.jsonl")
-    assert len(read_journal(journal).facts.planned) == 60  # to be resumed

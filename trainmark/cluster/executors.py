@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,10 @@ import psutil
 from trainmark.formatting import excerpt
 
 ASKING_SECONDS = 30.0  # for an answer of Slurm
-FOR_EVER_MINUTES = 60 * 24 * 7  # of a job of the local executor: its cells have their own limits
+
+
+# The batch script is the job: a step of srun beside it would be one more thing to be killed alone.
+HOW = {"stderr_to_stdout": True, "use_srun": False}
 
 
 class ExecutorError(RuntimeError):
@@ -55,13 +59,16 @@ class Seen:
 class Executor(Protocol):
     """An engine that runs a function somewhere else. Folders are the same everywhere."""
 
-    def submit(self, function: Callable[[str], None], folders: Sequence[Path], without: Iterable[str]) -> list[str]:
+    def submit(
+        self, function: Callable[[str], None], folders: Sequence[Path], without: Iterable[str], seconds: float
+    ) -> list[str]:
         """Lets a job call the function for each folder; gives the ids of the jobs.
 
         Args:
             function: Of a module that can be imported everywhere.
             folders: Each the argument of one job.
             without: Nodes on which none may run.
+            seconds: That each may take; one that takes longer may be ended, and goes on as another job.
 
         Raises:
             ExecutorError: The engine does not take them.
@@ -90,13 +97,15 @@ class Local:
             raise ExecutorError(f"The local executor has no option {next(iter(options))}: leave it out of the table.")
         self._folder = folder
 
-    def submit(self, function: Callable[[str], None], folders: Sequence[Path], without: Iterable[str]) -> list[str]:
+    def submit(
+        self, function: Callable[[str], None], folders: Sequence[Path], without: Iterable[str], seconds: float
+    ) -> list[str]:
         """See :class:`Executor`."""
         import submitit
 
         del without  # there is one node alone
         engine = submitit.LocalExecutor(self._folder)
-        engine.update_parameters(timeout_min=FOR_EVER_MINUTES)
+        engine.update_parameters(timeout_min=math.ceil(seconds / 60))
         return [engine.submit(function, str(folder)).job_id for folder in folders]
 
     def look(self, jobs: Sequence[str]) -> Mapping[str, Seen]:
@@ -134,13 +143,15 @@ class Slurm:
     def __init__(self, folder: Path, name: str, options: Mapping[str, Any]) -> None:
         self._folder, self._name, self._options = folder, name, dict(options)
 
-    def submit(self, function: Callable[[str], None], folders: Sequence[Path], without: Iterable[str]) -> list[str]:
+    def submit(
+        self, function: Callable[[str], None], folders: Sequence[Path], without: Iterable[str], seconds: float
+    ) -> list[str]:
         """See :class:`Executor`."""
         import submitit
 
         try:
             engine = submitit.SlurmExecutor(self._folder, python=sys.executable)
-            told = {"job_name": self._name, "time": FOR_EVER_MINUTES, "stderr_to_stdout": True, **self._options}
+            told = {"job_name": self._name, "time": math.ceil(seconds / 60), **HOW, **self._options}
             excluded = ",".join(filter(None, [str(told.pop("exclude", "")), *without]))
             engine.update_parameters(**told, **({"exclude": excluded} if excluded else {}))
             return [job.job_id for job in engine.map_array(function, list(map(str, folders)))]

@@ -32,7 +32,9 @@ from trainmark.store.shards import Shard
 LOOK_SECONDS = 1.0  # between two looks at jobs and journals
 TABLE_SECONDS = 10.0  # between two tables, unless a job has begun or ended
 UNANSWERED = 20  # looks that an engine may leave unanswered before the run ends
-ATTEMPTS = 2  # of a share: its node may be the cause once
+ATTEMPTS = 2  # of a cell whose job ends: its node may be the cause once
+LONGER = 3.0  # than it is estimated to take, and START_SECONDS, a job may take by default
+START_SECONDS = 900.0
 JOB = "job.json"  # in a share's folder: who measures it
 Told = Callable[[str], None]
 
@@ -45,8 +47,8 @@ class _Dealt:
         folder: Of its own.
         keys: Join keys of its cells, in their order.
         job: The id of its job; None where nobody knows whether one was placed.
-        attempt: From 1 on.
-        lost_on: Nodes that were the cause that an attempt before it came to nothing.
+        attempt: Of its first cell, from 1 on.
+        lost_on: The node that was the cause that the attempt before it came to nothing.
     """
 
     folder: Path
@@ -55,7 +57,13 @@ class _Dealt:
     attempt: int = 1
     lost_on: tuple[str, ...] = ()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a job may measure it."""
+        return (self.folder / job.FILE).exists()
+
     def write(self) -> None:
+        """Keeps it beside what its job reads."""
         told = {"keys": self.keys, "job": self.job, "attempt": self.attempt, "lost_on": self.lost_on}
         write_text(self.folder / JOB, json.dumps(told))
 
@@ -85,8 +93,10 @@ def fan_out(run: Session, cells: Sequence[Cell], options: Mapping[str, Any], tol
     name = run.invocation.executor
     assert name is not None  # else nothing is fanned out
     executor = EXECUTORS[name](folder / "logs", f"trainmark-{run.facts.id}", options)
-    work = _Work(run, {cell.key: cell for cell in cells}, folder, executor, told)
+    work = _Work(run, {cell.key: cell for cell in cells}, folder, executor, told, run.estimates(cells))
     work.finish_all()
+    for left in sorted(folder.glob(f"*/{JOURNALS}/*.artifacts")):
+        shutil.copytree(left, run.artifacts, dirs_exist_ok=True)
     _settle(run, work.states())
 
 
@@ -109,6 +119,7 @@ class _Work:
     folder: Path
     executor: Executor
     told: Told
+    estimates: Mapping[str, float]
     shares: list[_Dealt] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)
     _sizes: dict[Path, int] = field(default_factory=dict)
@@ -127,7 +138,7 @@ class _Work:
             if not missing:
                 self._show(last=True)
                 return
-            held = {key for share in self.shares if share not in ended for key in share.keys}
+            held = {key for share in self.shares if share.is_open for key in share.keys}
             free = [key for key in missing if key not in held]
             if free:
                 self._deal([(keys, 1, ()) for keys in _shares(free, self.run.invocation.jobs)])
@@ -139,7 +150,7 @@ class _Work:
 
     def _look(self) -> list[_Dealt]:
         """Asks for all jobs that may go on; gives the shares that nobody measures any more."""
-        open_ = [share for share in self.shares if (share.folder / job.FILE).exists()]
+        open_ = [share for share in self.shares if share.is_open]
         known = [share.job for share in open_ if share.job is not None]
         try:
             found = self.executor.look(known) if known else {}
@@ -178,20 +189,20 @@ class _Work:
         if not left:
             return
         seen = Seen(State.ENDED) if share.job is None else self.seen[share.job]
+        tried = share.attempt if left[0] == share.keys[0] else 1
+        again = tried + 1
         if seen.state is State.OUT_OF_MEMORY:
-            self._blame(left[0], "oom", f"its job was ended for its memory{_on(seen.node)}")
-            left = left[1:]
-            again = share.attempt
-        elif share.attempt >= ATTEMPTS and share.job is not None:
-            words = f" ({seen.words})" if seen.words else ""
-            self._blame(left[0], "crashed", f"its job ended {ATTEMPTS} times before it had a record{words}")
-            left = left[1:]
+            self._blame(left.pop(0), "oom", f"its job was ended for its memory{_on(seen.node)}")
             again = 1
-        else:
-            again = share.attempt + (share.job is not None)
-            who = "a job that was never heard of" if share.job is None else f"job {share.job}"
-            self.told(f"{who} ended{_on(seen.node)} with {counted(len(left), 'cell')} left: once more")
-        lost_on = (*share.lost_on, *((seen.node,) if seen.state is State.LOST and seen.node else ()))
+        elif share.job is None:
+            again = tried
+        elif tried >= ATTEMPTS:
+            words = f" ({seen.words})" if seen.words else ""
+            self._blame(left.pop(0), "crashed", f"its job ended {ATTEMPTS} times before it had a record{words}")
+            again = 1
+        who = "a job that was never heard of" if share.job is None else f"job {share.job}"
+        self.told(f"{who} ended{_on(seen.node)} with {counted(len(left), 'cell')} left to measure")
+        lost_on = (seen.node,) if again == ATTEMPTS and seen.state is State.LOST and seen.node else ()
         if left:
             self._deal([(tuple(left), again, lost_on)])
 
@@ -212,7 +223,8 @@ class _Work:
         new = self.shares[-len(wanted) :]
         with setting_environment(**where_things_are(self.run.root)):
             without = {node for share in new for node in share.lost_on}
-            jobs = self.executor.submit(job.run, [share.folder for share in new], without)
+            seconds = START_SECONDS + LONGER * max(sum(map(self.estimates.__getitem__, share.keys)) for share in new)
+            jobs = self.executor.submit(job.run, [share.folder for share in new], without, seconds)
         for share, name in zip(new, jobs, strict=True):
             share.job = name
             self.seen[name] = Seen(State.WAITING)
