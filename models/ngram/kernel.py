@@ -83,7 +83,7 @@ class Kernel:
                 return _linked(name, kept, arguments)
         if told_of_compiling:
             told_of_compiling(self.function.__name__)
-        from models.ngram.compiling import compiled  # imports Numba
+        from models.ngram.machine_code import compiled  # imports Numba
 
         made = compiled(self.function, kinds, name)
         for folder in folders(self.function):
