@@ -37,7 +37,7 @@ CTYPES: dict[str, Any] = {
     **{"bool": ctypes.c_bool, "int32": ctypes.c_int32, "int64": ctypes.c_int64},
     **{"uint32": ctypes.c_uint32, "uint64": ctypes.c_uint64, "float32": ctypes.c_float, "float64": ctypes.c_double},
 }
-PLAIN_KINDS = {
+PLAIN_KINDS: dict[Any, str] = {
     int: "int64",
     float: "float64",
     bool: "bool",
