@@ -114,8 +114,8 @@ def _parts(function: FunctionType, known: set[str] | None = None) -> Iterator[An
     for name in names:
         value = function.__globals__[name]
         if isinstance(value, Kernel):
-            if value.__name__ not in known:
-                known.add(value.__name__)
+            if value.function.__name__ not in known:
+                known.add(value.function.__name__)
                 yield from _parts(value.function, known)
         elif isinstance(value, int | float | np.generic):
             yield name, repr(value)
@@ -194,7 +194,7 @@ def _linked(name: str, made: tuple[dict[str, Any], bytes], example: tuple[Any, .
     kinds = [CTYPES[gives]] if isinstance(gives, str) else [CTYPES[kind] for kind in gives or ()]
 
     def call(arguments: tuple[Any, ...]) -> Any:
-        found, flat = results(), []
+        found, flat = results(), list[Any]()
         for argument in arguments:
             _flatten(argument, flat)
         if native(found, None, *flat) not in {OK, NONE}:
