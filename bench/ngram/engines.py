@@ -289,6 +289,7 @@ def _of_program(run: ProgramRun, entries: int) -> Fitted:
 # Of a text with U+00A0, U+2028, U+0085, CR, \x0b and \x1c a counter has 29 bigrams, and count_ngrams 24.
 _UNICODE = "words parted at U+0085, U+00A0, U+2028 and other white space too"
 _SPACES = "words parted at spaces and line feeds alone"
+_BY_C = "words parted at white space of C, not at other control characters"
 _BY_KENLM = "words parted at space, tab, CR and NUL, not at other control characters"
 
 _OURS = {"mle": ALL_COUNTS, "additive": ALL_COUNTS, "kneser-ney": KNESER_NEY}
@@ -307,5 +308,5 @@ ENGINES: dict[str, Engine] = {
     "duckdb": Engine({"mle": ACROSS}, _fit_duckdb, package="duckdb", get=_EXTRA, parting=_SPACES),
     "lmplz": Engine({"kneser-ney": KNESER_NEY}, _fit_lmplz, program="lmplz", get=_KENLM, parting=_BY_KENLM),
     "count_ngrams": Engine(_TOP, _fit_count_ngrams, program="count_ngrams", get=_KENLM, parting=_BY_KENLM),
-    "irstlm": Engine({"mle": ACROSS}, _fit_irstlm, program="ngt", get="apt-get install irstlm"),
+    "irstlm": Engine({"mle": ACROSS}, _fit_irstlm, program="ngt", get="apt-get install irstlm", parting=_BY_C),
 }

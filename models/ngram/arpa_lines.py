@@ -29,7 +29,7 @@ MOST_DIGITS = np.uint64(
     15
 )  # they are a float64, and so is the power of ten that they are multiplied with or divided by
 MOST_POWER = 22
-POWERS = 10.0 ** np.arange(MOST_POWER + 1)
+POWERS = np.array([10.0**power for power in range(MOST_POWER + 1)])
 BEGIN = 0xFFFFFFFE  # stands for <s> while a file is read, which must not be taken for </s>
 NO_WORD = np.uint32(0xFFFFFFFD)
 MOST_WEIGHT = MOST_BACKOFF * LN_10
@@ -247,7 +247,7 @@ def read_weight(
     """The place after the weight at the end of a line, and the weight: 0 where the line has none."""
     number = after_spaces(text, place, stop)
     if number == place or number >= stop:
-        return number, 0.0
+        return number, np.float64(0.0)
     return read_number(text, number, powers)
 
 
@@ -273,8 +273,8 @@ def read_lines(
     """
     order, stop = np.uint64(words.shape[0]), np.uint64(end)
     line = np.uint64(begin)
-    for row in range(order):
-        before[1, row] = np.uint64(0)
+    for number in range(order):
+        before[1, number] = np.uint64(0)
     for ngram in range(np.uint64(first), np.uint64(last)):
         place, logarithm = read_number(text, line, powers)
         row = np.uint64(0)
@@ -333,7 +333,7 @@ def read_number(text: NDArray[np.uint8], begin: np.uint64, powers: NDArray[np.fl
         read = read and figures > 0 and figures < EIGHT
         power += -np.int64(exponent) if below else np.int64(exponent)
     if not read or power > MOST_POWER or power < -MOST_POWER:
-        return NOWHERE, 0.0
+        return NOWHERE, np.float64(0.0)
     size = size / powers[np.uint64(-power)] if power < 0 else size * powers[np.uint64(power)]
     return place, -size if negative else size
 
@@ -369,5 +369,5 @@ def find_word(text: NDArray[np.uint8], begin: np.uint64, length: np.uint64, know
         word = (entry ^ long) - ONE  # LONG or more where just one of both words is long
         same = (known.slots[slot, KEY] == key) & (word < LONG) & (known.slots[slot, SECOND] == second)
         if same and (not long or is_word(text, begin, length, word, known.ends, known.text)):
-            return known.ids[word]
+            return np.uint32(known.ids[word])
         slot = next_slot(slot, size)

@@ -23,7 +23,7 @@ BITS_8, BITS_16, BITS_20, BITS_32 = (np.uint64(bits) for bits in (8, 16, 20, 32)
 def write_logarithm(common: np.float32, out: NDArray[np.uint8], place: np.uint64) -> np.uint64:
     """Writes a common logarithm; gives the place after it."""
     number = LOG_ZERO if common == -np.inf else np.float64(common)
-    return write_number(min(max(number, -MOST_WRITTEN), MOST_WRITTEN), out, place)
+    return write_number(np.float64(min(max(number, -MOST_WRITTEN), MOST_WRITTEN)), out, place)
 
 
 @kernel

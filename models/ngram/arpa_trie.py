@@ -41,7 +41,7 @@ class Section:
         return cls([], np.empty((order, size), np.uint32), np.empty((2, size)))
 
     def __len__(self) -> int:
-        return self.words.shape[1]
+        return int(self.words.shape[1])
 
     def resized(self, size: int) -> Section:
         """The same with room for so many."""
@@ -62,12 +62,14 @@ class Section:
     @property
     def log_probabilities(self) -> NDArray[np.float64]:
         """[n-grams], natural logarithm."""
-        return self.logarithms[0]
+        found: NDArray[np.float64] = self.logarithms[0]
+        return found
 
     @property
     def log_backoffs(self) -> NDArray[np.float64]:
         """[n-grams], natural logarithm."""
-        return self.logarithms[1]
+        found: NDArray[np.float64] = self.logarithms[1]
+        return found
 
 
 def refuse_repeated(lines: Lines, section: Section, keys: NDArray[np.uint64]) -> None:

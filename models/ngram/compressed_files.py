@@ -38,7 +38,8 @@ class Decompressing:
     """
 
     def __init__(self, stream: Readable, errors: tuple[type[Exception], ...]) -> None:
-        self._stream, self._errors = stream, (EOFError, *errors)
+        self._stream = stream
+        self._errors: tuple[type[Exception], ...] = (EOFError, *errors)
 
     def readinto(self, buffer: memoryview, /) -> int | None:
         """As of any stream.
@@ -78,7 +79,7 @@ def _opened(suffix: str, file: IO[bytes], mode: str) -> tuple[Any, tuple[type[Ex
         from compression import zstd
     else:
         from backports import zstd
-    return zstd.ZstdFile(file, mode), (zstd.ZstdError,)
+    return zstd.ZstdFile(file, cast("Any", mode)), (zstd.ZstdError,)
 
 
 @dataclass(frozen=True)

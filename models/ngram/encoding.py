@@ -250,9 +250,20 @@ def make_keys(
 
     A key and the second eight bytes tell the first eight. The table's line for each is asked for.
     """
-    size = np.uint64(len(slots))
-    for token in range(tokens):
-        keys[token], seconds[token] = word_key(text, begins[token], lengths[token])
+    size, eight = np.uint64(len(slots)), np.uint64(8)
+    for token in range(tokens):  # word_key written out: a call for each token is felt
+        begin, length = begins[token], lengths[token]
+        first, second = np.uint64(load_eight(text, begin)), np.uint64(0)
+        if length <= eight:
+            first &= ~np.uint64(0) >> (np.uint64(64) - eight * length)
+        elif length <= np.uint64(16):
+            second = np.uint64(load_eight(text, begin + eight)) & (~np.uint64(0) >> (np.uint64(128) - eight * length))
+        else:
+            for offset in range(eight, length - eight, eight):
+                second = (second ^ np.uint64(load_eight(text, begin + offset))) * ODD
+            second ^= np.uint64(load_eight(text, begin + length - eight))
+        keys[token] = first ^ (second * ODD)
+        seconds[token] = second
         prefetch(slots, first_slot(keys[token], size) * SLOT)
 
 

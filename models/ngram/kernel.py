@@ -37,7 +37,7 @@ CTYPES: dict[str, Any] = {
     **{"bool": ctypes.c_bool, "int32": ctypes.c_int32, "int64": ctypes.c_int64},
     **{"uint32": ctypes.c_uint32, "uint64": ctypes.c_uint64, "float32": ctypes.c_float, "float64": ctypes.c_double},
 }
-PLAIN_KINDS = {
+PLAIN_KINDS: dict[Any, str] = {
     int: "int64",
     float: "float64",
     bool: "bool",
@@ -84,7 +84,7 @@ class Kernel:
                 return _linked(name, kept, arguments)
         if told_of_compiling:
             told_of_compiling(self.function.__name__)
-        from models.ngram.compiling import compiled  # imports Numba
+        from models.ngram.machine_code import compiled  # imports Numba
 
         made = compiled(self.function, kinds, name)
         for folder in folders(self.function):
@@ -123,8 +123,8 @@ def _parts(function: FunctionType, known: set[str] | None = None) -> Iterator[An
     for name in names:
         value = function.__globals__[name]
         if isinstance(value, Kernel):
-            if value.__name__ not in known:
-                known.add(value.__name__)
+            if value.function.__name__ not in known:
+                known.add(value.function.__name__)
                 yield from _parts(value.function, known)
         elif isinstance(value, int | float | np.generic):
             yield name, repr(value)
@@ -203,7 +203,7 @@ def _linked(name: str, made: tuple[dict[str, Any], bytes], example: tuple[Any, .
     kinds = [CTYPES[gives]] if isinstance(gives, str) else [CTYPES[kind] for kind in gives or ()]
 
     def call(arguments: tuple[Any, ...]) -> Any:
-        found, flat = results(), []
+        found, flat = results(), list[Any]()
         for argument in arguments:
             _flatten(argument, flat)
         if native(found, None, *flat) not in {OK, NONE}:

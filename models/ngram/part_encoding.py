@@ -64,7 +64,10 @@ def encode_parts(
                 raise part
             encoded.append(part)
         encoder = encoded[0].encoder
-        new_ids = [None, *(encoder.insert(part.encoder.vocabulary) for part in encoded[1:])]
+        new_ids: list[NDArray[np.int32] | None] = [
+            None,
+            *(encoder.insert(part.encoder.vocabulary) for part in encoded[1:]),
+        ]
         ends = np.cumsum([len(part.ids) for part in encoded]).tolist()
         ids = np.empty(ends[-1], np.int32)
 

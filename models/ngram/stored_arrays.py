@@ -44,7 +44,7 @@ def store_array(path: Path, array: NDArray[Any]) -> str:
     """Writes an array of one axis into a file, and gives the file's SHA-256, taken on the way to it."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
-    data = memoryview(np.ascontiguousarray(array).view(np.uint8))
+    data = np.ascontiguousarray(array).view(np.uint8).data
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for piece in (head.getbuffer(), *(data[first : first + PIECE] for first in range(0, len(data), PIECE))):

@@ -9,11 +9,13 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import binding
-from numba import types
 
 from models.ngram import intrinsics
 from models.ngram.instructions import Instruction
 from models.ngram.kernel import Kernel
+
+compiler: Any = numba.njit  # its types know neither these options nor what these types are made of
+types: Any = numba.types
 
 
 def compiled(function: FunctionType, kinds: tuple[Any, ...], name: str) -> tuple[dict[str, Any], bytes]:
@@ -56,7 +58,7 @@ def _dispatcher(function: FunctionType) -> Any:
     named = {name: _meant(value) for name, value in function.__globals__.items()}
     copy = FunctionType(function.__code__, named, function.__name__, function.__defaults__, function.__closure__)
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
-    return numba.njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)(copy)
+    return compiler(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)(copy)
 
 
 def _meant(value: Any) -> Any:
@@ -92,4 +94,4 @@ def _type(kind: Any) -> Any:
 def _given(kind: Any) -> Any:
     if kind is types.none:
         return None
-    return [str(item) for item in kind] if isinstance(kind, types.BaseTuple) else str(numba.types.unliteral(kind))
+    return [str(item) for item in kind] if isinstance(kind, types.BaseTuple) else str(types.unliteral(kind))
