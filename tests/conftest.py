@@ -399,7 +399,7 @@ def everything_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     older = full_run("0000_0a1b2c_20251231_120000", seed=2)
     folder = tmp_path_factory.mktemp("lecture")
     write_lecture(folder, example_lecture())
-    return render([new, base, older], compared(base, new), sections=list(sections(folder)))
+    return render([new, base, older], compared(base, new), sections=list(sections(folder)), baseline=base)
 
 
 @pytest.fixture(scope="session")

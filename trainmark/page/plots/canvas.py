@@ -256,7 +256,7 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 
 def wrapped(name: str, characters: int = NAME_CHARACTERS) -> str:
     """A name in lines that are short enough to stand beside an axis; nothing of it is lost."""
-    return escaped("\n".join(textwrap.wrap(name, characters)) or name)
+    return escaped("\n".join(textwrap.wrap(name, characters, break_on_hyphens=False)) or name)
 
 
 def axes(
