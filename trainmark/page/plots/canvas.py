@@ -43,7 +43,7 @@ THEME = (
 _TAG = re.compile(r"<[^>]*>")
 _SIZE = re.compile(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _NEEDLESS = (
-    (re.compile(r"(\d\.\d\d)\d+"), r"\1"),  # of a hundredth of a point
+    (re.compile(r"(\d\.\d)\d+"), r"\1"),  # of a tenth of a point
     (re.compile(r' id="(?:figure|axes|patch|line2d|text|[xy]tick|matplotlib\.axis|[A-Z]\w*Collection)_\d+"'), ""),
     (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),
     (re.compile(r"font-size: 8\.5px; font-family: 'DejaVu Sans', sans-serif; "), ""),
