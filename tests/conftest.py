@@ -416,7 +416,7 @@ def everything_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("lecture")
     write_lecture(folder, example_lecture())
     own = [*compile_modes_section.sections(new.records), *flame_graph.sections(example_differences())]
-    return render([new, base, older], compared(base, new), sections=[*own, *sections(folder)])
+    return render([new, base, older], compared(base, new), sections=[*own, *sections(folder)], baseline=base)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ UNVARIED = (
     *("workers", "prefetch", "pin_memory", "persistent_workers", "cudnn_benchmark"),
     *("optimizer", "optimizer_implementation", "accumulate", "checkpointing"),
 )
+LONGEST_WORD = 300  # characters of a value: of a longer one no command is made, but the page stays one
 OF_RUN = {"max_seconds": ("--benchmark-max-time", 0.5), "min_rounds": ("--benchmark-min-rounds", 6)}
 
 
@@ -33,7 +34,7 @@ def command(record: Record, run: Run, benchmarks: str = "bench") -> str:
         if name not in UNVARIED or value != default_of(name):
             option = PARAMETERS[name].option if name in PARAMETERS else "--" + name.replace("_", "-")
             words += [option, str(value)]
-    return " ".join(shlex.quote(formatting.printable(word)) for word in [*words, *_settings(record, run)])
+    return " ".join(shlex.quote(formatting.plain(word, LONGEST_WORD)) for word in [*words, *_settings(record, run)])
 
 
 def _settings(record: Record, run: Run) -> list[str]:

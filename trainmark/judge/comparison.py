@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -355,6 +356,14 @@ class _Conditions:
     same_software: bool = True
     counts_decide: bool = False
 
+    @cached_property
+    def past(self) -> Mapping[str, Sequence[Record]]:
+        """Records of the history by their join key: to look for each again takes longer than all else of a page."""
+        found: dict[str, list[Record]] = {}
+        for record in (record for run in self.history for record in run.records):
+            found.setdefault(record.key, []).append(record)
+        return found
+
 
 def _compare_cells(base: Run, new: Run, conditions: _Conditions) -> tuple[CellComparison, ...]:
     before = {record.key: record for record in base.records}
@@ -607,9 +616,8 @@ def _past(name: str, base: Record, conditions: _Conditions) -> list[float]:
     """What earlier runs of this machine measured of the same cell."""
     return [
         value
-        for run in conditions.history
-        for record in run.records
-        if record.key == base.key and record.settings == base.settings and (value := record.metrics.get(name) or 0) > 0
+        for record in conditions.past.get(base.key, ())
+        if record.settings == base.settings and (value := record.metrics.get(name) or 0) > 0
     ]
 
 

@@ -12,7 +12,7 @@ SUBJECTS = ("model", "engine")  # what a configuration is named by first
 ALWAYS = ("batch_size", "device", "precision")  # told at their default too, where they vary
 COMPILED = {"off": "eager", "default": "compiled"}
 WORDED = {"batch_size": "batch {}", "order": "order {}", "tokens": "{} tokens"}
-LONGEST_VALUE = 48  # characters of a value that somebody else has named
+LONGEST_VALUE = 120  # characters of a value that somebody else has named
 
 
 def value_words(parameter: str, value: Any) -> str:
@@ -51,7 +51,7 @@ def name_of(settings: Mapping[str, Any], telling: Iterable[str]) -> str:
 
 
 def constants(settings: Sequence[Mapping[str, Any]]) -> str:
-    """What configurations have in common, in words: ``mnist-5k, cpu, fp32``."""
+    """What configurations have in common, in words: ``cpu, fp32, channels_last``."""
     told = []
     for name in PARAMETERS:
         values = [one[name] for one in settings if _has(one, name)]

@@ -43,7 +43,7 @@ THEME = (
 _TAG = re.compile(r"<[^>]*>")
 _SIZE = re.compile(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _NEEDLESS = (
-    (re.compile(r"(\d\.\d\d)\d+"), r"\1"),  # of a hundredth of a point
+    (re.compile(r"(\d\.\d)\d+"), r"\1"),  # of a tenth of a point
     (re.compile(r' id="(?:figure|axes|patch|line2d|text|[xy]tick|matplotlib\.axis|[A-Z]\w*Collection)_\d+"'), ""),
     (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),
     (re.compile(r"font-size: 8\.5px; font-family: 'DejaVu Sans', sans-serif; "), ""),
@@ -256,7 +256,7 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 
 def wrapped(name: str, characters: int = NAME_CHARACTERS) -> str:
     """A name in lines that are short enough to stand beside an axis; nothing of it is lost."""
-    return escaped("\n".join(textwrap.wrap(name, characters)) or name)
+    return escaped("\n".join(textwrap.wrap(name, characters, break_on_hyphens=False)) or name)
 
 
 def axes(
