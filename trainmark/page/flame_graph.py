@@ -18,6 +18,7 @@ ROW = 20  # pixels
 MOST = 30  # differences on a page
 MOST_BOXES = 40  # of a difference, the widest: what is left out lies within its caller's
 ROWS = 15  # of a table
+LEAST = 0.01  # percent of all that moved: what is less is no row
 SLOWER, FASTER = "slower", "faster"
 
 
@@ -78,7 +79,8 @@ def flame_graph(found: Difference) -> FlameGraph:
     middle = found.faster * scale
     sides = [box for side in (SLOWER, FASTER) for box in _side(found.roots, side, middle, scale, found)]
     boxes = sorted(sides, key=lambda box: (-box.width, box.top))[:MOST_BOXES]
-    terms = sorted(found.terms, key=lambda term: -abs(term.seconds))
+    terms = [term for term in found.terms if abs(term.seconds) * scale >= LEAST]
+    terms.sort(key=lambda term: -abs(term.seconds))
     return FlameGraph(
         label=found.label,
         base=found.base,
