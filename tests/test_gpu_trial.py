@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.evidence.gpu import PARTS, PLANTED, RUN, Trial
+from docs.evidence.gpu import PARTS, PLANTED, RUN, Trial, is_installed
 from docs.evidence.gpu_checks import CHECKS
 from trainmark.cli import main
 from trainmark.store.runs import find_run, read_run
@@ -101,6 +101,11 @@ def test_a_line_that_a_kill_cut_short_costs_its_own_step_alone(tmp_path: Path) -
     last = Trial("cuda", small=False, folder=tmp_path, until=0.0, data_root=tmp_path)
     assert list(last.done) == ["one", "two"]
     assert last.done["two"]["reason"] == "left out"
+
+
+def test_a_module_of_a_package_that_is_not_there_is_not_installed() -> None:
+    assert is_installed("json.decoder")
+    assert not any(map(is_installed, ("json.nothing", "nothing_at_all", "nothing_at_all.inside")))
 
 
 def test_each_check_is_in_one_part(tmp_path: Path) -> None:

