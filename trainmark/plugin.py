@@ -303,10 +303,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item], is_wanted: Callable[[Cell], bool]) -> None:
     """Deselects the cells that are not wanted."""
-    foreign = {item for item in items if CELL in item.stash and not is_wanted(item.stash[CELL])}
+    foreign = [item for item in items if CELL in item.stash and not is_wanted(item.stash[CELL])]
     if foreign:
-        config.hook.pytest_deselected(items=[item for item in items if item in foreign])
-        items[:] = [item for item in items if item not in foreign]
+        config.hook.pytest_deselected(items=foreign)
+        items[:] = [item for item in items if CELL not in item.stash or is_wanted(item.stash[CELL])]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1018,7 +1018,7 @@ SLIPS = (
     Slip(
         "foreign cells kept on --resume",
         PLUGIN,
-        "            items[:] = [item for item in items if item not in foreign]\n",
+        "        _leave_out(config, items, session.is_planned)\n",
         "",
         IN_PLUGIN,
     ),

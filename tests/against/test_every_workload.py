@@ -22,7 +22,7 @@ CELLS = (
     *("--model=mlp", "--batch-size=512", "--device=cpu", "--precision=fp32", "--compile=off", "--loader=resident"),
     *("--epochs=1", "--seeds=2", "--engine=numba", "--smoothing=kneser-ney", "--order=2", "--tokens=2000"),
 )
-APART = {"lecture", "capacity"}  # measured alone, for minutes: what --against makes of them is told by made-up sides
+APART = {"lecture", "capacity", "scaling"}  # measured alone: what --against makes of them is told by made-up sides
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a side forks its processes")
 

@@ -42,7 +42,7 @@ def test_efficiency_is_drawn_over_processes_with_where_communication_takes_over(
     (plot,) = efficiency_plots(to_frame([run]))
     assert "0.20 [0.18, 0.22] on 8 processes; 75% of a step waits for the all-reduce" in plot.finding
     assert "more than half from 4 processes on" in plot.finding
-    assert plot.numbers.rows[1] == ("2", "0.80", "[0.78, 0.82]", "1.5 ms")
+    assert plot.numbers.rows[1] == ("2", "0.80", "[0.78, 0.82]", "1.50 ms")
     assert b"ideal" in plot.svg and b"communication takes over" in plot.svg
 
 
