@@ -53,7 +53,7 @@ from trainmark.store.record import SECTION, Record, run_section
 from trainmark.store.runs import UnreadableRun, find_saved
 from trainmark.suite import Suite, SuiteError
 from trainmark.workloads import entry_of
-from trainmark.workloads import lines as lines_of_terminal
+from trainmark.workloads import terminal_lines as lines_of_terminal
 
 NAME = "trainmark.plugin"  # as a conftest names it
 SUITE = pytest.StashKey[Suite]()

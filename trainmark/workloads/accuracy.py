@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from trainmark import formatting
 from trainmark.store.parameters import LEARNING_PARAMETERS, Value
 from trainmark.workloads import SkipReason
-from trainmark.workloads.lines import columns, memory_of
 from trainmark.workloads.stepping import ModelWorkload
+from trainmark.workloads.terminal_lines import columns, memory_of
 
 if TYPE_CHECKING:
     from trainmark.measure.machine import Machine

@@ -13,7 +13,7 @@ from trainmark.store.cell import Cell
 from trainmark.store.folders import without_folders
 from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
 from trainmark.workloads import SkipReason, Workload, product_of
-from trainmark.workloads.lines import columns, memory_of
+from trainmark.workloads.terminal_lines import columns, memory_of
 
 if TYPE_CHECKING:
     from trainmark.measure.context import Context
