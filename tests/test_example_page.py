@@ -26,7 +26,7 @@ def printed(workload: str) -> list[tuple[str, str]]:
     (group,) = re.findall(rf'<details class="group"[^>]* id="of-{workload}">(.*?)</ol>', page, re.DOTALL)
     anchors = re.findall(r'<tr id="([^"]+)"', group)
     (begin,) = re.findall(r'<p class="begin"><code>(.*?)</code></p>', group)
-    commands = [f"{begin} {end}" for end in re.findall(r"<li><code>(.*?)</code></li>", group)]
+    commands = [f"{begin} {end}" for end in re.findall(r"<li(?: hidden)?><code>(.*?)</code></li>", group)]
     return list(zip(anchors, map(html.unescape, commands), strict=True))
 
 

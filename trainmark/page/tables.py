@@ -24,7 +24,7 @@ from trainmark.store.record import Record
 from trainmark.workloads import of_role
 
 MOST_COLUMNS = 8  # beside the name: more are too wide for paper
-STRIP_POINTS = 30
+STRIP_POINTS = 24
 STRIP_REACH = 0.15
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 PHASES = {

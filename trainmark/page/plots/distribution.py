@@ -12,7 +12,7 @@ from trainmark.judge.comparison import CellComparison
 from trainmark.page.plots.canvas import BLUE, ORANGE, SECONDS, Numbers, Plot, Style, axes, drawing, spots, svg
 
 SIDES = {"baseline": BLUE, "candidate": ORANGE}
-MOST_CELLS = 4  # that fail, or changed most
+MOST_CELLS = 3  # that fail, or changed most
 FEWEST = 4  # times that have a distribution
 QUANTILES = (0.25, 0.5, 0.75)
 Times = Mapping[str, tuple[Sequence[float], Sequence[float]]]
