@@ -58,6 +58,15 @@ def test_a_box_lies_below_its_caller_and_beside_its_neighbours(side: str) -> Non
             assert any(a.left - 0.01 <= box.left and box.left + box.width <= a.left + a.width + 0.01 for a in above)
 
 
+def test_words_are_shown_where_they_have_room_and_never_cut() -> None:
+    shown = {
+        box.title.partition(":")[0]: (box.text, box.room) for box in flame_graph(FOUND).boxes if box.side == "slower"
+    }
+    assert shown["addmm"] == ("addmm +8.00 ms", "roomy")  # two thirds of the width
+    assert shown["step"] == ("step +2.00 ms", "tight")  # a sixth: not on a phone
+    assert shown["backward"] == ("backward", "tight")  # a twelfth: without its milliseconds
+
+
 def test_the_largest_is_first_in_the_numbers_and_the_others_are_counted() -> None:
     graph = flame_graph(FOUND)
     assert graph.rows[0] == ("addmm", "+8.00 ms", "1", "1")

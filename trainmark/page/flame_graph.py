@@ -12,7 +12,8 @@ from trainmark.judge.flame import Difference, Node, sentence
 from trainmark.page.sections import Section
 
 NARROWEST = 0.4  # percent of the drawing: boxes below are left out, and lie within their caller's
-ROOMY, TIGHT = 14.0, 5.0  # percent from which a box has its words on every screen, and on a wide one
+PHONE, DESK = 310, 1080  # pixels of the drawing's width, on a screen of 400 and of 1280
+LETTER, EDGES = 7.0, 8.0  # pixels of a letter, and around the words of a box
 DEEPEST = 14  # rows
 ROW = 20  # pixels
 MOST = 30  # differences on a page
@@ -31,7 +32,7 @@ class Box:
         width: Likewise: its share of all that moved, to either side.
         top: In pixels.
         side: ``slower`` or ``faster``.
-        text: Name and seconds.
+        text: Name and seconds, or the name alone where no more has room.
         title: The same with more, shown where the pointer rests.
         room: ``roomy``, ``tight`` or ``none``: where its words are shown.
     """
@@ -126,9 +127,16 @@ def _box(name: str, seconds: float, side: str, at: tuple[float, int], scale: flo
     width = seconds * scale
     left = begin if side == SLOWER else begin - width
     signed = _signed(seconds if side == SLOWER else -seconds)
-    room = "roomy" if width >= ROOMY else "tight" if width >= TIGHT else "none"
     short = formatting.plain(name.removeprefix("aten::"), 80)
-    return Box(round(left, 3), round(width, 3), row * ROW, side, f"{short} {signed}", _title(name, signed, node), room)
+    text = next((text for text in (f"{short} {signed}", short) if _fits(text, width, DESK)), "")
+    room = "roomy" if _fits(text, width, PHONE) else "tight" if text else "none"
+    words = text or f"{short} {signed}"
+    return Box(round(left, 3), round(width, 3), row * ROW, side, words, _title(name, signed, node), room)
+
+
+def _fits(text: str, width: float, pixels: int) -> bool:
+    """Whether words are shown whole in a box of so many percent of the drawing: else they are not shown."""
+    return bool(text) and len(text) * LETTER + EDGES <= width / 100 * pixels
 
 
 def _title(name: str, signed: str, node: Node | None) -> str:
