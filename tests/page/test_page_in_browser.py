@@ -347,12 +347,19 @@ def test_the_address_keeps_what_was_chosen(opened: Any) -> None:
 
 
 def test_a_link_to_a_row_leads_to_it_even_where_a_filter_hides_it(opened: Any) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
     target = opened.find_element("css selector", "#of-input tbody tr:last-child")  # in a folded part
     name, address = target.get_attribute("id"), opened.current_url
     opened.get("about:blank")
     opened.get(f"{address}?q=nothing-has-this#{name}")
-    rows = [row for row in opened.find_elements("css selector", ".group > .paper tbody tr") if row.is_displayed()]
-    assert [row.get_attribute("id") for row in rows] == [name]
+
+    def shown() -> list[str]:
+        rows = opened.find_elements("css selector", ".group > .paper tbody tr")
+        return [row.get_attribute("id") for row in rows if row.is_displayed()]
+
+    WebDriverWait(opened, 10).until(lambda _: shown())  # a busy machine draws late
+    assert shown() == [name]
     assert opened.execute_script("return document.querySelector(':target').id") == name
 
 
