@@ -371,7 +371,8 @@ def page_of(*arguments: str, output: Path) -> str:
 
 def test_the_page_of_an_earlier_run_has_its_lecture_its_profiles_and_its_ngrams(tmp_path: Path) -> None:
     page = page_of("2", "--baseline", "1", output=tmp_path / "page.html")
-    for anchor in ("learned", "lecture", "profiles", "throughput", "inference", "learning", "payback", "configurations"):
+    anchors = ("learned", "lecture", "profiles", "throughput", "inference", "learning", "payback", "configurations")
+    for anchor in anchors:
         assert f'id="{anchor}"' in page
     assert '<a href="#lecture">Lecture</a>' in page
     lecture = find_lecture(artifact_folder(find_run("2", FIRST)))
