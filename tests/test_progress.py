@@ -14,7 +14,7 @@ from trainmark.measure.session import Measured
 from trainmark.progress import WITHIN, cell_line, opening, summary
 from trainmark.store.cell import Cell
 from trainmark.store.record import FAILED, Record
-from trainmark.workloads.lines import NAME_WIDTH, header
+from trainmark.workloads.terminal_line import NAME_WIDTH, header
 
 TRAIN = Record(
     Cell.of("train", model="cnn"),

@@ -50,8 +50,7 @@ from trainmark.store.pairs import read_paired_run, read_paired_runs
 from trainmark.store.record import SECTION, Record, run_section
 from trainmark.store.runs import UnreadableRun, find_saved
 from trainmark.suite import Suite, SuiteError
-from trainmark.workloads import entry_of
-from trainmark.workloads import lines as lines_of_terminal
+from trainmark.workloads import entry_of, terminal_line
 
 NAME = "trainmark.plugin"  # as a conftest names it
 SUITE = pytest.StashKey[Suite]()
@@ -316,7 +315,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config.stash[BEGUN] = time.monotonic()
     config.stash[ESTIMATES] = run.estimates(cells)
     lines += run.notes
-    lines += [progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())), "", lines_of_terminal.header()]
+    lines += [progress.opening(run, len(cells), sum(config.stash[ESTIMATES].values())), "", terminal_line.header()]
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter._show_progress_info = False  # each line tells how many are done: a lone [100%] would stand below them

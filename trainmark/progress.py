@@ -9,7 +9,7 @@ from trainmark.formatting import about, counted, excerpt
 from trainmark.measure.session import Measured, Session
 from trainmark.store.record import NOT_OF_TIMES, Record
 from trainmark.workloads import entry_of
-from trainmark.workloads.lines import NAME_WIDTH
+from trainmark.workloads.terminal_line import NAME_WIDTH
 
 WITHIN = "± is within its process: two processes differ by more, see docs/measuring.md, From process to process"
 
@@ -22,7 +22,7 @@ def opening(session: Session, cells: int, seconds: float) -> str:
 
 
 def cell_line(measured: Measured, done: int, total: int, seconds_left: float) -> str:
-    """One finished cell under :func:`trainmark.workloads.lines.header`: what, how fast, how long still."""
+    """One finished cell under :func:`trainmark.workloads.terminal_line.header`: what, how fast, how long still."""
     record = measured.record
     left = f", about {about(seconds_left)} left" if done < total else ""
     origin = "  (from the journal)" if measured.recovered else ""

@@ -12,7 +12,7 @@ from trainmark import formatting
 from trainmark.store.metrics import Metric
 from trainmark.store.parameters import Parameter, Value
 from trainmark.workloads import SkipReason, Workload
-from trainmark.workloads.lines import columns, memory_of
+from trainmark.workloads.terminal_line import columns, memory_of
 
 if TYPE_CHECKING:
     from trainmark.measure.context import Context

@@ -18,7 +18,7 @@ from reports.ngram import ngram_fit_table, ngram_score_table
 from reports.ngram_plots import language_plots
 from trainmark.advise.break_even import paybacks
 from trainmark.advise.grad_mode import savings
-from trainmark.advise.limits import limits
+from trainmark.advise.what_limits import limits
 from trainmark.judge.comparison import CellComparison
 from trainmark.page import tables
 from trainmark.page.configurations import configurations

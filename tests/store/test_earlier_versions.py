@@ -378,7 +378,7 @@ def test_the_page_of_an_earlier_run_has_its_lecture_its_profiles_and_its_ngrams(
     assert lecture is not None
     assert f"of {len(lecture.claims)} claims hold" in page
     assert "ngram_fit numba" in page
-    assert "n-gram models: scoring" in page
+    assert 'id="of-ngram-score"' in page
     assert len((tmp_path / "page.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(first_run(2).records)
 
 

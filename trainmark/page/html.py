@@ -20,10 +20,10 @@ from trainmark.advise.baseline import Offer
 from trainmark.advise.break_even import Payback, paybacks
 from trainmark.advise.conditions import facts, facts_of_both, machine
 from trainmark.advise.headline import headline
-from trainmark.advise.limits import limits, limits_sentence
 from trainmark.advise.notices import flag_meanings, notices
 from trainmark.advise.stretched import not_ranked, stretches
 from trainmark.advise.waiting import bottlenecks, summary
+from trainmark.advise.what_limits import limits, limits_sentence
 from trainmark.judge.beside import reading
 from trainmark.judge.comparison import FAILING, VERDICTS, CellComparison, Comparison
 from trainmark.judge.explanation import Leading

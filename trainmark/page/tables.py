@@ -13,10 +13,10 @@ from trainmark.advise.answer import read_answer
 from trainmark.advise.answer_words import models_words, setting_words
 from trainmark.advise.break_even import Payback
 from trainmark.advise.grad_mode import Saving
-from trainmark.advise.limits import WORDS as WORDS_OF_LIMITS
-from trainmark.advise.limits import Limit, limit
 from trainmark.advise.stretched import is_like, stretches
 from trainmark.advise.waiting import WORDS, bottleneck
+from trainmark.advise.what_limits import WORDS as WORDS_OF_LIMITS
+from trainmark.advise.what_limits import Limit, limit
 from trainmark.page.anchors import anchor
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from trainmark import formatting
 from trainmark.store.parameters import LEARNING_PARAMETERS, Value
 from trainmark.workloads import SkipReason
-from trainmark.workloads.lines import columns, memory_of
 from trainmark.workloads.stepping import OVERHEAD_SECONDS, ModelWorkload
+from trainmark.workloads.terminal_line import columns, memory_of
 
 if TYPE_CHECKING:
     from trainmark.measure.machine import Machine

@@ -12,7 +12,7 @@ from trainmark.scratch import scratch
 from trainmark.store.cell import Cell
 from trainmark.store.parameters import PARAMETERS, STEP_PARAMETERS, Value
 from trainmark.workloads import SkipReason, Workload, product_of
-from trainmark.workloads.lines import columns, memory_of
+from trainmark.workloads.terminal_line import columns, memory_of
 
 if TYPE_CHECKING:
     from trainmark.measure.context import Context

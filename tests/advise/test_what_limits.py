@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainmark.advise.limits import LAUNCH_SECONDS, limit, limits, limits_sentence
+from trainmark.advise.what_limits import LAUNCH_SECONDS, limit, limits, limits_sentence
 from trainmark.store.cell import Cell
 from trainmark.store.record import Record
 
