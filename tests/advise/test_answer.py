@@ -207,7 +207,7 @@ def test_the_answer_is_on_the_page_and_in_the_exports_with_the_command_for_what_
     asks = "pytest bench -k answer --benchmark-autosave --model mlp --device cpu --epochs 10 --answer 1m"
     assert found in essentials(run)
     page = html.unescape(re.sub(r"<[^>]+>", "", render([run])))
-    assert "not decided yet" in page
+    assert "mlp: not decided: batch 256 2.00×" in page
     assert asks in page
     document = json.loads(as_json_lines(run, None, []).splitlines()[0])["answers"]
     assert [(one["model"], one["decided"], one["is_default"]) for one in document] == [("mlp", False, True)]

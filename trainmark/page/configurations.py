@@ -14,6 +14,7 @@ from trainmark.page.anchors import anchor
 from trainmark.page.names import SUBJECTS, constants, name_of, value_words, varying
 from trainmark.page.tables import (
     Column,
+    Detail,
     Row,
     Table,
     Value,
@@ -29,7 +30,7 @@ from trainmark.store.cell import WORKLOADS
 from trainmark.store.metrics import METRICS
 from trainmark.store.parameters import PARAMETERS
 from trainmark.store.record import Record, Run
-from trainmark.workloads import entries
+from trainmark.workloads import Workload, entries
 
 AGAINST = "Against baseline"
 STATUS = "Status"
@@ -56,6 +57,7 @@ class Group:
     Attributes:
         name: Of the workload.
         meaning: What is measured, in a line.
+        reading: How to read its table; empty where nothing needs saying.
         table: A row a configuration.
         constants: What all of them have in common, in words.
         commands: One a configuration.
@@ -64,6 +66,7 @@ class Group:
 
     name: str
     meaning: str
+    reading: str
     table: Table
     constants: str
     commands: Commands
@@ -138,8 +141,10 @@ def _group(
     settings = [record.cell.settings for record in records]
     telling = varying(settings)
     names = [name_of(one, telling) for one in settings]
-    known = WORKLOADS.get(workload)
-    table = _table(workload, records, names, axes, compared)
+    known, entry = WORKLOADS.get(workload), _entry(workload)
+    whole = _whole(entry, records)
+    own = whole.table if whole else Table(*_usual(records, entry.own_metrics if entry else {}))
+    table = _table(own, records, names, axes, compared)
     if absent and AGAINST not in [column.title for column in table.columns]:
         verdicts = Column(AGAINST, False, "the verdict", tuple(Value(formatting.DASH) for _ in table.rows))
         rows = tuple(replace(row, values=(verdicts.values[0], *row.values)) for row in table.rows)
@@ -150,6 +155,7 @@ def _group(
     return Group(
         formatting.plain(workload, 40),
         formatting.plain(known.meaning if known else ""),
+        whole.meaning if whole else "",
         Table(table.columns, (*table.rows, *missing)),
         constants(settings),
         commands,
@@ -166,16 +172,13 @@ def _with_common_begin(commands: Sequence[str]) -> Commands:
 
 
 def _table(
-    workload: str,
+    own: Table,
     records: Sequence[Record],
     names: Sequence[str],
     axes: Sequence[str],
     compared: Mapping[str, CellComparison],
 ) -> Table:
     """The verdict, the workload's own columns or the usual ones, the rounds, and the warnings."""
-    entry = next((one for one in entries() if one.name == workload), None)
-    whole = next((one.table for one in entry.tables(records) if one.whole), None) if entry else None
-    own = whole or Table(*_usual(records, entry.own_metrics if entry else {}))
     rows_of: dict[str, list[Row | None]] = {}
     for row in own.rows:
         rows_of.setdefault(row.anchor, []).append(row)
@@ -226,6 +229,16 @@ def _table(
         for place, (number, row, _) in enumerate(places)
     )
     return Table(told, rows)
+
+
+def _entry(workload: str) -> Workload | None:
+    """The workload's entry; None where it is known from a stored run alone."""
+    return next((one for one in entries() if one.name == workload), None)
+
+
+def _whole(entry: Workload | None, records: Sequence[Record]) -> Detail | None:
+    """The table that a workload says is of all its configurations; None where it has none."""
+    return next((one for one in entry.tables(records) if one.whole), None) if entry else None
 
 
 def _usual(records: Sequence[Record], own: Iterable[str]) -> tuple[tuple[Column, ...], tuple[Row, ...]]:
