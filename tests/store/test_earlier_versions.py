@@ -371,13 +371,13 @@ def page_of(*arguments: str, output: Path) -> str:
 
 def test_the_page_of_an_earlier_run_has_its_lecture_its_profiles_and_its_ngrams(tmp_path: Path) -> None:
     page = page_of("2", "--baseline", "1", output=tmp_path / "page.html")
-    for anchor in ("learned", "lecture", "profiles", "throughput", "inference", "learning", "payback", "details"):
+    for anchor in ("learned", "lecture", "profiles", "throughput", "inference", "learning", "payback", "rest"):
         assert f'id="{anchor}"' in page
     assert '<a href="#lecture">Lecture</a>' in page
     lecture = find_lecture(artifact_folder(find_run("2", FIRST)))
     assert lecture is not None
     assert f"of {len(lecture.claims)} claims hold" in page
-    assert "ngram_fit numba" in page
+    assert 'id="of-ngram-fit"' in page
     assert 'id="of-ngram-score"' in page
     assert len((tmp_path / "page.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(first_run(2).records)
 
