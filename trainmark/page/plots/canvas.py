@@ -25,7 +25,7 @@ from trainmark.store.parameters import PARAMETERS
 WIDTH_INCHES, HEIGHT_INCHES = 3.3, 2.3
 WIDE_INCHES = 5.6  # for pictures with names beside an axis: on a phone, as wide as its screen, they can still be read
 ROW_INCHES = 0.24  # of a picture that has a row a cell
-MOST_SPOTS = 60  # values of a picture that can be pointed at
+MOST_SPOTS = 50  # values of a picture that can be pointed at
 POINTS_A_INCH = 72  # of an SVG, whatever the figure's resolution
 MOST_ROWS = 24  # that a reader can take in; a picture with more says how many it left out
 MOST_NUMBERS = 9  # columns of a picture's numbers beside the first

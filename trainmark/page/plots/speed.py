@@ -147,7 +147,7 @@ def _said(panel: pd.DataFrame) -> list[str]:
     """What a mark says: its setting, its batch and its rate."""
     rates = map(formatting.prefixed, panel["samples_per_second"])
     return [
-        f"{series_label(row)}, batch {row['batch_size']:.0f}: {rate} samples/s"
+        f"{series_label(row)}, batch {row['batch_size']:.0f}: {rate}/s"
         for row, rate in zip(panel[_TOLD].to_dict("records"), rates, strict=True)
     ]
 
