@@ -67,11 +67,19 @@ def test_the_folder_of_a_run_is_there_until_the_run_ends(context: Context) -> No
     context.close()  # a run without one ends too
 
 
+def test_a_record_tells_the_seconds_of_all_calls_that_its_cell_made(context: Context) -> None:
+    context.call("some.module:function", "of another cell")
+    record, _ = context.measure(CELL, Settings())
+    calls = len(context.workers.calls) - 1  # type: ignore[attr-defined]
+    assert calls >= 1
+    assert record.metrics == {"cell_seconds": float(calls)}  # each took a second
+
+
 def test_what_ends_badly_is_a_record_of_that(context: Context) -> None:
     ending = Outcome("crashed", None, "died of SIGSEGV in /home/ada/code/net.py", "its last words", 3.0)
     record, log = context.record(CELL, Settings(threads=2, seed=5), ending)
     assert (record.status, record.reason, log) == ("crashed", "died of SIGSEGV in net.py", "its last words")
-    assert record.metrics == {"cell_seconds": 3.0}
+    assert record.metrics == {}
     assert record.settings == {"threads": 2, "seed": 5}
 
 
@@ -80,7 +88,7 @@ def test_what_was_timed_before_an_instrument_ended_badly_is_kept_and_flagged(con
     record, _ = context.record(CELL, Settings(), Outcome("timeout", timed, "not done after 5 s", "", 5.0))
     assert (record.status, record.reason, record.rounds) == ("ok", "not done after 5 s", (0.5,))
     assert record.flags == ("unsteady", "instruments-timeout")
-    assert record.metrics == {"step_seconds": 0.5, "cell_seconds": 5.0}
+    assert record.metrics == {"step_seconds": 0.5}
 
 
 def test_what_a_compiled_step_moves_nobody_has_counted(context: Context) -> None:
