@@ -191,6 +191,10 @@ def test_a_setting_is_told_by_what_it_varies(changed: dict[str, Any], words: str
     assert setting_words(axes(**changed)) == words
 
 
+def test_a_parameter_that_nobody_here_knows_is_told_all_the_same() -> None:
+    assert setting_words({**axes(), "memory_form": "folded"}) == "fp32, batch 64, memory_form=folded"
+
+
 def stored_answer(*others: Tried) -> Record:
     evidence = Evidence("accuracy", 1000, (DEFAULT, *others))
     told = {"threads": 1, "metric": "accuracy", "held_out_samples": 1000}

@@ -21,6 +21,9 @@ def setting_words(axes: Mapping[str, Value], *, short: bool = False) -> str:
     words = []
     names = (*SETTING, *(name for name in axes if name not in (*SETTING, *_OTHER)))
     for place, name in enumerate(names):
+        if name not in PARAMETERS:  # of a suite that is not here, or of a newer version
+            words.append(f"{name}={axes[name]}")
+            continue
         value, default = axes.get(name, PARAMETERS[name].default), PARAMETERS[name].default
         if value == default and (short or place >= ALWAYS):
             continue
