@@ -271,7 +271,8 @@ def _fits(record: Record, max_memory_bytes: float | None) -> bool:
 
 def axis(record: Record, name: str) -> Value:
     """An axis of a record, its default where an older record does not name it."""
-    return record.cell.settings.get(name, PARAMETERS[name].default)
+    settings = record.cell.settings
+    return settings[name] if name in settings else PARAMETERS[name].default  # nobody here may know the name
 
 
 def _how(record: Record) -> tuple[str, ...]:
