@@ -107,6 +107,12 @@ def write_everywhere(report: Report, scratch: Path) -> None:
     time.sleep(1e6)
 
 
+def leave_junk(report: Report, scratch: Path) -> None:
+    """In the place of a last message, and without one."""
+    (scratch / "ending").write_bytes(b"not a message")
+    os._exit(3)
+
+
 def print_much(report: Report, scratch: Path) -> None:
     os.write(1, b"\x1b[31m" + b"x" * 10_000_000)
     raise ValueError("\x1b]0;title\x07" + "y" * 5_000_000)

@@ -237,9 +237,14 @@ def test_the_command_that_is_printed_decides_what_was_open_with_the_evidence_of_
     assert "mlp on cpu: not decided yet. fp32, batch 512" in told
     printed = re.search(r"^  pytest (bench -k answer .*)$", told, re.MULTILINE)
     assert printed is not None, told
+    (first,) = run_files(tmp_path)
     told = call(tmp_path, *shlex.split(printed[1]))
     later = read_run(run_files(tmp_path)[-1]).records
     assert [record.cell.workload for record in later] == ["answer"]  # whose settings the first run has screened
     (found,) = answers(later)
     assert found.decided, told
+    screened = {one.cell["batch_size"]: one for one in read_run(first).records if one.cell.workload == "train"}
+    for tried in (found.default, found.standings[0].tried):
+        seconds = tried.steps * float(screened[tried.axes["batch_size"]].metrics["step_seconds"] or 0.0)
+        assert tried.seconds == pytest.approx(seconds)
     assert found.standings[0].tried.log_ratios

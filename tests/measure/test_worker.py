@@ -150,6 +150,11 @@ def test_a_call_that_closes_every_file_still_ends_with_its_value(workers: Worker
     assert (outcome.status, outcome.value) == ("ok", 1)
 
 
+def test_what_is_left_in_the_place_of_the_last_message_and_is_none_is_said(workers: Workers) -> None:
+    outcome = workers.call("misbehaving:leave_junk", limits=Limits(seconds=60))
+    assert (outcome.status, outcome.reason) == ("error", "what it left in the place of its last message is none")
+
+
 def test_what_is_no_message_is_an_error(workers: Workers) -> None:
     outcome = workers.call("misbehaving:write_everywhere", limits=Limits(seconds=60))
     reason = "something else was written to the pipe of its results while starting"

@@ -141,9 +141,17 @@ def test_pressing_a_header_sorts_and_pressing_again_reverses(opened: Any) -> Non
     assert sorted_by == ["ascending"]
 
 
+def in_order(opened: Any, words: list[str]) -> list[str]:
+    """As a browser orders words with numbers in them."""
+    ordered = "return arguments[0].sort((a, b) => a.localeCompare(b, 'en', {numeric: true}))"
+    found: list[str] = opened.execute_script(ordered, words)
+    return found
+
+
 def test_words_are_sorted_as_words(opened: Any) -> None:
     press(opened, "Configuration")
     names = column(opened, "Configuration")
+    assert names == in_order(opened, names)
     assert names.index("cnn, batch 64, fp32") < names.index("cnn, batch 256, fp32")  # numbers in them as numbers
     assert names.index("cnn, batch 256, fp32") < names.index("mlp, batch 64, fp32")
 
@@ -156,6 +164,7 @@ def test_headers_are_reached_and_pressed_with_the_keyboard(opened: Any) -> None:
     header.send_keys(Keys.ENTER)
     assert opened.execute_script("return document.activeElement.tagName") == "BUTTON"
     assert column(opened, "Configuration") != before
+    assert column(opened, "Configuration") == in_order(opened, before)
 
 
 def test_the_filter_keeps_the_rows_that_have_every_word(opened: Any) -> None:

@@ -265,10 +265,7 @@ class _Inbox:
             start, end = length
             text = bytes(self._unread[start:end])
             del self._unread[:end]
-            try:
-                messages.append(pickle.loads(text))
-            except Exception as error:  # whatever bytes that are no message look like
-                raise pickle.UnpicklingError from error
+            messages.append(_message(text))
         return messages
 
     def _length(self) -> tuple[int, int] | None:
@@ -281,6 +278,18 @@ class _Inbox:
         if not 0 <= size <= LARGEST_MESSAGE:
             raise pickle.UnpicklingError
         return None if len(self._unread) < start + size else (start, start + size)
+
+
+def _message(text: bytes) -> Any:
+    """What a process has sent.
+
+    Raises:
+        pickle.UnpicklingError: It is none: bytes of somebody else may raise anything where they are read as one.
+    """
+    try:
+        return pickle.loads(text)
+    except Exception as error:
+        raise pickle.UnpicklingError from error
 
 
 def _listen(inbox: _Inbox, child: Any, limits: Limits, log_path: Path) -> tuple[Finished | _Stopped | _Vanished, Any]:
@@ -319,12 +328,14 @@ def _no_server(error: BaseException) -> str:
     )
 
 
-def _left_in(scratch: Path) -> Finished | None:
-    """The last message of a process that had closed the pipe for it; None where there is none."""
+def _left_in(scratch: Path) -> Finished | _Stopped | None:
+    """The last message of a process that had closed the pipe for it; None where it has left none."""
     try:
-        found = pickle.loads((scratch / ENDING).read_bytes())
-    except Exception:  # noqa: BLE001  # not there, or cut short
+        found = _message((scratch / ENDING).read_bytes())
+    except FileNotFoundError:
         return None
+    except pickle.UnpicklingError:
+        return _Stopped("error", "what it left in the place of its last message is none")
     return found if isinstance(found, Finished) else None
 
 
@@ -590,7 +601,9 @@ class _Outbox:
         if self._is_open():
             self._sender.send(message)
         elif isinstance(message, Finished):
-            (self._scratch / ENDING).write_bytes(pickle.dumps(message))
+            unfinished = self._scratch / f"{ENDING}.part"
+            unfinished.write_bytes(pickle.dumps(message))
+            unfinished.replace(self._scratch / ENDING)  # whole, or not there
         else:
             raise ModelError("it has closed the file descriptors of its process: what is measured cannot be told")
 

@@ -98,6 +98,16 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
+def _on_one_line(text: str) -> str:
+    """A text with a space for each sign that is not printed; one may be as long as its file, and stand in each line."""
+    if text.isprintable():
+        return text
+    for sign in set(text):
+        if not sign.isprintable():
+            text = text.replace(sign, " ")
+    return text
+
+
 def _entry(of: type, name: str, document: Mapping[str, Any]) -> Any:
     """A dataclass from its document; keys that it does not know are ignored."""
     if of is Metric:
@@ -112,7 +122,7 @@ def _entry(of: type, name: str, document: Mapping[str, Any]) -> Any:
                 raise TypeError(f"{key} of {name} are {value!r}")
             parts[key] = tuple(value)
         elif isinstance(value, str) and key != "default":
-            parts[key] = "".join(one if one.isprintable() else " " for one in value)  # a terminal shows it
+            parts[key] = _on_one_line(value)  # a terminal shows it
     if not NAME.fullmatch(name):
         raise ValueError(f"{name[:80]!r} is no name")
     return of(**parts, **({"name": name} if "name" in known else {}))
