@@ -37,4 +37,7 @@ def test_one_that_fails_says_why() -> None:
 
 def test_trainings_on_a_device_that_they_would_share_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.cpu_count", lambda logical: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: range(8), raising=False)
     assert (places_for("cuda", 1), places_for("cpu", 2), places_for("cpu", 16)) == (1, 4, 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: range(2), raising=False)
+    assert places_for("cpu", 1) == 2  # of a machine that has more
