@@ -486,3 +486,19 @@ def call(installed: str) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The axes of each picture that the test has drawn, in their order."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    drawn: list[Any] = []
+    write = FigureCanvasSVG.print_svg
+
+    def note(canvas: Any, *given: Any, **options: Any) -> Any:
+        drawn.extend(canvas.figure.axes)
+        return write(canvas, *given, **options)
+
+    monkeypatch.setattr(FigureCanvasSVG, "print_svg", note)
+    return drawn

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import to_hex
 
@@ -35,20 +34,6 @@ from trainmark.store.frame import to_frame
 from trainmark.store.record import Record, Run, RunFacts
 
 FP32, BF16 = COLORS["fp32"], COLORS["bf16"]
-
-
-@pytest.fixture
-def pictures(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
-    """The axes of each picture that the test has drawn, in their order."""
-    drawn: list[Axes] = []
-    write = FigureCanvasSVG.print_svg
-
-    def note(canvas: Any, *given: Any, **options: Any) -> Any:
-        drawn.extend(canvas.figure.axes)
-        return write(canvas, *given, **options)
-
-    monkeypatch.setattr(FigureCanvasSVG, "print_svg", note)
-    return drawn
 
 
 def run_of(*records: Record, name: str = "0001", started: str = "2026-01-01T12:00:00+00:00") -> Run:

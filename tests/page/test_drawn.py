@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
@@ -25,20 +24,6 @@ from trainmark.store.frame import to_frame
 from trainmark.store.record import Record, Run, RunFacts
 
 Points = list[tuple[float, float]]
-
-
-@pytest.fixture
-def pictures(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
-    """The axes of each picture that the test has drawn, in their order."""
-    drawn: list[Axes] = []
-    write = FigureCanvasSVG.print_svg
-
-    def note(canvas: Any, *given: Any, **options: Any) -> Any:
-        drawn.extend(canvas.figure.axes)
-        return write(canvas, *given, **options)
-
-    monkeypatch.setattr(FigureCanvasSVG, "print_svg", note)
-    return drawn
 
 
 def run_of(*records: Record, name: str = "0001", **environment: Any) -> Run:
